@@ -1,0 +1,1 @@
+//! Large context values on Postgres, beside the execution that owns them.

@@ -1,0 +1,300 @@
+//! The seam between deciding and storing: one trait for each store, and one for what joins them.
+//!
+//! `mainspring` implements all of them on Postgres, `mainspring-testing` in memory; both pass the same conformance suites.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::{
+    Append, BoxFuture, Changes, ClaimRequest, Claimed, Committed, ContextRef, DeadLetter, EventQuery, Execution,
+    ExecutionFilter, ExecutionId, ExecutionStatus, Expect, Failure, Flow, Job, JobId, JobLease, JobStatus, NewMessage,
+    Progress, QueueStats, RecordedEvent, Result, ResumeToken, Saved, Settle, Timestamp, TokenOptions, TokenSecret,
+    Upkeep, WorkerId,
+};
+
+/// All stores, and the one write that spans them.
+pub trait Backend: Send + Sync {
+    /// Makes all of `changes` durable in one transaction, or none of it.
+    ///
+    /// # Errors
+    /// [Fenced](crate::Error::is_fenced) or [conflict](crate::Error::is_conflict) as [`Changes`] says; invalid before any
+    /// SQL; [commit unknown](crate::Error::is_commit_unknown) when the outcome could not be found out.
+    fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<Committed>>;
+
+    /// The database's time as far as this process knows it: the last time it saw plus what has passed since.
+    fn now(&self) -> Timestamp;
+
+    /// The executions.
+    fn executions(&self) -> &dyn ExecutionStore;
+    /// The flows.
+    fn flows(&self) -> &dyn FlowStore;
+    /// The jobs.
+    fn jobs(&self) -> &dyn JobStore;
+    /// The log.
+    fn events(&self) -> &dyn EventStore;
+    /// The resume tokens.
+    fn tokens(&self) -> &dyn TokenStore;
+    /// The large values.
+    fn context(&self) -> &dyn ContextStore;
+    /// The queue.
+    fn queue(&self) -> &dyn QueueDriver;
+}
+
+/// Executions by id, status, family and time.
+pub trait ExecutionStore: Send + Sync {
+    /// Creates one at revision 1 and returns it as stored.
+    ///
+    /// # Errors
+    /// Conflict when the id exists or the idempotency key is taken.
+    fn create(&self, execution: Execution) -> BoxFuture<'_, Result<Execution>>;
+
+    /// One by id.
+    fn get<'a>(&'a self, id: &'a ExecutionId) -> BoxFuture<'a, Result<Option<Execution>>>;
+
+    /// Those of `ids` that exist, in no particular order.
+    fn get_many<'a>(&'a self, ids: &'a [ExecutionId]) -> BoxFuture<'a, Result<Vec<Execution>>>;
+
+    /// Writes every column of one that is as `expect` says, and returns it as stored.
+    ///
+    /// # Errors
+    /// Conflict when it is not, or when it is terminal.
+    fn update(&self, execution: Execution, expect: Expect) -> BoxFuture<'_, Result<Execution>>;
+
+    /// Deletes one with its jobs, tokens and large values; whether it was there. Its history stays.
+    fn delete<'a>(&'a self, id: &'a ExecutionId) -> BoxFuture<'a, Result<bool>>;
+
+    /// A page of all that match, newest first.
+    fn list(&self, filter: ExecutionFilter) -> BoxFuture<'_, Result<Vec<Execution>>>;
+
+    /// With this status, newest first.
+    fn find_by_status(&self, status: ExecutionStatus, limit: u32) -> BoxFuture<'_, Result<Vec<Execution>>> {
+        self.list(ExecutionFilter { status: Some(status), limit, ..ExecutionFilter::default() })
+    }
+
+    /// Waiting with a time that has come, the most overdue first. Those that wait for no time are never here.
+    fn find_waiting(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Execution>>>;
+
+    /// The one created with this key whose window is still open.
+    fn find_by_idempotency_key<'a>(
+        &'a self,
+        tenant: &'a str,
+        flow_id: &'a str,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Execution>>>;
+
+    /// The direct children, oldest first.
+    fn find_children<'a>(&'a self, parent: &'a ExecutionId) -> BoxFuture<'a, Result<Vec<Execution>>>;
+
+    /// Not terminal and older than their execution timeout, oldest first.
+    fn find_timed_out_executions(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Execution>>>;
+
+    /// Waiting longer than their wait timeout, oldest wait first.
+    fn find_timed_out_waits(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Execution>>>;
+
+    /// Held by a worker that is no longer alive.
+    fn find_orphans(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Execution>>>;
+
+    /// How many there are of each status.
+    fn count_by_status(&self) -> BoxFuture<'_, Result<Vec<(ExecutionStatus, u64)>>>;
+}
+
+/// Flow definitions: `(id, version)` is immutable, the latest is by semantic version.
+pub trait FlowStore: Send + Sync {
+    /// Stores a definition. Storing the same again is fine and says so.
+    ///
+    /// # Errors
+    /// Invalid when it does not validate; conflict when this version exists with another content.
+    fn save<'a>(&'a self, flow: &'a Flow) -> BoxFuture<'a, Result<Saved>>;
+
+    /// One version.
+    fn get<'a>(&'a self, id: &'a str, version: &'a str) -> BoxFuture<'a, Result<Option<Flow>>>;
+
+    /// The latest published version.
+    fn latest<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Flow>>>;
+
+    /// All versions of one flow, latest first.
+    fn versions<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Vec<String>>>;
+
+    /// The latest version of every flow, by id.
+    fn list(&self) -> BoxFuture<'_, Result<Vec<Flow>>>;
+}
+
+/// Jobs and their claims.
+pub trait JobStore: Send + Sync {
+    /// Creates one.
+    ///
+    /// # Errors
+    /// Conflict when the id exists.
+    fn create(&self, job: Job) -> BoxFuture<'_, Result<Job>>;
+
+    /// One by id.
+    fn get<'a>(&'a self, id: &'a JobId) -> BoxFuture<'a, Result<Option<Job>>>;
+
+    /// Claims a pending job: running, one more attempt, a new token. `None` when it is not pending.
+    fn claim<'a>(&'a self, id: &'a JobId, worker: &'a WorkerId) -> BoxFuture<'a, Result<Option<Job>>>;
+
+    /// Claims a job that is pending or whose holder is known to be dead; a running one counts as lost once more.
+    fn take_over<'a>(&'a self, id: &'a JobId, worker: &'a WorkerId) -> BoxFuture<'a, Result<Option<Job>>>;
+
+    /// A sign of life; false when the claim was superseded.
+    fn heartbeat<'a>(&'a self, lease: &'a JobLease) -> BoxFuture<'a, Result<bool>>;
+
+    /// Ends it well; false when the claim was superseded.
+    fn complete<'a>(&'a self, lease: &'a JobLease, result: Value) -> BoxFuture<'a, Result<bool>>;
+
+    /// Ends the run with an error: pending again while attempts are left, else failed. `None` when the claim was superseded.
+    fn fail<'a>(&'a self, lease: &'a JobLease, error: Failure) -> BoxFuture<'a, Result<Option<JobStatus>>>;
+
+    /// Saves one checkpoint beside the others; false when the claim was superseded.
+    fn save_checkpoint<'a>(&'a self, lease: &'a JobLease, key: &'a str, value: Value) -> BoxFuture<'a, Result<bool>>;
+
+    /// Removes one checkpoint, or all with `None`; false when the claim was superseded.
+    fn clear_checkpoint<'a>(&'a self, lease: &'a JobLease, key: Option<&'a str>) -> BoxFuture<'a, Result<bool>>;
+
+    /// Says how far it is; false when the claim was superseded.
+    fn update_progress<'a>(&'a self, lease: &'a JobLease, progress: Progress) -> BoxFuture<'a, Result<bool>>;
+
+    /// With this status, oldest first.
+    fn list_by_status(&self, status: JobStatus, limit: u32) -> BoxFuture<'_, Result<Vec<Job>>>;
+
+    /// Running without a sign of life for `stalled_after_ms`, longest silent first.
+    fn find_stalled(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Job>>>;
+
+    /// Takes a stalled job from its holder: pending again while attempts are left, else failed. `None` when it is not stalled.
+    fn reset_stalled<'a>(&'a self, id: &'a JobId) -> BoxFuture<'a, Result<Option<JobStatus>>>;
+
+    /// All of one execution, oldest first.
+    fn get_by_execution<'a>(&'a self, execution: &'a ExecutionId) -> BoxFuture<'a, Result<Vec<Job>>>;
+
+    /// Deletes terminal jobs that ended before `before`, at most 1,000; how many.
+    fn delete_old(&self, before: Timestamp) -> BoxFuture<'_, Result<u64>>;
+}
+
+/// The log.
+pub trait EventStore: Send + Sync {
+    /// Appends to one stream of the partition [`STREAMS`](crate::event::STREAMS), together and in order; the position of
+    /// the last event.
+    ///
+    /// # Errors
+    /// Conflict with the real position when `expected` does not hold.
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<i64>>;
+
+    /// Events of one stream from `from` (1 is the first) on, in order, at most `limit`.
+    fn read_stream<'a>(
+        &'a self,
+        partition: &'a str,
+        tenant: &'a str,
+        stream: &'a str,
+        from: i64,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<RecordedEvent>>>;
+
+    /// The position of the last event of one stream; 0 when it has none.
+    fn position<'a>(&'a self, partition: &'a str, tenant: &'a str, stream: &'a str) -> BoxFuture<'a, Result<i64>>;
+
+    /// Events that match, by global position.
+    fn query(&self, query: EventQuery) -> BoxFuture<'_, Result<Vec<RecordedEvent>>>;
+
+    /// Everything known of one execution, oldest first: its history and what was recorded about it.
+    fn get_by_execution<'a>(&'a self, execution: &'a ExecutionId) -> BoxFuture<'a, Result<Vec<RecordedEvent>>>;
+
+    /// Deletes events of the executions' histories created before `before`, at most 1,000; how many.
+    fn delete_old(&self, before: Timestamp) -> BoxFuture<'_, Result<u64>>;
+}
+
+/// Resume tokens.
+pub trait TokenStore: Send + Sync {
+    /// Makes a token. The secret is returned here and never again.
+    fn generate<'a>(
+        &'a self,
+        execution: &'a ExecutionId,
+        step_id: &'a str,
+        options: TokenOptions,
+    ) -> BoxFuture<'a, Result<(TokenSecret, ResumeToken)>>;
+
+    /// What is known of a token.
+    fn get<'a>(&'a self, secret: &'a TokenSecret) -> BoxFuture<'a, Result<Option<ResumeToken>>>;
+
+    /// Why it would be refused; `None` when it works.
+    fn validate<'a>(&'a self, secret: &'a TokenSecret) -> BoxFuture<'a, Result<Option<&'static str>>> {
+        Box::pin(async move {
+            Ok(match self.get(secret).await? {
+                None => Some("token not found"),
+                Some(token) => token.status.refusal(),
+            })
+        })
+    }
+
+    /// Spends it; whether this call did.
+    fn mark_used<'a>(&'a self, secret: &'a TokenSecret) -> BoxFuture<'a, Result<bool>>;
+
+    /// Takes it back; whether this call did.
+    fn revoke<'a>(&'a self, secret: &'a TokenSecret) -> BoxFuture<'a, Result<bool>>;
+
+    /// Takes back all of one execution that still work; how many.
+    fn revoke_all<'a>(&'a self, execution: &'a ExecutionId) -> BoxFuture<'a, Result<u64>>;
+
+    /// All of one execution, oldest first.
+    fn get_by_execution<'a>(&'a self, execution: &'a ExecutionId) -> BoxFuture<'a, Result<Vec<ResumeToken>>>;
+
+    /// Marks those whose time is over as expired, at most 1,000; how many.
+    fn cleanup_expired(&self) -> BoxFuture<'_, Result<u64>>;
+}
+
+/// Large values beside the executions that own them.
+pub trait ContextStore: Send + Sync {
+    /// Stores or replaces a value and returns what to keep in the context.
+    fn set<'a>(&'a self, execution: &'a ExecutionId, key: &'a str, value: Value) -> BoxFuture<'a, Result<ContextRef>>;
+
+    /// A value.
+    ///
+    /// # Errors
+    /// Not found.
+    fn get<'a>(&'a self, execution: &'a ExecutionId, key: &'a str) -> BoxFuture<'a, Result<Value>>;
+
+    /// Removes a value; whether it was there.
+    fn delete<'a>(&'a self, execution: &'a ExecutionId, key: &'a str) -> BoxFuture<'a, Result<bool>>;
+
+    /// The keys of one execution, sorted.
+    fn keys<'a>(&'a self, execution: &'a ExecutionId) -> BoxFuture<'a, Result<Vec<String>>>;
+
+    /// Removes all values of one execution; how many.
+    fn clear_execution<'a>(&'a self, execution: &'a ExecutionId) -> BoxFuture<'a, Result<u64>>;
+}
+
+/// A queue: the same five verbs whatever carries the messages.
+pub trait QueueDriver: Send + Sync {
+    /// Pushes all of them or none.
+    fn push(&self, messages: Vec<NewMessage>) -> BoxFuture<'_, Result<()>>;
+
+    /// Claims ready messages by priority, then age. Marks the holder alive for the length of the lease.
+    fn claim(&self, request: ClaimRequest) -> BoxFuture<'_, Result<Claimed>>;
+
+    /// Settles deliveries, each by its own lease; a lost lease is that item's fenced error and changes nothing.
+    fn settle(&self, settles: Vec<Settle>) -> BoxFuture<'_, Result<Vec<Result<()>>>>;
+
+    /// Marks a holder alive for `lease` from now, before it holds anything.
+    fn register<'a>(&'a self, holder: &'a WorkerId, lease: Duration) -> BoxFuture<'a, Result<()>>;
+
+    /// Keeps all leases of `holder` for another `lease` from now.
+    ///
+    /// # Errors
+    /// Fenced when the holder was found dead and its leases taken back.
+    fn extend<'a>(&'a self, holder: &'a WorkerId, lease: Duration) -> BoxFuture<'a, Result<()>>;
+
+    /// Gives back everything `holder` has claimed, at once and without counting it as lost, and forgets the holder; how many.
+    fn release<'a>(&'a self, holder: &'a WorkerId) -> BoxFuture<'a, Result<u64>>;
+
+    /// Upkeep, safe to run anywhere at any time: makes deferred messages ready and takes back the leases of dead holders.
+    fn maintain(&self) -> BoxFuture<'_, Result<Upkeep>>;
+
+    /// How full a queue is.
+    fn stats<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<QueueStats>>;
+
+    /// The dead letters of a queue, newest first.
+    fn dead_letters<'a>(&'a self, queue: &'a str, limit: u32) -> BoxFuture<'a, Result<Vec<DeadLetter>>>;
+
+    /// Waits until there may be something to claim in `queue`, at most `timeout`. A hint only: claims find the truth.
+    fn wait<'a>(&'a self, queue: &'a str, timeout: Duration) -> BoxFuture<'a, ()>;
+}

@@ -1,0 +1,57 @@
+//! Words, states, traits and the pure flow interpreter of Mainspring: no IO, no clock, no runtime.
+//!
+//! A message is delivered to a handler; the handler decides; the decision is committed in one Postgres transaction. This
+//! crate has the words of that sentence as types ([`Execution`], [`NewEvent`], [`NewMessage`], [`Job`], [`ResumeToken`],
+//! [`Flow`]), the decision as a value ([`Changes`]) and the seam behind which it is stored ([`Backend`]).
+//!
+//! ```
+//! use mainspring_core::{Flow, flow::Step};
+//! use serde_json::json;
+//!
+//! let flow = Flow::builder("greet", "1.0.0")
+//!     .step(Step::new("hello", "transform").input(json!({"full": true})).on_success("bye"))
+//!     .step(Step::new("bye", "transform").input(json!({"full": true})))
+//!     .build()?;
+//! assert_eq!(flow.initial_step_id, "hello");
+//! # Ok::<(), mainspring_core::Error>(())
+//! ```
+
+mod backend;
+mod changes;
+mod context;
+mod error;
+pub mod event;
+pub mod execution;
+pub mod flow;
+mod id;
+mod job;
+pub mod limits;
+pub mod message;
+mod time;
+mod token;
+
+pub use backend::{
+    Backend, ContextStore, EventStore, ExecutionStore, FlowStore, JobStore, QueueDriver, TokenStore,
+};
+pub use changes::{Changes, Committed, ExecutionWrite, Expect, JobWrite, TokenWrite};
+pub use context::{ContextLimits, ContextRef};
+pub use error::{Error, ErrorKind};
+pub use event::{Append, EventQuery, ExecutionFact, ExpectedPosition, NewEvent, RecordedEvent};
+pub use execution::{
+    CancelSource, Cancellation, Execution, ExecutionFilter, ExecutionStatus, Failure, Reply, Timeouts,
+};
+pub use flow::{Flow, Saved};
+pub use id::{ExecutionId, JobId, MessageId, TokenId, WorkerId};
+pub use job::{Job, JobLease, JobStatus, Progress};
+pub use message::{
+    Available, ClaimRequest, Claimed, DEFAULT_QUEUE, DeadLetter, Delivery, MessageLease, NewMessage, QueueStats, Settle,
+    Settlement, Upkeep,
+};
+pub use time::Timestamp;
+pub use token::{NewToken, ResumeToken, TokenHash, TokenOptions, TokenSecret, TokenStatus};
+
+/// The result of every call of this library.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A future behind a pointer: what every network seam returns, so that it can be held as `dyn`.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

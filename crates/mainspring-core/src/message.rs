@@ -1,0 +1,267 @@
+//! Messages: what is to be delivered once to one consumer.
+//!
+//! ```text
+//! push ─► deferred ──time──► ready ──claim──► claimed ──Done──► gone
+//!            ▲                 ▲                 │
+//!            │                 └── lease lost ◄──┤
+//!            └────── RetryAfter · SnoozeUntil ◄──┤
+//!                                                └─ DeadLetter, or attempts used up ─► dead letters
+//! ```
+//!
+//! Three counters say what happened to a message: `failures` (its handler failed), `lost` (its worker died) and `delays`
+//! (it was put off). Only failures use up attempts.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::{Error, Failure, MessageId, Result, Timestamp, WorkerId, limits};
+
+/// The queue used when none is named.
+pub const DEFAULT_QUEUE: &str = "default";
+
+/// When a message may first be claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Available {
+    /// At once.
+    #[default]
+    Now,
+    /// So long after the commit, by the database's clock.
+    After(Duration),
+    /// At this time; a time in the past is at once.
+    At(Timestamp),
+}
+
+/// A message to push.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewMessage {
+    /// Its id.
+    pub id: MessageId,
+    /// The queue.
+    pub queue: String,
+    /// Isolation key; empty for none.
+    pub tenant: String,
+    /// What it is, such as `execution.wake`.
+    pub message_type: String,
+    /// Who sent it.
+    pub source: Option<String>,
+    /// What it is about: for the engine, the execution.
+    pub subject: Option<String>,
+    /// Whom it is for.
+    pub to: Option<String>,
+    /// The payload.
+    pub data: Value,
+    /// Beside the payload: trace context and the like.
+    pub headers: Map<String, Value>,
+    /// Higher goes first. Defaults to 0.
+    pub priority: i16,
+    /// When it may first be claimed.
+    pub available: Available,
+    /// Runs in all, the first included, before it is dead-lettered; 1 to 1,000. Defaults to 3.
+    pub max_attempts: u32,
+}
+
+impl NewMessage {
+    /// A message with a fresh id and nothing optional set.
+    pub fn new(queue: impl Into<String>, message_type: impl Into<String>, data: Value) -> Self {
+        Self {
+            id: MessageId::generate(),
+            queue: queue.into(),
+            tenant: String::new(),
+            message_type: message_type.into(),
+            source: None,
+            subject: None,
+            to: None,
+            data,
+            headers: Map::new(),
+            priority: 0,
+            available: Available::Now,
+            max_attempts: 3,
+        }
+    }
+
+    /// Checks everything a caller could have put in.
+    ///
+    /// # Errors
+    /// Invalid, naming the field and the limit.
+    pub fn check(&self) -> Result<()> {
+        limits::check_id("message.id", self.id.as_str())?;
+        limits::check_name("message.queue", &self.queue)?;
+        limits::check_name("message.type", &self.message_type)?;
+        for (field, text) in
+            [("message.source", &self.source), ("message.subject", &self.subject), ("message.to", &self.to)]
+        {
+            if let Some(text) = text {
+                limits::check_id(field, text)?;
+            }
+        }
+        if !self.tenant.is_empty() {
+            limits::check_id("message.tenant", &self.tenant)?;
+        }
+        if !(1..=limits::MAX_ATTEMPTS).contains(&self.max_attempts) {
+            return Err(Error::invalid("message.max_attempts", format!("{} is not within 1 to 1000", self.max_attempts)));
+        }
+        if let Available::After(delay) = self.available {
+            limits::check_duration("message.available", delay)?;
+        }
+        limits::check_json("message.data", &self.data)?;
+        limits::check_map("message.headers", &self.headers, limits::MAX_METADATA)
+    }
+}
+
+/// The right to settle one claimed message: its place in the queue and the fencing token of the claim.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct MessageLease {
+    /// The queue.
+    pub queue: String,
+    /// The message's priority, part of its place.
+    pub priority: i16,
+    /// The message's number in its queue, part of its place.
+    pub seq: i64,
+    /// Grows with every claim; a settle with an older one changes nothing.
+    pub token: i64,
+}
+
+/// A claimed message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delivery {
+    /// What was pushed.
+    pub message: NewMessage,
+    /// The right to settle it.
+    pub lease: MessageLease,
+    /// Times its handler failed before.
+    pub failures: u32,
+    /// Times its worker died before.
+    pub lost: u32,
+    /// Times it was put off.
+    pub delays: u32,
+    /// When it was pushed.
+    pub created_at: Timestamp,
+}
+
+impl Delivery {
+    /// Which run this is: 1 for the first.
+    pub fn attempt(&self) -> u32 {
+        self.failures + self.lost + 1
+    }
+}
+
+/// What becomes of a delivery.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Settlement {
+    /// It is done and goes away.
+    Done,
+    /// Its handler failed: again after this delay, or dead-lettered when its attempts are used up.
+    RetryAfter {
+        /// How long to wait.
+        delay: Duration,
+        /// Why.
+        error: Failure,
+    },
+    /// Again at this time; uses up no attempt and forgets earlier failures.
+    SnoozeUntil(Timestamp),
+    /// It will never succeed.
+    DeadLetter(Failure),
+}
+
+/// A settlement of one delivery, refused when its lease was lost.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settle {
+    /// The right to settle.
+    pub lease: MessageLease,
+    /// What becomes of it.
+    pub settlement: Settlement,
+}
+
+impl Settle {
+    /// The error of a lost lease.
+    pub fn fenced(&self) -> Error {
+        Error::fenced(format!("lease on message {} of queue `{}` was lost", self.lease.seq, self.lease.queue))
+    }
+}
+
+/// Who wants to claim, and how much.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClaimRequest {
+    /// The queue.
+    pub queue: String,
+    /// Who will hold the leases.
+    pub holder: WorkerId,
+    /// How long the holder counts as alive from now, unless it extends; at least 100 ms.
+    pub lease: Duration,
+    /// At most so many, 1 to 1,000.
+    pub max: u32,
+}
+
+impl ClaimRequest {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// Invalid, naming the field and the limit.
+    pub fn check(&self) -> Result<()> {
+        limits::check_name("claim.queue", &self.queue)?;
+        if !(1..=1_000).contains(&self.max) {
+            return Err(Error::invalid("claim.max", format!("{} is not within 1 to 1000", self.max)));
+        }
+        check_lease(self.lease)
+    }
+}
+
+/// Checks the length of a lease: 100 ms to 1 day.
+///
+/// # Errors
+/// Invalid, naming the field and the limit.
+pub fn check_lease(lease: Duration) -> Result<()> {
+    if lease < Duration::from_millis(100) || lease > Duration::from_secs(24 * 3600) {
+        return Err(Error::invalid("lease", format!("{lease:?} is not within 100 ms to 1 day")));
+    }
+    Ok(())
+}
+
+/// What a claim brought.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Claimed {
+    /// The deliveries, best first.
+    pub deliveries: Vec<Delivery>,
+    /// When the next deferred message is due; only looked up when the claim came back short.
+    pub next_due: Option<Timestamp>,
+}
+
+/// What a round of upkeep did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Upkeep {
+    /// Deferred messages whose time had come.
+    pub promoted: u64,
+    /// Messages taken back from dead holders.
+    pub reclaimed: u64,
+    /// Holders found dead.
+    pub dead_holders: u64,
+}
+
+/// How full a queue is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueueStats {
+    /// Ready to be claimed.
+    pub ready: u64,
+    /// Claimed and not settled.
+    pub claimed: u64,
+    /// Not yet due.
+    pub deferred: u64,
+    /// In the dead letters.
+    pub dead: u64,
+}
+
+/// A message that will not be delivered again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeadLetter {
+    /// The message as it was pushed.
+    pub message: NewMessage,
+    /// Times its handler failed.
+    pub failures: u32,
+    /// Times its worker died.
+    pub lost: u32,
+    /// Why it is here.
+    pub reason: Failure,
+    /// Since when.
+    pub dead_at: Timestamp,
+}

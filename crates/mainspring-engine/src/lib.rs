@@ -1,0 +1,1 @@
+//! The Mainspring flow engine: versioned flows, durable steps, one commit a step.

@@ -1,0 +1,31 @@
+//! The event log on Postgres: streams, positions, one append, one reader.
+//!
+//! Useful alone: it needs a [`Db`](mainspring_pg::Db) and the migrations. An append checks what it expects of its stream and
+//! assigns positions in one statement. Before it takes its first global position it takes the *position fence*, a shared
+//! lock that lets readers tell below which position everything is settled (docs/ARCHITECTURE.md, rule 6).
+//!
+//! ```
+//! use mainspring_core::{Append, EventStore, ExpectedPosition, NewEvent, event::STREAMS};
+//! use mainspring_events::PgEventStore;
+//! use serde_json::json;
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> mainspring_core::Result<()> {
+//! # let test = mainspring_testing::TestDb::new().await; let db = test.db();
+//! let events = PgEventStore::new(&db);
+//! let added = NewEvent::new("ProductAdded", json!({"sku": "a-1"}));
+//!
+//! let append = Append::to("cart-1", vec![added.clone()]).expecting(ExpectedPosition::NoStream);
+//! assert_eq!(events.append(append.clone()).await?, 1);
+//! assert!(events.append(append).await.unwrap_err().is_conflict());
+//!
+//! let read = events.read_stream(STREAMS, "", "cart-1", 1, 100).await?;
+//! assert_eq!(read[0].event, added);
+//! # Ok(()) }
+//! ```
+
+mod row;
+mod store;
+mod write;
+
+pub use store::PgEventStore;
+pub use write::{append_query, appended, fence_query, history_query};

@@ -1,0 +1,134 @@
+//! Writes of many executions in one statement: what a group commit sends.
+//!
+//! A single write is a batch of one, so there is one create and one update in the whole library.
+
+use std::{collections::HashSet, time::SystemTime};
+
+use mainspring_core::{Execution, ExecutionId, ExecutionWrite, Expect, Result, Timestamp};
+use mainspring_pg::{Query, Row};
+use serde_json::Value;
+
+use crate::row;
+
+const CREATE: &str = include_str!("sql/create.sql");
+const UPDATE: &str = include_str!("sql/update.sql");
+
+/// Frees idempotency keys whose window is over, so that the unique index lets their next owner in.
+const FREE_KEYS: &str = "UPDATE {executions} e SET idempotency_key = NULL, idempotency_expires_at = NULL
+  FROM unnest($1::text[], $2::text[], $3::text[]) AS u(tenant, flow_id, key)
+  WHERE e.tenant = u.tenant AND e.flow_id = u.flow_id AND e.idempotency_key = u.key
+    AND e.idempotency_expires_at <= (SELECT {now}())";
+
+/// Ids that a statement wrote, and the database's time it did.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// The winners.
+    pub ids: HashSet<ExecutionId>,
+    /// The time, when there was at least one winner.
+    pub at: Option<Timestamp>,
+}
+
+impl Written {
+    /// Reads the rows of [`create_query`] or [`update_query`].
+    ///
+    /// # Errors
+    /// Internal, when the rows are not of those statements.
+    pub fn decode(rows: &[Row]) -> Result<Self> {
+        let mut written = Self::default();
+        for row in rows {
+            written.ids.insert(ExecutionId::from_stored(row::get(row, 0)?));
+            written.at = Some(row::get::<SystemTime>(row, 1)?.into());
+        }
+        Ok(written)
+    }
+}
+
+/// The statement that has to run before [`create_query`] when some of `writes` have an idempotency key.
+pub fn free_keys_query(writes: &[&ExecutionWrite]) -> Option<Query> {
+    let keyed: Vec<&Execution> =
+        writes.iter().map(|w| &w.execution).filter(|e| e.idempotency_key.is_some()).collect();
+    if keyed.is_empty() {
+        return None;
+    }
+    Some(
+        Query::new(FREE_KEYS)
+            .bind(column(&keyed, |e| e.tenant.clone()))
+            .bind(column(&keyed, |e| e.flow_id.clone()))
+            .bind(column(&keyed, |e| e.idempotency_key.clone())),
+    )
+}
+
+/// Inserts all of `writes` whose id and idempotency key are free; see [`Written`].
+pub fn create_query(writes: &[&ExecutionWrite]) -> Query {
+    let events: Vec<i64> = event_counts(writes);
+    let rows: Vec<&Execution> = writes.iter().map(|w| &w.execution).collect();
+    Query::new(CREATE)
+        .bind(column(&rows, |e| e.id.to_string()))
+        .bind(column(&rows, |e| e.status.as_str()))
+        .bind(events)
+        .bind(column(&rows, |e| i32::try_from(e.step_count).unwrap_or(i32::MAX)))
+        .bind(column(&rows, |e| e.flow_id.clone()))
+        .bind(column(&rows, |e| e.flow_version.clone()))
+        .bind(column(&rows, |e| e.current_step.clone()))
+        .bind(column(&rows, |e| e.tenant.clone()))
+        .bind(column(&rows, |e| e.queue.clone()))
+        .bind(column(&rows, |e| e.driver.as_ref().map(ToString::to_string)))
+        .bind(column(&rows, |e| e.holder.as_ref().map(ToString::to_string)))
+        .bind(column(&rows, |e| e.wake_at.map(SystemTime::from)))
+        .bind(column(&rows, |e| e.wait_reason.clone()))
+        .bind(column(&rows, |e| e.wait_started_at.map(SystemTime::from)))
+        .bind(column(&rows, |e| row::millis(e.timeouts.execution_timeout_ms)))
+        .bind(column(&rows, |e| row::millis(e.timeouts.wait_timeout_ms)))
+        .bind(column(&rows, |e| e.parent.as_ref().map(ToString::to_string)))
+        .bind(column(&rows, |e| e.root.to_string()))
+        .bind(column(&rows, |e| e.idempotency_key.clone()))
+        .bind(column(&rows, |e| e.idempotency_expires_at.map(SystemTime::from)))
+        .bind(column(&rows, |e| Value::Object(e.context.clone())))
+        .bind(column(&rows, retries))
+        .bind(column(&rows, |e| Value::Object(e.metadata.clone())))
+        .bind(column(&rows, |e| row::to_json(e.error.as_ref())))
+        .bind(column(&rows, |e| row::to_json(e.cancellation.as_ref())))
+        .bind(column(&rows, |e| row::to_json(e.reply.as_ref())))
+}
+
+/// Updates all of `writes` whose row is at the expected revision and not terminal; see [`Written`].
+pub fn update_query(writes: &[&ExecutionWrite]) -> Query {
+    let expected: Vec<i64> = writes
+        .iter()
+        .map(|w| match w.expect {
+            Expect::Revision(revision) => revision,
+            Expect::New => 0,
+        })
+        .collect();
+    let events = event_counts(writes);
+    let rows: Vec<&Execution> = writes.iter().map(|w| &w.execution).collect();
+    Query::new(UPDATE)
+        .bind(column(&rows, |e| e.id.to_string()))
+        .bind(expected)
+        .bind(column(&rows, |e| e.status.as_str()))
+        .bind(events)
+        .bind(column(&rows, |e| i32::try_from(e.step_count).unwrap_or(i32::MAX)))
+        .bind(column(&rows, |e| e.current_step.clone()))
+        .bind(column(&rows, |e| e.driver.as_ref().map(ToString::to_string)))
+        .bind(column(&rows, |e| e.holder.as_ref().map(ToString::to_string)))
+        .bind(column(&rows, |e| e.wake_at.map(SystemTime::from)))
+        .bind(column(&rows, |e| e.wait_reason.clone()))
+        .bind(column(&rows, |e| e.wait_started_at.map(SystemTime::from)))
+        .bind(column(&rows, |e| Value::Object(e.context.clone())))
+        .bind(column(&rows, retries))
+        .bind(column(&rows, |e| Value::Object(e.metadata.clone())))
+        .bind(column(&rows, |e| row::to_json(e.error.as_ref())))
+        .bind(column(&rows, |e| row::to_json(e.cancellation.as_ref())))
+}
+
+fn column<T>(rows: &[&Execution], value: impl Fn(&Execution) -> T) -> Vec<T> {
+    rows.iter().map(|e| value(e)).collect()
+}
+
+fn event_counts(writes: &[&ExecutionWrite]) -> Vec<i64> {
+    writes.iter().map(|w| i64::try_from(w.events.len()).unwrap_or(i64::MAX)).collect()
+}
+
+fn retries(execution: &Execution) -> Value {
+    Value::Object(execution.retries.iter().map(|(step, n)| (step.clone(), Value::from(*n))).collect())
+}

@@ -1,0 +1,1 @@
+//! Flow definitions on Postgres: immutable versions, latest by semver.

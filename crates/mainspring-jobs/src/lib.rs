@@ -1,0 +1,1 @@
+//! Jobs on Postgres: out-of-line work with claim tokens, checkpoints and progress.

@@ -1,0 +1,256 @@
+//! Where statements run: on the pool, or inside a transaction. One enum, so that every store method works in both.
+//!
+//! On the pool each statement is a transaction of its own. A statement that changes something and whose answer is lost is
+//! [`CommitUnknown`](mainspring_core::ErrorKind::CommitUnknown): it may have happened.
+
+use std::{sync::Arc, time::Duration};
+
+use deadpool_postgres::{Pool, Transaction as PooledTx};
+use mainspring_core::{Error, ErrorKind, Result};
+use tokio::time::timeout;
+use tokio_postgres::{Client, Row, Transaction as PlainTx, types::ToSql};
+
+use crate::{
+    clock::Clock,
+    held::{self, Answer, Failure, Held, Params},
+    names::Names,
+    query::Query,
+    sqlstate::Class,
+};
+
+/// How long each kind of waiting may last.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Deadlines {
+    /// For a free connection of the pool. Defaults to 5 s.
+    pub wait: Duration,
+    /// For a new connection. Defaults to 5 s.
+    pub create: Duration,
+    /// For the check of a used connection. Defaults to 2 s.
+    pub recycle: Duration,
+    /// For the answer to one statement, or to one flight of them. Defaults to 35 s, over the server's own 30 s.
+    pub statement: Duration,
+    /// For finding out what became of a COMMIT whose answer was lost. Defaults to 10 s.
+    pub resolve: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            wait: seconds(5),
+            create: seconds(5),
+            recycle: seconds(2),
+            statement: seconds(35),
+            resolve: seconds(10),
+        }
+    }
+}
+
+/// The pool, or a transaction to stand in, with the names of our tables. A clone is cheap and stands in the same place.
+#[derive(Clone)]
+pub struct Db<'t> {
+    pub(crate) at: At<'t>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) names: Names,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) clock: Clock,
+}
+
+#[derive(Clone)]
+pub(crate) enum At<'t> {
+    Pool(Pool),
+    /// A transaction [`Db::with_tx`] opened.
+    Open(&'t Held),
+    Pooled(&'t PooledTx<'t>),
+    Plain(&'t PlainTx<'t>),
+}
+
+/// A transaction to stand in; see [`Db::on`].
+pub struct TxRef<'u>(At<'u>);
+
+impl<'u> From<&'u PooledTx<'_>> for TxRef<'u> {
+    fn from(tx: &'u PooledTx<'_>) -> Self {
+        Self(At::Pooled(tx))
+    }
+}
+
+impl<'u> From<&'u PlainTx<'_>> for TxRef<'u> {
+    fn from(tx: &'u PlainTx<'_>) -> Self {
+        Self(At::Plain(tx))
+    }
+}
+
+/// Where that [`Db`] stands.
+impl<'u> From<&Db<'u>> for TxRef<'u> {
+    fn from(db: &Db<'u>) -> Self {
+        Self(db.at.clone())
+    }
+}
+
+impl Db<'static> {
+    /// On a pool of our own making ([`pool`](crate::pool())) or of the application's. Nothing is connected yet.
+    pub fn new(pool: Pool, names: Names) -> Self {
+        Self::with_deadlines(pool, names, Deadlines::default())
+    }
+
+    /// [`new`](Self::new) with other deadlines.
+    pub fn with_deadlines(pool: Pool, names: Names, deadlines: Deadlines) -> Self {
+        Self { at: At::Pool(pool), shared: Arc::new(Shared { names, deadlines, clock: Clock::default() }) }
+    }
+}
+
+impl<'t> Db<'t> {
+    /// The same database seen from inside the caller's transaction. Everything run there is committed or rolled back by
+    /// the caller. Beware: the driver's `commit` answers `Ok` even when a failed statement aborted the transaction.
+    pub fn on<'u>(&self, tx: impl Into<TxRef<'u>>) -> Db<'u> {
+        Db { at: tx.into().0, shared: self.shared.clone() }
+    }
+
+    /// The names of our tables.
+    pub fn names(&self) -> &Names {
+        &self.shared.names
+    }
+
+    /// The database's clock, shared by everything that stands on this `Db`.
+    pub fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
+    /// Whether statements run inside a transaction someone else commits.
+    pub fn in_transaction(&self) -> bool {
+        !matches!(self.at, At::Pool(_))
+    }
+
+    /// The driver's client of the transaction we stand in, for SQL of the application; `None` on the pool.
+    pub fn client(&self) -> Option<&Client> {
+        match &self.at {
+            At::Pool(_) => None,
+            At::Open(held) => held.object().ok().map(|object| -> &Client { object }),
+            At::Pooled(tx) => Some(tx.client()),
+            At::Plain(tx) => Some(tx.client()),
+        }
+    }
+
+    /// Runs one statement.
+    ///
+    /// # Errors
+    /// By SQLSTATE, as [`classify`](crate::classify()) says. Busy when no connection is free or the answer is late, and
+    /// [`CommitUnknown`](ErrorKind::CommitUnknown) when the answer to a change is lost outside a transaction.
+    pub async fn run(&self, query: Query) -> Result<Vec<Row>> {
+        Ok(self.answer(query.sql(), &query.params()).await?.rows)
+    }
+
+    /// All rows of one statement.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn all(&self, sql: &'static str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
+        Ok(self.answer(sql, params).await?.rows)
+    }
+
+    /// The row of a statement that answers one or none.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and Internal for two rows.
+    pub async fn opt(&self, sql: &'static str, params: &[&(dyn ToSql + Sync)]) -> Result<Option<Row>> {
+        let mut rows = self.answer(sql, params).await?.rows;
+        if rows.len() > 1 {
+            let (label, rows) = (crate::error::label(sql), rows.len());
+            return Err(Error::internal(format!("{label}: {rows} rows, at most one was expected")));
+        }
+        Ok(rows.pop())
+    }
+
+    /// The row of a statement that answers exactly one.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and Internal for none or two rows.
+    pub async fn one(&self, sql: &'static str, params: &[&(dyn ToSql + Sync)]) -> Result<Row> {
+        self.opt(sql, params)
+            .await?
+            .ok_or_else(|| Error::internal(format!("{}: no row, one was expected", crate::error::label(sql))))
+    }
+
+    /// How many rows the statement changed.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn exec(&self, sql: &'static str, params: &[&(dyn ToSql + Sync)]) -> Result<u64> {
+        Ok(self.answer(sql, params).await?.count)
+    }
+
+    async fn answer(&self, sql: &'static str, params: &Params<'_>) -> Result<Answer> {
+        let text = self.names().render(sql);
+        let limit = self.shared.deadlines.statement;
+        let answer = match &self.at {
+            At::Pool(pool) => return self.answer_on(pool, sql, &text, params).await,
+            At::Open(held) => held.ask(sql, &text, params, limit).await?,
+            At::Pooled(tx) => {
+                let work = async {
+                    let statement = tx.prepare_cached(&text).await?;
+                    held::ask(tx.client(), &statement, params).await
+                };
+                timeout(limit, work)
+                    .await
+                    .map_or(Err(Failure::Late(limit)), |done| done.map_err(Failure::from))
+            }
+            At::Plain(tx) => {
+                let work = async {
+                    let statement = tx.prepare(&text).await?;
+                    held::ask(tx.client(), &statement, params).await
+                };
+                timeout(limit, work)
+                    .await
+                    .map_or(Err(Failure::Late(limit)), |done| done.map_err(Failure::from))
+            }
+        };
+        answer.map_err(|failure| failure.into_error(sql))
+    }
+
+    /// A statement the server cannot have seen, or refused as out of date, is sent once more on another connection.
+    async fn answer_on(&self, pool: &Pool, sql: &str, text: &str, params: &Params<'_>) -> Result<Answer> {
+        let deadlines = &self.shared.deadlines;
+        let mut again = true;
+        loop {
+            let held = held::checkout(pool, deadlines).await?;
+            let failure = match held.ask(sql, text, params, deadlines.statement).await? {
+                Ok(answer) => {
+                    held.release();
+                    return Ok(answer);
+                }
+                Err(failure) => failure,
+            };
+            held.release();
+            let lost = failure.class() == Class::Lost;
+            if again && (failure.class() == Class::Stale || (lost && !failure.sent())) {
+                again = false;
+                continue;
+            }
+            if lost && failure.sent() && !only_reads(sql) {
+                let unknown =
+                    format!("{}: the answer was lost, it may have happened", crate::error::label(sql));
+                return Err(
+                    Error::new(ErrorKind::CommitUnknown, unknown).with_source(failure.into_error(sql))
+                );
+            }
+            return Err(failure.into_error(sql));
+        }
+    }
+}
+
+/// Says yes only when it is plain: a statement wrongly taken for a change costs the caller one more look.
+fn only_reads(sql: &str) -> bool {
+    let verb = sql.split_whitespace().next().unwrap_or_default();
+    verb.eq_ignore_ascii_case("SELECT") || verb.eq_ignore_ascii_case("SHOW")
+}
+
+impl std::fmt::Debug for Db<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let place = if self.in_transaction() { "transaction" } else { "pool" };
+        write!(f, "Db({place}, {:?})", self.names())
+    }
+}

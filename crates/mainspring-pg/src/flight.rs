@@ -1,0 +1,200 @@
+//! A transaction of two round trips: BEGIN and the deciding statements in one, the rest and COMMIT in the other.
+//!
+//! ```text
+//! begin(first): BEGIN · SET LOCAL … · xid · first…  ─►  rows  ─►  commit(last): last… · COMMIT  ─►  rows
+//! ```
+//! Statements of a flight are sent without waiting for each other's answers. When one fails, Postgres refuses the others
+//! and turns COMMIT into ROLLBACK, so the first failure is the answer and nothing was changed.
+
+use deadpool_postgres::Pool;
+use mainspring_core::{Error, Result};
+use std::sync::Arc;
+use tokio_postgres::Row;
+
+use crate::{
+    db::{At, Db, Shared},
+    error,
+    held::{self, Answer, Failure, Held, Leg},
+    query::Query,
+    sqlstate::Class,
+    tx::{conclude, in_task, unknown},
+};
+
+/// Array statements are planned for any array, and at a bad estimate only the index scan and the nested loop stay cheap.
+const OPEN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL enable_seqscan = off; \
+    SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
+const XID: &str = "SELECT pg_current_xact_id()::text";
+
+/// A pooled connection in an open transaction. Dropping it closes the connection, which rolls back.
+#[must_use = "a flight that is dropped rolls back"]
+pub struct Flight {
+    held: Option<Held>,
+    xid: String,
+    pool: Pool,
+    shared: Arc<Shared>,
+}
+
+impl Db<'_> {
+    /// Begins a transaction and runs `first` in it, all in one round trip. Answers the rows of each query.
+    ///
+    /// # Errors
+    /// Internal inside a transaction. Otherwise the first failure, as [`run`](Self::run) reports it: the transaction is
+    /// rolled back then. A lost connection is reported only after a second one failed too.
+    pub async fn begin(&self, first: Vec<Query>) -> Result<(Flight, Vec<Vec<Row>>)> {
+        let At::Pool(pool) = &self.at else {
+            return Err(Error::internal("a flight begins on the pool, not inside a transaction"));
+        };
+        match self.take_off(pool, &first).await {
+            // Nothing can have happened yet, and the pool may have handed out a connection that died in it.
+            Err(error) if matches!(error::class(&error), Some(Class::Lost | Class::Stale)) => {
+                self.take_off(pool, &first).await
+            }
+            result => result,
+        }
+    }
+
+    async fn take_off(&self, pool: &Pool, first: &[Query]) -> Result<(Flight, Vec<Vec<Row>>)> {
+        let limit = self.shared.deadlines.statement;
+        let held = held::checkout(pool, &self.shared.deadlines).await?;
+        let texts: Vec<_> = first.iter().map(|query| self.names().render(query.sql())).collect();
+        let texts: Vec<&str> = std::iter::once(XID).chain(texts.iter().map(|text| &**text)).collect();
+        let statements = match held.prepare(&texts, limit).await? {
+            Ok(statements) => statements,
+            Err(failure) => {
+                held.release();
+                return Err(failure.into_error("prepare"));
+            }
+        };
+        let mut legs = vec![Leg::Batch(OPEN)];
+        let none = Vec::new();
+        let params = std::iter::once(none).chain(first.iter().map(Query::params));
+        legs.extend(
+            statements.into_iter().zip(params).map(|(statement, params)| Leg::Ask(statement, params)),
+        );
+        let mut answers = match split(held.fly(legs, limit).await?, &[OPEN, XID], first) {
+            Ok(answers) => answers,
+            Err(error) => {
+                held.rollback(limit).await;
+                return Err(error);
+            }
+        };
+        let xid = answers.get(1).and_then(|answer| answer.rows.first()).and_then(|row| row.try_get(0).ok());
+        let Some(xid) = xid else { return Err(Error::internal("the transaction has no id")) };
+        let rows = answers.drain(2..).map(|answer| answer.rows).collect();
+        Ok((Flight { held: Some(held), xid, pool: pool.clone(), shared: self.shared.clone() }, rows))
+    }
+}
+
+impl Flight {
+    /// The transaction's id, as `pg_xact_status` takes it.
+    pub fn xid(&self) -> &str {
+        &self.xid
+    }
+
+    /// Runs more statements, all in one round trip.
+    ///
+    /// # Errors
+    /// The first failure; the transaction is rolled back and the flight is over.
+    pub async fn run(&mut self, queries: Vec<Query>) -> Result<Vec<Vec<Row>>> {
+        let limit = self.shared.deadlines.statement;
+        let held = self.held.take().ok_or_else(over)?;
+        let result = match legs(&held, &queries, &self.shared).await {
+            Ok(legs) => split(held.fly(legs, limit).await?, &[], &queries),
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(answers) => {
+                self.held = Some(held);
+                Ok(answers.into_iter().map(|answer| answer.rows).collect())
+            }
+            Err(error) => {
+                held.rollback(limit).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Runs `last` and commits, all in one round trip. Once polled it runs to its end, even when the future is dropped.
+    ///
+    /// # Errors
+    /// The first failure of a statement: rolled back, nothing was changed. When the connection is lost the outcome is
+    /// looked up: Unavailable when it was rolled back, [`CommitUnknown`](mainspring_core::ErrorKind::CommitUnknown) when
+    /// it cannot be found out, or when it was committed but the rows of `last` are lost.
+    pub async fn commit(self, last: Vec<Query>) -> Result<Vec<Vec<Row>>> {
+        in_task(self.land(last)).await
+    }
+
+    async fn land(mut self, last: Vec<Query>) -> Result<Vec<Vec<Row>>> {
+        let limit = self.shared.deadlines.statement;
+        let held = self.held.take().ok_or_else(over)?;
+        let mut legs = match legs(&held, &last, &self.shared).await {
+            Ok(legs) => legs,
+            Err(error) => {
+                held.rollback(limit).await;
+                return Err(error);
+            }
+        };
+        legs.push(Leg::Batch("COMMIT"));
+        let flown = held.fly(legs, limit).await?;
+        let failed = flown.as_ref().map_or(Some(0), |answers| answers.iter().position(Result::is_err));
+        let statement = failed.and_then(|at| last.get(at)).map_or("COMMIT", Query::sql);
+        match first_failure_of(flown) {
+            Ok(answers) => {
+                held.release();
+                Ok(answers.into_iter().take(last.len()).map(|answer| answer.rows).collect())
+            }
+            // A statement was refused, so COMMIT rolled back, and its own answer came too or the connection is closed.
+            Err(failure) if failure.class() != Class::Lost => {
+                held.release();
+                Err(failure.into_error(statement))
+            }
+            Err(failure) => {
+                conclude(failure, held, Some(&self.xid), &self.pool, &self.shared.deadlines).await?;
+                if last.is_empty() {
+                    Ok(Vec::new())
+                } else {
+                    Err(unknown("committed, but the answers were lost"))
+                }
+            }
+        }
+    }
+
+    /// Rolls back; the connection goes back to the pool when the server answers.
+    ///
+    /// # Errors
+    /// Internal when the flight is over already.
+    pub async fn rollback(mut self) -> Result<()> {
+        let held = self.held.take().ok_or_else(over)?;
+        held.rollback(self.shared.deadlines.statement).await;
+        Ok(())
+    }
+}
+
+fn over() -> Error {
+    Error::internal("this flight ended with its first failure")
+}
+
+async fn legs<'q>(held: &Held, queries: &'q [Query], shared: &Shared) -> Result<Vec<Leg<'q>>> {
+    let texts: Vec<_> = queries.iter().map(|query| shared.names.render(query.sql())).collect();
+    let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
+    let statements = held.prepare(&texts, shared.deadlines.statement).await?;
+    let statements = statements.map_err(|failure| failure.into_error("prepare"))?;
+    Ok(statements
+        .into_iter()
+        .zip(queries)
+        .map(|(statement, query)| Leg::Ask(statement, query.params()))
+        .collect())
+}
+
+type Flown = Result<Vec<Result<Answer, Failure>>, Failure>;
+
+fn first_failure_of(flown: Flown) -> Result<Vec<Answer>, Failure> {
+    flown?.into_iter().collect()
+}
+
+/// The answers, or the first failure as an error naming its statement.
+fn split(flown: Flown, before: &[&'static str], queries: &[Query]) -> Result<Vec<Answer>> {
+    let failed = flown.as_ref().map_or(Some(0), |answers| answers.iter().position(Result::is_err));
+    let sql = before.iter().copied().chain(queries.iter().map(Query::sql)).nth(failed.unwrap_or(0));
+    first_failure_of(flown).map_err(|failure| failure.into_error(sql.unwrap_or("the transaction")))
+}

@@ -1,0 +1,251 @@
+//! One pooled connection in our hands.
+//!
+//! ```text
+//! checkout ──► held ──release()──► pool
+//!               ├────rollback()──► pool, when the server answered
+//!               └────drop────────► closed
+//! ```
+//! Dropping is what cancellation does, and then nobody knows what the connection is in the middle of, so it never goes
+//! back to the pool (T4): the pool's own recycling would hand an open transaction to the next borrower.
+
+use std::{
+    pin::pin,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use deadpool_postgres::{Object, Pool, PoolError, Timeouts};
+use futures_util::{TryStreamExt, future::join_all};
+use mainspring_core::{Error, ErrorKind, Result};
+use tokio::time::timeout;
+use tokio_postgres::{Client, Error as PgError, Row, Statement, types::ToSql};
+
+use crate::{
+    db::Deadlines,
+    error::{failed, label, no_connection},
+    sqlstate::{Class, classify},
+};
+
+pub(crate) type Params<'p> = [&'p (dyn ToSql + Sync)];
+
+/// What one statement answered.
+#[derive(Default)]
+pub(crate) struct Answer {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) count: u64,
+}
+
+/// Why there is no answer.
+pub(crate) enum Failure {
+    /// The driver or the server said so. `sent` is false when the statement cannot have reached the server.
+    Driver { error: PgError, sent: bool },
+    /// Nobody said anything for this long.
+    Late(Duration),
+}
+
+impl Failure {
+    pub(crate) fn class(&self) -> Class {
+        match self {
+            Self::Driver { error, .. } => classify(error),
+            Self::Late(_) => Class::Lost,
+        }
+    }
+
+    pub(crate) fn sent(&self) -> bool {
+        !matches!(self, Self::Driver { sent: false, .. })
+    }
+
+    pub(crate) fn into_error(self, sql: &str) -> Error {
+        match self {
+            Self::Driver { error, .. } => failed(label(sql), error),
+            Self::Late(limit) => {
+                Error::new(ErrorKind::Busy, format!("{}: no answer within {limit:?}", label(sql)))
+            }
+        }
+    }
+}
+
+impl From<PgError> for Failure {
+    fn from(error: PgError) -> Self {
+        Self::Driver { error, sent: true }
+    }
+}
+
+pub(crate) struct Held {
+    object: Option<Object>,
+    broken: AtomicBool,
+}
+
+/// A connection of the pool, waiting no longer than `deadlines` allow, whatever the pool itself was built with (T6).
+pub(crate) async fn checkout(pool: &Pool, deadlines: &Deadlines) -> Result<Held> {
+    let limits = Timeouts {
+        wait: Some(deadlines.wait),
+        create: Some(deadlines.create),
+        recycle: Some(deadlines.recycle),
+    };
+    let object = match pool.timeout_get(&limits).await {
+        // A pool built by the application without a runtime cannot keep time: we do.
+        Err(PoolError::NoRuntimeSpecified) => {
+            let unlimited = Timeouts { wait: None, create: None, recycle: None };
+            timeout(deadlines.wait + deadlines.create, pool.timeout_get(&unlimited))
+                .await
+                .unwrap_or(Err(PoolError::Timeout(deadpool_postgres::TimeoutType::Wait)))
+        }
+        other => other,
+    };
+    let object = object.map_err(|error| no_connection(error, pool.status().max_size, deadlines))?;
+    Ok(Held { object: Some(object), broken: AtomicBool::new(false) })
+}
+
+impl Held {
+    pub(crate) fn object(&self) -> Result<&Object> {
+        self.object.as_ref().ok_or_else(|| Error::internal("a connection was used after it was given back"))
+    }
+
+    /// Prepares and runs one statement.
+    pub(crate) async fn ask(
+        &self,
+        sql: &str,
+        text: &str,
+        params: &Params<'_>,
+        limit: Duration,
+    ) -> Result<Result<Answer, Failure>> {
+        let object = self.object()?;
+        let work = async {
+            let unsent = |error| Failure::Driver { error, sent: false };
+            let statement = object.prepare_cached(text).await.map_err(unsent)?;
+            let closed_before = object.is_closed();
+            let answer = ask(object, &statement, params).await;
+            answer.map_err(|error| Failure::Driver { error, sent: !closed_before })
+        };
+        let answer = timeout(limit, work).await.unwrap_or(Err(Failure::Late(limit)));
+        if let Err(failure) = &answer {
+            tracing::debug!(statement = label(sql), class = ?failure.class(), "statement failed");
+            self.note(failure);
+        }
+        Ok(answer)
+    }
+
+    /// Prepares statements, all of them in one flight; those of the cache cost nothing.
+    pub(crate) async fn prepare(
+        &self,
+        texts: &[&str],
+        limit: Duration,
+    ) -> Result<Result<Vec<Statement>, Failure>> {
+        let object = self.object()?;
+        let work = join_all(texts.iter().map(|text| object.prepare_cached(text)));
+        let answer = match timeout(limit, work).await {
+            Ok(all) => all
+                .into_iter()
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|error| Failure::Driver { error, sent: false }),
+            Err(_) => Err(Failure::Late(limit)),
+        };
+        if let Err(failure) = &answer {
+            self.note(failure);
+        }
+        Ok(answer)
+    }
+
+    /// Sends every leg at once and collects the answers in order.
+    pub(crate) async fn fly(
+        &self,
+        legs: Vec<Leg<'_>>,
+        limit: Duration,
+    ) -> Result<Result<Vec<Result<Answer, Failure>>, Failure>> {
+        let object = self.object()?;
+        let answers = match timeout(limit, join_all(legs.into_iter().map(|leg| leg.go(object)))).await {
+            Ok(answers) => answers,
+            Err(_) => {
+                self.note(&Failure::Late(limit));
+                return Ok(Err(Failure::Late(limit)));
+            }
+        };
+        for failure in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+            // Those after the first failure only say that the transaction is aborted.
+            if failure.class() != Class::Aborted {
+                self.note(failure);
+            }
+        }
+        Ok(Ok(answers))
+    }
+
+    fn note(&self, failure: &Failure) {
+        let class = failure.class();
+        if !class.keeps_connection() {
+            self.broken.store(true, Ordering::Relaxed);
+        }
+        if class == Class::Stale {
+            // Every connection of the pool prepared the same text against the old tables (T11).
+            if let Some(pool) = self.object.as_ref().and_then(Object::pool) {
+                pool.manager().statement_caches.clear();
+            }
+        }
+    }
+
+    /// Back to the pool, unless something happened that makes the connection doubtful.
+    pub(crate) fn release(mut self) {
+        if self.broken.load(Ordering::Relaxed) {
+            return; // Drop closes it
+        }
+        drop(self.object.take());
+    }
+
+    /// Rolls back and goes back to the pool; closed when the server does not answer.
+    pub(crate) async fn rollback(self, limit: Duration) {
+        if self.broken.load(Ordering::Relaxed) {
+            return;
+        }
+        let done = match self.object() {
+            Ok(object) => timeout(limit, object.batch_execute("ROLLBACK")).await,
+            Err(_) => return,
+        };
+        if matches!(done, Ok(Ok(()))) {
+            self.release();
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(object) = self.object.take() {
+            drop(Object::take(object));
+        }
+    }
+}
+
+/// One message of a flight.
+pub(crate) enum Leg<'a> {
+    Batch(&'static str),
+    Ask(Statement, Vec<&'a (dyn ToSql + Sync)>),
+}
+
+impl Leg<'_> {
+    async fn go(self, client: &Client) -> Result<Answer, Failure> {
+        match self {
+            Self::Batch(sql) => {
+                client.batch_execute(sql).await.map(|()| Answer::default()).map_err(Failure::from)
+            }
+            Self::Ask(statement, params) => ask(client, &statement, &params).await.map_err(Failure::from),
+        }
+    }
+}
+
+/// The statement is sent at the first poll, so futures polled one after the other go out together, in order.
+pub(crate) async fn ask(
+    client: &Client,
+    statement: &Statement,
+    params: &Params<'_>,
+) -> Result<Answer, PgError> {
+    let stream = client.query_raw(statement, each(params)).await?;
+    let mut stream = pin!(stream);
+    let mut rows = Vec::new();
+    while let Some(row) = stream.try_next().await? {
+        rows.push(row);
+    }
+    Ok(Answer { rows, count: stream.rows_affected().unwrap_or(0) })
+}
+
+fn each<'a>(params: &'a Params<'a>) -> impl ExactSizeIterator<Item = &'a (dyn ToSql + Sync)> + 'a {
+    params.iter().copied()
+}

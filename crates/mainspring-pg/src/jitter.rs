@@ -1,0 +1,26 @@
+//! Randomized pauses.
+
+use std::time::Duration;
+
+/// Full jitter: anything between `least` and `least * 2^attempt`, at most `most`.
+pub(crate) fn pause(attempt: u32, least: Duration, most: Duration) -> Duration {
+    let ceiling = least.saturating_mul(2_u32.saturating_pow(attempt)).min(most);
+    let span = ceiling.saturating_sub(least);
+    // Without randomness every caller pauses for the ceiling: slower, still right.
+    let part = getrandom::u32().unwrap_or(u32::MAX);
+    least + span.mul_f64(f64::from(part) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_stay_in_range() {
+        let (least, most) = (Duration::from_millis(10), Duration::from_millis(500));
+        for attempt in [0, 1, 5, 31, 32, 1_000, u32::MAX] {
+            let pause = pause(attempt, least, most);
+            assert!(pause >= least && pause <= most, "{attempt}: {pause:?}");
+        }
+    }
+}

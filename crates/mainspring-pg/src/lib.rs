@@ -1,0 +1,59 @@
+//! The only Mainspring crate that knows pools, prefixes, SQLSTATE, LISTEN and migrations.
+//!
+//! ```text
+//! Settings ──pool()──► Pool ─┐
+//!                            ├─► Db ── run / all / opt / one / exec      one statement
+//! Names (schema, prefix) ────┘    ├── with_tx(async |tx| ..)             a closure in one transaction
+//!                                 ├── begin(first) ──► Flight ── commit  two round trips, pipelined
+//!                                 └── on(&tx)                            the caller's own transaction
+//! Migrator                        creates and checks the tables          Hints   wakes whoever waits for a queue
+//! ```
+//!
+//! The rules every function here keeps:
+//!
+//! 1. Every wait has a deadline, and a connection whose answer did not come is thrown away, never reused.
+//! 2. A connection with an open transaction never goes back to the pool.
+//! 3. COMMIT is never raced against anything. When its answer is lost, the transaction's id is looked up on another
+//!    connection; only when that fails too the caller hears [`CommitUnknown`](mainspring_core::ErrorKind::CommitUnknown).
+//! 4. No error, no `Debug` and no log line carries a password or the value of a parameter.
+
+mod clock;
+mod connect;
+mod db;
+mod error;
+mod flight;
+mod held;
+mod hints;
+mod history;
+mod jitter;
+mod listener;
+mod migrate;
+mod names;
+mod query;
+mod settings;
+mod sqlstate;
+mod tls;
+mod together;
+mod tx;
+mod url;
+mod verify;
+
+pub use clock::Clock;
+pub use connect::{Session, pool};
+pub use db::{Db, Deadlines, TxRef};
+pub use error::{Driver, constraint, is_transient};
+pub use flight::Flight;
+pub use hints::{Hints, Subscription};
+pub use history::{Applied, MigrationState, Status};
+pub use migrate::{Migrator, Mode, Planned, up_with};
+pub use names::{Names, Prefix, Schema};
+pub use query::Query;
+pub use settings::{Settings, SslMode};
+pub use sqlstate::{Class, classify};
+pub use tx::AsyncFunc;
+
+pub use deadpool_postgres::Pool;
+pub use tokio_postgres::{
+    Row,
+    types::{FromSql, ToSql},
+};

@@ -1,0 +1,360 @@
+//! Where the database is and how to reach it.
+//!
+//! | host | `sslmode` when not given |
+//! |---|---|
+//! | a unix socket, `localhost`, a loopback address | `prefer` |
+//! | anything else | `verify-full` |
+//!
+//! `require` verifies the certificate too, which libpq does not. `prefer` falls back to plaintext without a word, so it is
+//! refused for a remote host unless [`allow_plaintext`](Settings::allow_plaintext) says so; `disable` says it by itself.
+
+use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
+
+use mainspring_core::{Error, Result};
+use tokio_postgres::config::{ChannelBinding, Config, LoadBalanceHosts, TargetSessionAttrs};
+
+use crate::url;
+
+/// How a connection is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SslMode {
+    /// Plaintext.
+    Disable,
+    /// TLS when the server offers it, with any certificate; plaintext otherwise.
+    Prefer,
+    /// As [`VerifyFull`](Self::VerifyFull): encryption to an unknown peer protects nothing.
+    Require,
+    /// TLS, with a certificate of a known authority for any host name.
+    VerifyCa,
+    /// TLS, with a certificate of a known authority for this host name.
+    VerifyFull,
+}
+
+impl SslMode {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disable => "disable",
+            Self::Prefer => "prefer",
+            Self::Require => "require",
+            Self::VerifyCa => "verify-ca",
+            Self::VerifyFull => "verify-full",
+        }
+    }
+}
+
+impl FromStr for SslMode {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let all = [Self::Disable, Self::Prefer, Self::Require, Self::VerifyCa, Self::VerifyFull];
+        all.into_iter().find(|mode| mode.as_str() == text).ok_or_else(|| {
+            Error::invalid("sslmode", "known are disable, prefer, require, verify-ca and verify-full")
+        })
+    }
+}
+
+/// How to reach the database. `Debug` and `Display` show it without the password.
+#[derive(Clone)]
+pub struct Settings {
+    hosts: Vec<String>,
+    ports: Vec<u16>,
+    user: Option<String>,
+    password: Option<String>,
+    dbname: Option<String>,
+    ssl_mode: Option<SslMode>,
+    ssl_root_cert: Option<String>,
+    application_name: Option<String>,
+    connect_timeout: Option<Duration>,
+    options: Option<String>,
+    target_session_attrs: TargetSessionAttrs,
+    channel_binding: ChannelBinding,
+    load_balance_hosts: LoadBalanceHosts,
+    allow_plaintext: bool,
+    session: bool,
+}
+
+/// `localhost:5432`, the user and database named after the operating system's user.
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            hosts: Vec::new(),
+            ports: Vec::new(),
+            user: None,
+            password: None,
+            dbname: None,
+            ssl_mode: None,
+            ssl_root_cert: None,
+            application_name: None,
+            connect_timeout: None,
+            options: None,
+            target_session_attrs: TargetSessionAttrs::Any,
+            channel_binding: ChannelBinding::Prefer,
+            load_balance_hosts: LoadBalanceHosts::Disable,
+            allow_plaintext: false,
+            session: true,
+        }
+    }
+}
+
+/// libpq's variables and the keys they stand for. Explicit settings win.
+const VARIABLES: &[(&str, &str)] = &[
+    ("PGHOST", "host"),
+    ("PGPORT", "port"),
+    ("PGUSER", "user"),
+    ("PGPASSWORD", "password"),
+    ("PGDATABASE", "dbname"),
+    ("PGSSLMODE", "sslmode"),
+    ("PGSSLROOTCERT", "sslrootcert"),
+    ("PGAPPNAME", "application_name"),
+    ("PGCONNECT_TIMEOUT", "connect_timeout"),
+    ("PGOPTIONS", "options"),
+];
+
+const KEYS: &str = "host, port, user, password, dbname, sslmode, sslrootcert, application_name, connect_timeout, \
+    options, target_session_attrs, channel_binding and load_balance_hosts";
+
+/// Sent at connect, before the application's own `options`, which therefore win.
+const SESSION: &str = "-c statement_timeout=30s -c lock_timeout=5s -c idle_in_transaction_session_timeout=30s \
+    -c TimeZone=UTC -c default_transaction_isolation=read\\ committed -c default_transaction_read_only=off";
+
+impl Settings {
+    /// Reads `postgres://user:password@host:port/dbname?sslmode=…` or libpq's `host=… user=…`. In a URL, `@ / # % :` in a
+    /// user name or password are written `%40 %2F %23 %25 %3A`. No environment variable is read.
+    ///
+    /// # Errors
+    /// [`Invalid`](mainspring_core::ErrorKind::Invalid), without repeating the text.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut settings = Self::default();
+        for (key, value) in url::parse(text)? {
+            settings.set(&key, &value)?;
+        }
+        Ok(settings)
+    }
+
+    /// Reads `DATABASE_URL`, and for what it leaves open `PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE PGSSLMODE
+    /// PGSSLROOTCERT PGAPPNAME PGCONNECT_TIMEOUT PGOPTIONS`. An empty variable counts as unset.
+    ///
+    /// # Errors
+    /// [`Invalid`](mainspring_core::ErrorKind::Invalid), naming the variable.
+    pub fn from_env() -> Result<Self> {
+        Self::from_vars(|name| std::env::var(name).ok())
+    }
+
+    /// [`from_env`](Self::from_env) with another source of variables.
+    ///
+    /// # Errors
+    /// As [`from_env`](Self::from_env).
+    pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let var = |name: &str| var(name).filter(|value| !value.is_empty());
+        let explicit = match var("DATABASE_URL") {
+            Some(text) => url::parse(&text)?,
+            None => Vec::new(),
+        };
+        let mut settings = Self::default();
+        // A port belongs to its host: PGPORT must not redirect a host of the URL.
+        let host_given = explicit.iter().any(|(key, _)| key == "host");
+        for (name, key) in VARIABLES {
+            let given = explicit.iter().any(|(other, _)| other == key) || (*key == "port" && host_given);
+            if let (Some(value), false) = (var(name), given) {
+                settings.set(key, &value).map_err(|error| Error::invalid(name, error))?;
+            }
+        }
+        for (key, value) in explicit {
+            settings.set(&key, &value)?;
+        }
+        Ok(settings)
+    }
+
+    /// The same settings with one of libpq's keys set, such as `host` or `password`.
+    ///
+    /// # Errors
+    /// [`Invalid`](mainspring_core::ErrorKind::Invalid) for an unknown key or an unusable value.
+    pub fn with(mut self, key: &str, value: &str) -> Result<Self> {
+        self.set(key, value)?;
+        Ok(self)
+    }
+
+    /// Accepts that `prefer` may send everything, the password included, in plaintext to a remote host.
+    #[must_use]
+    pub fn allow_plaintext(mut self) -> Self {
+        self.allow_plaintext = true;
+        self
+    }
+
+    /// For a pooler in transaction mode such as PgBouncer: no session settings are sent. Set the timeouts on the role.
+    #[must_use]
+    pub fn through_pooler(mut self) -> Self {
+        self.session = false;
+        self
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        let text = || Some(value.to_owned());
+        match key {
+            "host" => self.hosts = value.split(',').map(str::to_owned).collect(),
+            "port" => {
+                let port = |part: &str| part.trim().parse().ok().filter(|port| *port != 0);
+                let ports: Option<Vec<u16>> = value.split(',').map(port).collect();
+                self.ports = ports.ok_or_else(|| Error::invalid("port", "not a number from 1 to 65535"))?;
+            }
+            "user" => self.user = text(),
+            "password" => self.password = text(),
+            "dbname" => self.dbname = text(),
+            "sslmode" => self.ssl_mode = Some(value.parse()?),
+            "sslrootcert" => self.ssl_root_cert = text(),
+            "application_name" => self.application_name = text(),
+            "connect_timeout" => {
+                let seconds: u64 = value
+                    .parse()
+                    .map_err(|_| Error::invalid("connect_timeout", "not a number of seconds"))?;
+                self.connect_timeout = Some(Duration::from_secs(seconds)).filter(|limit| !limit.is_zero());
+            }
+            "options" => self.options = text(),
+            "target_session_attrs" => {
+                self.target_session_attrs = match value {
+                    "any" => TargetSessionAttrs::Any,
+                    "read-write" => TargetSessionAttrs::ReadWrite,
+                    "read-only" => TargetSessionAttrs::ReadOnly,
+                    _ => return Err(Error::invalid(key, "known are any, read-write and read-only")),
+                }
+            }
+            "channel_binding" => {
+                self.channel_binding = match value {
+                    "disable" => ChannelBinding::Disable,
+                    "prefer" => ChannelBinding::Prefer,
+                    "require" => ChannelBinding::Require,
+                    _ => return Err(Error::invalid(key, "known are disable, prefer and require")),
+                }
+            }
+            "load_balance_hosts" => {
+                self.load_balance_hosts = match value {
+                    "disable" => LoadBalanceHosts::Disable,
+                    "random" => LoadBalanceHosts::Random,
+                    _ => return Err(Error::invalid(key, "known are disable and random")),
+                }
+            }
+            _ => {
+                let key: String = key.chars().take(40).collect();
+                return Err(Error::invalid(
+                    "database url",
+                    format!("unknown key `{}`; known are {KEYS}", key.escape_debug()),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn hosts(&self) -> Vec<&str> {
+        let hosts: Vec<&str> =
+            self.hosts.iter().map(String::as_str).filter(|host| !host.is_empty()).collect();
+        if hosts.is_empty() { vec!["localhost"] } else { hosts }
+    }
+
+    /// How the connection will be protected.
+    pub fn ssl_mode(&self) -> SslMode {
+        let local = self.hosts().into_iter().all(is_local);
+        self.ssl_mode.unwrap_or(if local { SslMode::Prefer } else { SslMode::VerifyFull })
+    }
+
+    pub(crate) fn ssl_root_cert(&self) -> Option<&str> {
+        self.ssl_root_cert.as_deref().filter(|path| *path != "system")
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        self.connect_timeout.unwrap_or(Duration::from_secs(5))
+    }
+
+    /// Whether session settings are sent.
+    pub(crate) fn has_session(&self) -> bool {
+        self.session
+    }
+
+    pub(crate) fn config(&self) -> Result<Config> {
+        let mode = self.ssl_mode();
+        let remote = self.hosts().into_iter().find(|host| !is_local(host));
+        if let (SslMode::Prefer, Some(host), false) = (mode, remote, self.allow_plaintext) {
+            let problem =
+                format!("`prefer` may send everything in plaintext to `{host}`; use verify-full or disable");
+            return Err(Error::invalid("sslmode", problem));
+        }
+        if self.ports.len() > 1 && self.ports.len() != self.hosts().len() {
+            return Err(Error::invalid("port", "neither one port nor one for each host"));
+        }
+        let mut config = Config::new();
+        for host in self.hosts() {
+            config.host(host);
+        }
+        for port in &self.ports {
+            config.port(*port);
+        }
+        if let Some(user) = &self.user {
+            config.user(user);
+        }
+        if let Some(password) = &self.password {
+            config.password(password);
+        }
+        if let Some(dbname) = &self.dbname {
+            config.dbname(dbname);
+        }
+        config.application_name(self.application_name.as_deref().unwrap_or(DEFAULT_NAME));
+        let own = self.options.as_deref().unwrap_or_default();
+        if self.session {
+            config.options(format!("{SESSION} {own}").trim_end());
+        } else if !own.is_empty() {
+            config.options(own);
+        }
+        config.ssl_mode(match mode {
+            SslMode::Disable => tokio_postgres::config::SslMode::Disable,
+            SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
+            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
+                tokio_postgres::config::SslMode::Require
+            }
+        });
+        config.target_session_attrs(self.target_session_attrs);
+        config.channel_binding(self.channel_binding);
+        config.load_balance_hosts(self.load_balance_hosts);
+        config.connect_timeout(self.connect_timeout());
+        config.keepalives_idle(Duration::from_secs(10));
+        config.keepalives_interval(Duration::from_secs(5));
+        config.keepalives_retries(3);
+        Ok(config)
+    }
+}
+
+const DEFAULT_NAME: &str = concat!("mainspring/", env!("CARGO_PKG_VERSION"));
+
+fn is_local(host: &str) -> bool {
+    host.starts_with(['/', '@'])
+        || host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// As a URL with the password as `***`.
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("postgres://")?;
+        if let Some(user) = &self.user {
+            f.write_str(&url::encoded(user))?;
+        }
+        if self.password.is_some() {
+            f.write_str(":***")?;
+        }
+        if self.user.is_some() || self.password.is_some() {
+            f.write_str("@")?;
+        }
+        for (i, host) in self.hosts().into_iter().enumerate() {
+            let host = if host.contains(':') { format!("[{host}]") } else { url::encoded(host) };
+            write!(f, "{}{host}", if i > 0 { "," } else { "" })?;
+            if let Some(port) = self.ports.get(i).or(self.ports.first()) {
+                write!(f, ":{port}")?;
+            }
+        }
+        let dbname = url::encoded(self.dbname.as_deref().unwrap_or_default());
+        write!(f, "/{dbname}?sslmode={}", self.ssl_mode().as_str())
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Settings({self})")
+    }
+}

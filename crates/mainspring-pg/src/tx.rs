@@ -1,0 +1,207 @@
+//! The transaction helper, and how a COMMIT ends.
+//!
+//! ```text
+//! BEGIN ─► closure ─► guard: xid, fails in an aborted transaction ─► COMMIT ─► Ok
+//!             │ Err                                                    │ the answer is lost
+//!         ROLLBACK ─► 40001, 40P01, lost: again, at most 5 times       └─► pg_xact_status(xid) on another connection
+//!                                                                           committed: Ok   aborted: again   else: unknown
+//! ```
+//! Guard and COMMIT run in a task of their own, so dropping the caller's future cannot stop half-way between them.
+
+use std::{sync::Arc, time::Duration};
+
+use deadpool_postgres::Pool;
+use mainspring_core::{Error, ErrorKind, Result};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::{
+    db::{At, Db, Deadlines, Shared},
+    error::{self, RolledBack},
+    held::{self, Failure, Held, Leg},
+    jitter::pause,
+    sqlstate::Class,
+};
+
+/// How often a transaction is run before its conflict is the caller's.
+const ATTEMPTS: u32 = 5;
+const LEAST_PAUSE: Duration = Duration::from_millis(10);
+const MOST_PAUSE: Duration = Duration::from_millis(500);
+
+/// An async closure whose future can be named, so that it can be required to be `Send`. Every fitting closure is one.
+pub trait AsyncFunc<A, R>: AsyncFn(A) -> R + Fn(A) -> <Self as AsyncFunc<A, R>>::Fut {
+    /// The future of one call.
+    type Fut: Future<Output = R>;
+}
+
+impl<F, A, Fut, R> AsyncFunc<A, R> for F
+where
+    F: AsyncFn(A) -> R + Fn(A) -> Fut,
+    Fut: Future<Output = R>,
+{
+    type Fut = Fut;
+}
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+const GUARD: &str = "SELECT pg_current_xact_id_if_assigned()::text";
+
+impl Db<'_> {
+    /// Runs `f` in one transaction: everything it did through its argument becomes durable, or nothing.
+    ///
+    /// Inside a transaction already, `f` joins it: nothing is committed or retried here. On the pool, `f` runs again, at
+    /// most five times in all, after a serialization failure, a deadlock or a lost connection, so it must not do anything
+    /// outside the transaction that may not be done twice.
+    ///
+    /// Dropping the future rolls back, except while COMMIT is under way: that is finished, one way or the other.
+    ///
+    /// # Errors
+    /// What `f` answered; Internal when `f` swallowed the failure of a statement (nothing is committed then);
+    /// [`CommitUnknown`](ErrorKind::CommitUnknown) when COMMIT was sent and nobody can say what became of it.
+    pub async fn with_tx<T, F>(&self, f: F) -> Result<T>
+    where
+        for<'a> F:
+            AsyncFn(&'a Db<'a>) -> Result<T> + AsyncFunc<&'a Db<'a>, Result<T>, Fut: Send> + Send + Sync,
+        T: Send,
+    {
+        let At::Pool(pool) = &self.at else { return f(self).await };
+        let mut attempt = 0;
+        loop {
+            let held = held::checkout(pool, &self.shared.deadlines).await?;
+            let error = match self.open(&held).await {
+                Ok(()) => {
+                    let result = f(&Db { at: At::Open(&held), shared: self.shared.clone() }).await;
+                    match result {
+                        Ok(value) => match self.finish(held, pool).await {
+                            Ok(()) => return Ok(value),
+                            Err(error) => error,
+                        },
+                        Err(error) => {
+                            held.rollback(self.shared.deadlines.statement).await;
+                            error
+                        }
+                    }
+                }
+                Err(error) => error,
+            };
+            attempt += 1;
+            if attempt == ATTEMPTS || !runs_again(&error) {
+                return Err(error);
+            }
+            tracing::debug!(attempt, error = error.code(), "transaction runs again");
+            sleep(pause(attempt, LEAST_PAUSE, MOST_PAUSE)).await;
+        }
+    }
+
+    async fn open(&self, held: &Held) -> Result<()> {
+        let answers = held.fly(vec![Leg::Batch(BEGIN)], self.shared.deadlines.statement).await?;
+        first_failure(answers).map_err(|failure| failure.into_error(BEGIN))
+    }
+
+    async fn finish(&self, held: Held, pool: &Pool) -> Result<()> {
+        in_task(guarded_commit(held, pool.clone(), self.shared.clone())).await
+    }
+}
+
+fn runs_again(error: &Error) -> bool {
+    let lost = error.kind() == ErrorKind::Unavailable && error::class(error) == Some(Class::Lost);
+    lost || error::is_transient(error)
+}
+
+/// Runs to its end even when the caller's future is dropped (T2).
+pub(crate) async fn in_task<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    match tokio::spawn(work).await {
+        Ok(result) => result,
+        Err(error) => Err(unknown("the task of the commit ended").with_source(error)),
+    }
+}
+
+async fn guarded_commit(held: Held, pool: Pool, shared: Arc<Shared>) -> Result<()> {
+    let limit = shared.deadlines.statement;
+    let xid: Option<String> = match held.ask(GUARD, GUARD, &[], limit).await? {
+        Ok(answer) => answer.rows.first().and_then(|row| row.try_get(0).ok().flatten()),
+        Err(failure) if failure.class() == Class::Aborted => {
+            return Err(Error::internal(
+                "a statement of the transaction failed and its failure was ignored: nothing was committed",
+            )
+            .with_source(failure.into_error(GUARD)));
+        }
+        Err(failure) => return Err(failure.into_error(GUARD)),
+    };
+    let answer = match held.fly(vec![Leg::Batch("COMMIT")], limit).await? {
+        Ok(answers) => first_failure(Ok(answers)),
+        Err(failure) => Err(failure),
+    };
+    match answer {
+        Ok(()) => {
+            held.release();
+            Ok(())
+        }
+        Err(failure) => conclude(failure, held, xid.as_deref(), &pool, &shared.deadlines).await,
+    }
+}
+
+pub(crate) fn first_failure<T>(answers: Result<Vec<Result<T, Failure>>, Failure>) -> Result<(), Failure> {
+    answers?.into_iter().find_map(Result::err).map_or(Ok(()), Err)
+}
+
+/// COMMIT did not answer `Ok`. `xid` is `None` for a transaction that changed nothing.
+pub(crate) async fn conclude(
+    failure: Failure,
+    held: Held,
+    xid: Option<&str>,
+    pool: &Pool,
+    deadlines: &Deadlines,
+) -> Result<()> {
+    if failure.class() != Class::Lost {
+        held.release();
+        return Err(failure.into_error("COMMIT"));
+    }
+    drop(held);
+    let Some(xid) = xid else { return Ok(()) };
+    match status(xid, pool, deadlines).await {
+        Some(Ending::Committed) => Ok(()),
+        Some(Ending::RolledBack) => {
+            Err(Error::new(ErrorKind::Unavailable, "the connection was lost before COMMIT took effect")
+                .with_source(RolledBack))
+        }
+        None => Err(unknown("the connection was lost during COMMIT and the outcome could not be found out")
+            .with_source(failure.into_error("COMMIT"))),
+    }
+}
+
+pub(crate) fn unknown(message: &str) -> Error {
+    Error::new(ErrorKind::CommitUnknown, message)
+}
+
+enum Ending {
+    Committed,
+    RolledBack,
+}
+
+const STATUS: &str = "SELECT pg_xact_status($1::text::xid8)";
+
+/// Asks another connection what became of a transaction, until it has ended. `None`: nobody knows in time. After a
+/// failover to a standby that missed the last commits the answer is about that standby, as any other read there is.
+async fn status(xid: &str, pool: &Pool, deadlines: &Deadlines) -> Option<Ending> {
+    let until = Instant::now() + deadlines.resolve;
+    for attempt in 0.. {
+        let look = async {
+            let held = held::checkout(pool, deadlines).await.ok()?;
+            let answer = held.ask(STATUS, STATUS, &[&xid], deadlines.resolve).await.ok()?.ok()?;
+            held.release();
+            answer.rows.first()?.try_get::<_, Option<String>>(0).ok()?
+        };
+        match timeout_at(until, look).await.ok()?.as_deref() {
+            Some("committed") => return Some(Ending::Committed),
+            Some("aborted") => return Some(Ending::RolledBack),
+            _ => {} // still in progress, or the server is not back yet
+        }
+        let next = Instant::now() + pause(attempt, LEAST_PAUSE, MOST_PAUSE);
+        if next >= until {
+            return None;
+        }
+        tokio::time::sleep_until(next).await;
+    }
+    None
+}

@@ -1,0 +1,36 @@
+//! The message queue on Postgres: batched fenced claims, delays, dead letters.
+//!
+//! Useful alone: it needs a [`Db`](mainspring_pg::Db) and the migrations. Where a message is says what state it is in: ready
+//! or claimed in `messages`, not yet due in `deferred`, given up in `dead_letters`, done nowhere. A claim hands out a token
+//! that every settlement carries; a holder whose liveness row runs out loses all it holds at once.
+//!
+//! ```
+//! use std::time::Duration;
+//! use mainspring_core::{ClaimRequest, NewMessage, QueueDriver, Settle, Settlement, WorkerId};
+//! use mainspring_queue::PgQueue;
+//! use serde_json::json;
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> mainspring_core::Result<()> {
+//! # let test = mainspring_testing::TestDb::new().await; let db = test.db();
+//! let queue = PgQueue::new(&db);
+//! queue.push(vec![NewMessage::new("mail", "welcome", json!({"to": "ada"}))]).await?;
+//!
+//! let holder = WorkerId::generate();
+//! let lease = Duration::from_secs(30);
+//! let claimed = queue.claim(ClaimRequest { queue: "mail".into(), holder, lease, max: 10 }).await?;
+//! for delivery in claimed.deliveries {
+//!     // … do it, then
+//!     queue.settle(vec![Settle { lease: delivery.lease, settlement: Settlement::Done }]).await?;
+//! }
+//! assert_eq!(queue.stats("mail").await?.claimed, 0);
+//! # Ok(()) }
+//! ```
+
+mod push;
+mod row;
+mod settle;
+mod store;
+
+pub use push::push_queries;
+pub use settle::{settle_queries, settled};
+pub use store::PgQueue;

@@ -1,0 +1,1 @@
+//! The worker loop: claims deliveries from any queue driver and drives handlers.

@@ -1,0 +1,154 @@
+//! What many callers want to commit at the same time goes into one transaction.
+//!
+//! Callers put their change into `pending`. A *lane* is a task that takes what is pending, commits it, and goes on until
+//! nothing is left; then it ends. So an idle process has no task, a single caller waits for nobody, and under load a batch is
+//! whatever came in while the one before was under way. Commits run in lanes and not in their callers: a caller that goes
+//! away cannot stop one half-way.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use mainspring_core::{Changes, Committed, Error, ErrorKind, Result, limits};
+use mainspring_pg::{Db, Hints};
+use tokio::sync::oneshot;
+
+use super::{
+    commit_batch,
+    plan::{Key, keys},
+};
+
+/// Most changes of one batch.
+const MAX_CHANGES: usize = 512;
+/// Most bytes of payload of one batch, unless a single change has more.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// The group commit of one set of stores.
+pub(crate) struct GroupCommit {
+    db: Db<'static>,
+    hints: Hints,
+    lanes: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    pending: VecDeque<Entry>,
+    lanes: usize,
+}
+
+struct Entry {
+    changes: Changes,
+    keys: HashSet<Key>,
+    bytes: usize,
+    answer: oneshot::Sender<Result<Committed>>,
+}
+
+impl GroupCommit {
+    pub(crate) fn new(db: Db<'static>, hints: Hints, lanes: usize) -> Self {
+        Self { db, hints, lanes, state: Mutex::default() }
+    }
+
+    pub(crate) async fn commit(self: &Arc<Self>, changes: Changes) -> Result<Committed> {
+        changes.check()?;
+        let (answer, answered) = oneshot::channel();
+        let entry = Entry { keys: keys(&changes)?, bytes: weigh(&changes), changes, answer };
+        let starts_a_lane = {
+            let mut state = self.lock();
+            state.pending.push_back(entry);
+            let free = state.lanes < self.lanes;
+            state.lanes += usize::from(free);
+            free
+        };
+        if starts_a_lane {
+            tokio::spawn(Lane { group: Arc::clone(self), counted: true }.run());
+        }
+        answered.await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::CommitUnknown, "the runtime stopped while the commit was under way"))
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next batch: in order of arrival, leaving for later what touches the same things as an earlier one. With nothing
+    /// pending the lane that asks is over, and no longer counted: both under one lock, so that no entry is left alone.
+    fn take(&self) -> Option<Vec<Entry>> {
+        let mut state = self.lock();
+        if state.pending.is_empty() {
+            state.lanes -= 1;
+            return None;
+        }
+        let mut touched: HashSet<Key> = HashSet::new();
+        let mut bytes = 0;
+        let mut batch = Vec::new();
+        let mut later = VecDeque::new();
+        while let Some(entry) = state.pending.pop_front() {
+            let full = batch.len() >= MAX_CHANGES || (!batch.is_empty() && bytes + entry.bytes > MAX_BYTES);
+            let fits = !full && entry.keys.is_disjoint(&touched);
+            touched.extend(entry.keys.iter().cloned());
+            if fits {
+                bytes += entry.bytes;
+                batch.push(entry);
+            } else {
+                later.push_back(entry);
+            }
+            if full {
+                break;
+            }
+        }
+        later.append(&mut state.pending);
+        state.pending = later;
+        Some(batch)
+    }
+}
+
+/// One running lane.
+struct Lane {
+    group: Arc<GroupCommit>,
+    counted: bool,
+}
+
+impl Lane {
+    async fn run(mut self) {
+        loop {
+            let Some(batch) = self.group.take() else {
+                self.counted = false;
+                return;
+            };
+            let changes: Vec<&Changes> = batch.iter().map(|entry| &entry.changes).collect();
+            let answers = commit_batch(&self.group.db, &changes).await;
+            let queues: HashSet<&str> = batch
+                .iter()
+                .zip(&answers)
+                .filter(|(_, answer)| answer.is_ok())
+                .flat_map(|(entry, _)| entry.changes.messages.iter().map(|message| message.queue.as_str()))
+                .collect();
+            self.group.hints.notify(queues.into_iter());
+            for (entry, answer) in batch.into_iter().zip(answers) {
+                // A caller that went away does not want to know.
+                let _ = entry.answer.send(answer);
+            }
+        }
+    }
+}
+
+/// A lane that its runtime drops half-way leaves its place to another.
+impl Drop for Lane {
+    fn drop(&mut self) {
+        if self.counted {
+            self.group.lock().lanes -= 1;
+        }
+    }
+}
+
+fn weigh(changes: &Changes) -> usize {
+    let executions = changes.executions.iter().map(|write| {
+        let context: usize = write.execution.context.values().map(limits::json_size).sum();
+        context + write.events.iter().map(|event| limits::json_size(&event.data)).sum::<usize>()
+    });
+    let messages = changes.messages.iter().map(|message| limits::json_size(&message.data));
+    executions.chain(messages).sum()
+}

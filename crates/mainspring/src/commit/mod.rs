@@ -1,0 +1,21 @@
+//! The one commit: many [`Changes`](mainspring_core::Changes), one transaction, two round trips.
+//!
+//! ```text
+//! commit(changes) ─► pending ─► batch ─► flight 1: BEGIN, and every write that can lose a race
+//!                                            │  who won?
+//!                                            ├─ all: flight 2: everything else, COMMIT ─► Ok to all
+//!                                            ├─ some lost, nothing of theirs was written: the same without them
+//!                                            ├─ some lost half-way: ROLLBACK, again without them
+//!                                            └─ a statement failed: ROLLBACK, halve until the guilty one is alone
+//! ```
+//!
+//! [`plan`] says what the statements are and who won; it runs nothing. [`transaction`] runs one batch to its end. [`group`]
+//! gathers what many callers want at the same time. Nobody waits for a batch to fill: what arrives while one is under way
+//! is the next one.
+
+mod group;
+mod plan;
+mod transaction;
+
+pub(crate) use group::GroupCommit;
+pub(crate) use transaction::{commit_batch, commit_within};

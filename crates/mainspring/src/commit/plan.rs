@@ -1,0 +1,324 @@
+//! What one batch sends, as values, and who won.
+//!
+//! Every write that can lose a race is in the first flight: settlements, job ends, revisions, creates, appends, tokens. Each
+//! is one statement over all changes of the batch that answers which of its rows it wrote.
+
+use std::collections::{HashMap, HashSet};
+
+use mainspring_core::{
+    Append, Changes, Error, ExecutionId, ExecutionWrite, Expect, Job, JobLease, JobWrite, NewMessage, NewToken, Result,
+    Settle, Timestamp, TokenHash, TokenWrite,
+};
+use mainspring_events::{append_query, appended, fence_query, history_query};
+use mainspring_executions::{Written, create_query, free_keys_query, update_query};
+use mainspring_jobs::{JobEnd, cancel_all_query, create_query as create_jobs, decode_settled, settle_query};
+use mainspring_pg::{Query, Row};
+use mainspring_queue::{push_queries, settle_queries, settled};
+use mainspring_tokens::{consume_query, create_query as create_tokens, decode_consumed, revoke_all_query};
+
+/// Which statement of the first flight a set of rows belongs to.
+enum Leg {
+    Fence,
+    Settle,
+    Jobs,
+    Updates,
+    FreeKeys,
+    Creates,
+    /// The append, and the change it belongs to.
+    Append(usize, usize),
+    Tokens,
+}
+
+/// The first flight of a batch: statements, and how to read their answers.
+pub(crate) struct Deciding {
+    legs: Vec<Leg>,
+    pub(crate) queries: Vec<Query>,
+}
+
+/// What became of one change in the first flight.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Everything it wanted to write was written.
+    Won { at: Option<Timestamp> },
+    /// It lost. `partly`: something of it was written all the same, so the transaction has to go.
+    Lost { why: Loss, partly: bool },
+}
+
+/// Why a change lost.
+#[derive(Debug)]
+pub(crate) enum Loss {
+    Error(Error),
+    /// The expectation of this append did not hold; the real position is still to be read.
+    Append(Append),
+}
+
+fn all<'a, T: 'a, I: Iterator<Item = &'a T> + 'a>(
+    batch: &'a [&Changes],
+    of: impl Fn(&'a Changes) -> I + 'a,
+) -> Vec<&'a T> {
+    batch.iter().flat_map(|changes| of(changes)).collect()
+}
+
+fn writes<'a>(batch: &'a [&Changes], new: bool) -> Vec<&'a ExecutionWrite> {
+    let mut writes = all(batch, |c| c.executions.iter());
+    writes.retain(|write| (write.expect == Expect::New) == new);
+    // Locks are taken in the order of ids, so that two batches cannot wait for each other.
+    writes.sort_by(|a, b| a.execution.id.cmp(&b.execution.id));
+    writes
+}
+
+fn job_ends<'a>(batch: &'a [&Changes]) -> Vec<(&'a JobLease, JobEnd<'a>)> {
+    all(batch, |c| c.jobs.iter())
+        .into_iter()
+        .filter_map(|job| match job {
+            JobWrite::Complete(lease, result) => Some((lease, JobEnd::Complete(result))),
+            JobWrite::Fail(lease, failure) => Some((lease, JobEnd::Fail(failure))),
+            JobWrite::Retry(lease, failure) => Some((lease, JobEnd::Retry(failure))),
+            JobWrite::Create(_) | JobWrite::CancelAll(_) => None,
+        })
+        .collect()
+}
+
+fn consumed_tokens(changes: &Changes) -> impl Iterator<Item = TokenHash> {
+    changes.tokens.iter().filter_map(|token| match token {
+        TokenWrite::Consume(hash) => Some(*hash),
+        TokenWrite::Create(_) | TokenWrite::RevokeAll(_) => None,
+    })
+}
+
+impl Deciding {
+    /// The statements that decide.
+    pub(crate) fn of(batch: &[&Changes]) -> Self {
+        let mut plan = Self { legs: Vec::new(), queries: Vec::new() };
+        let appends = batch.iter().any(|c| !c.appends.is_empty() || c.executions.iter().any(|w| !w.events.is_empty()));
+        if appends {
+            plan.add(Leg::Fence, fence_query());
+        }
+        let settles: Vec<&Settle> = batch.iter().filter_map(|c| c.settle.as_ref()).collect();
+        for query in settle_queries(&settles) {
+            plan.add(Leg::Settle, query);
+        }
+        let ends = job_ends(batch);
+        if !ends.is_empty() {
+            plan.add(Leg::Jobs, settle_query(&ends));
+        }
+        let updates = writes(batch, false);
+        if !updates.is_empty() {
+            plan.add(Leg::Updates, update_query(&updates));
+        }
+        let creates = writes(batch, true);
+        if let Some(query) = free_keys_query(&creates) {
+            plan.add(Leg::FreeKeys, query);
+        }
+        if !creates.is_empty() {
+            plan.add(Leg::Creates, create_query(&creates));
+        }
+        for (change, changes) in batch.iter().enumerate() {
+            for (n, append) in changes.appends.iter().enumerate().filter(|(_, append)| !append.events.is_empty()) {
+                plan.add(Leg::Append(change, n), append_query(append));
+            }
+        }
+        let tokens: Vec<TokenHash> = batch.iter().flat_map(|c| consumed_tokens(c)).collect();
+        if !tokens.is_empty() {
+            plan.add(Leg::Tokens, consume_query(&tokens));
+        }
+        plan
+    }
+
+    fn add(&mut self, leg: Leg, query: Query) {
+        self.legs.push(leg);
+        self.queries.push(query);
+    }
+
+    /// Who won, in the order of the batch.
+    ///
+    /// # Errors
+    /// Internal, when an answer cannot be read.
+    pub(crate) fn judge(legs: &[Leg], batch: &[&Changes], answers: &[Vec<Row>]) -> Result<Vec<Outcome>> {
+        let mut won = Winners::default();
+        for (leg, rows) in legs.iter().zip(answers) {
+            match leg {
+                Leg::Fence | Leg::FreeKeys => {}
+                Leg::Settle => won.settles.extend(settled(rows)?),
+                Leg::Jobs => won.jobs.extend(decode_settled(rows)?),
+                Leg::Updates => won.updates = Written::decode(rows)?,
+                Leg::Creates => won.creates = Written::decode(rows)?,
+                Leg::Append(change, n) => {
+                    if appended(rows)?.is_some() {
+                        won.appends.insert((*change, *n));
+                    }
+                }
+                Leg::Tokens => won.tokens.extend(decode_consumed(rows)?),
+            }
+        }
+        Ok(batch.iter().enumerate().map(|(n, changes)| won.outcome(n, changes)).collect())
+    }
+
+    /// Takes the statements out, leaving how to read their answers.
+    pub(crate) fn split(self) -> (Judge, Vec<Query>) {
+        (Judge(self.legs), self.queries)
+    }
+}
+
+/// Reads the answers of a first flight.
+pub(crate) struct Judge(Vec<Leg>);
+
+impl Judge {
+    /// As [`Deciding::judge`].
+    ///
+    /// # Errors
+    /// Internal, when an answer cannot be read.
+    pub(crate) fn judge(&self, batch: &[&Changes], answers: &[Vec<Row>]) -> Result<Vec<Outcome>> {
+        Deciding::judge(&self.0, batch, answers)
+    }
+}
+
+#[derive(Default)]
+struct Winners {
+    settles: HashSet<(i64, i64)>,
+    jobs: HashSet<JobLease>,
+    updates: Written,
+    creates: Written,
+    appends: HashSet<(usize, usize)>,
+    tokens: HashSet<TokenHash>,
+}
+
+impl Winners {
+    fn outcome(&self, n: usize, changes: &Changes) -> Outcome {
+        let mut loss: Option<Loss> = None;
+        let mut written = false;
+        let mut check = |held: bool, why: &dyn Fn() -> Loss| {
+            written |= held;
+            if !held && loss.is_none() {
+                loss = Some(why());
+            }
+        };
+        if let Some(settle) = &changes.settle {
+            let held = self.settles.contains(&(settle.lease.seq, settle.lease.token));
+            check(held, &|| Loss::Error(settle.fenced()));
+        }
+        for lease in changes.jobs.iter().filter_map(JobWrite::lease) {
+            check(self.jobs.contains(lease), &|| Loss::Error(lease.fenced()));
+        }
+        for write in &changes.executions {
+            let winners = if write.expect == Expect::New { &self.creates } else { &self.updates };
+            check(winners.ids.contains(&write.execution.id), &|| Loss::Error(write.conflict()));
+        }
+        for (a, append) in changes.appends.iter().enumerate().filter(|(_, append)| !append.events.is_empty()) {
+            check(self.appends.contains(&(n, a)), &|| Loss::Append(append.clone()));
+        }
+        for hash in consumed_tokens(changes) {
+            check(self.tokens.contains(&hash), &|| {
+                Loss::Error(Error::conflict("resume token was used, revoked or expired before"))
+            });
+        }
+        match loss {
+            Some(why) => Outcome::Lost { why, partly: written },
+            None => Outcome::Won { at: self.updates.at.or(self.creates.at) },
+        }
+    }
+}
+
+/// The second flight: everything that cannot lose, for those that won.
+pub(crate) fn rest(winners: &[&Changes]) -> Vec<Query> {
+    let mut queries = Vec::new();
+    let executions = all(winners, |c| c.executions.iter());
+    queries.extend(history_query(&executions));
+
+    let jobs = all(winners, |c| c.jobs.iter());
+    let created: Vec<&Job> = jobs
+        .iter()
+        .filter_map(|job| match job {
+            JobWrite::Create(job) => Some(&**job),
+            _ => None,
+        })
+        .collect();
+    if !created.is_empty() {
+        queries.push(create_jobs(&created));
+    }
+    let cancelled: Vec<&ExecutionId> = jobs
+        .iter()
+        .filter_map(|job| match job {
+            JobWrite::CancelAll(execution) => Some(execution),
+            _ => None,
+        })
+        .collect();
+    if !cancelled.is_empty() {
+        queries.push(cancel_all_query(&cancelled));
+    }
+
+    let tokens = all(winners, |c| c.tokens.iter());
+    let created: Vec<&NewToken> = tokens
+        .iter()
+        .filter_map(|token| match token {
+            TokenWrite::Create(token) => Some(&**token),
+            _ => None,
+        })
+        .collect();
+    if !created.is_empty() {
+        queries.push(create_tokens(&created));
+    }
+    let revoked: Vec<&ExecutionId> = tokens
+        .iter()
+        .filter_map(|token| match token {
+            TokenWrite::RevokeAll(execution) => Some(execution),
+            _ => None,
+        })
+        .collect();
+    if !revoked.is_empty() {
+        queries.push(revoke_all_query(&revoked));
+    }
+
+    let messages: Vec<&NewMessage> = all(winners, |c| c.messages.iter());
+    queries.extend(push_queries(&messages));
+    queries
+}
+
+/// What a change touches. Two changes that touch the same thing never share a batch: a statement could not tell them apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Key {
+    Execution(String),
+    Idempotency(String, String, String),
+    Message(i64),
+    Job(String),
+    Token(TokenHash),
+    Stream(String, String),
+}
+
+/// Everything `changes` touches, for [`Key`].
+///
+/// # Errors
+/// Invalid, when it touches something twice.
+pub(crate) fn keys(changes: &Changes) -> Result<HashSet<Key>> {
+    let mut keys: HashMap<Key, ()> = HashMap::new();
+    let mut add = |key: Key| match keys.insert(key.clone(), ()) {
+        None => Ok(()),
+        Some(()) => Err(Error::invalid("changes", format!("touches {key:?} twice"))),
+    };
+    for write in &changes.executions {
+        let execution = &write.execution;
+        add(Key::Execution(execution.id.to_string()))?;
+        if let (Expect::New, Some(key)) = (write.expect, &execution.idempotency_key) {
+            add(Key::Idempotency(execution.tenant.clone(), execution.flow_id.clone(), key.clone()))?;
+        }
+    }
+    if let Some(settle) = &changes.settle {
+        add(Key::Message(settle.lease.seq))?;
+    }
+    for job in &changes.jobs {
+        match job {
+            JobWrite::Create(job) => add(Key::Job(job.id.to_string()))?,
+            JobWrite::CancelAll(_) => {}
+            JobWrite::Complete(lease, _) | JobWrite::Fail(lease, _) | JobWrite::Retry(lease, _) => {
+                add(Key::Job(lease.id.to_string()))?;
+            }
+        }
+    }
+    for hash in consumed_tokens(changes) {
+        add(Key::Token(hash))?;
+    }
+    for append in &changes.appends {
+        add(Key::Stream(append.tenant.clone(), append.stream.clone()))?;
+    }
+    Ok(keys.into_keys().collect())
+}

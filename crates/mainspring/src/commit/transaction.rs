@@ -1,0 +1,156 @@
+//! One batch, from its first statement to the answer of every change in it.
+
+use mainspring_core::{Changes, Committed, Error, ErrorKind, EventStore, Result, event::STREAMS};
+use mainspring_events::PgEventStore;
+use mainspring_pg::{Db, is_transient};
+
+use super::plan::{Deciding, Loss, Outcome, rest};
+
+/// How often a batch is run before a serialization failure or a deadlock is its callers'.
+const ATTEMPTS: u32 = 5;
+
+/// Commits `batch` in as few transactions as can be, one when nobody loses, and answers for each change.
+pub(crate) async fn commit_batch(db: &Db<'static>, batch: &[&Changes]) -> Vec<Result<Committed>> {
+    let mut answers: Vec<Option<Result<Committed>>> = batch.iter().map(|_| None).collect();
+    // Ranges still to be committed; a failing one is halved until the guilty change is alone.
+    let mut todo = vec![(0..batch.len()).collect::<Vec<usize>>()];
+    while let Some(members) = todo.pop() {
+        let changes: Vec<&Changes> = members.iter().filter_map(|&n| batch.get(n).copied()).collect();
+        match with_retries(db, &changes).await {
+            Ok(results) => {
+                for (&n, result) in members.iter().zip(results) {
+                    answers[n] = Some(result);
+                }
+            }
+            Err(error) if members.len() > 1 && is_somebodys_fault(&error) => {
+                let (left, right) = members.split_at(members.len() / 2);
+                todo.push(right.to_vec());
+                todo.push(left.to_vec());
+            }
+            Err(error) => {
+                for &n in &members {
+                    answers[n] = Some(Err(same(&error)));
+                }
+            }
+        }
+    }
+    answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(Error::internal("a change was left out of its batch")))).collect()
+}
+
+/// Whether the failure comes from one of the changes, and not from the database as a whole.
+fn is_somebodys_fault(error: &Error) -> bool {
+    !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::CommitUnknown | ErrorKind::Busy | ErrorKind::Schema)
+}
+
+/// One failure told to several callers.
+fn same(error: &Error) -> Error {
+    Error::new(error.kind(), error.chain())
+}
+
+async fn with_retries(db: &Db<'static>, batch: &[&Changes]) -> Result<Vec<Result<Committed>>> {
+    let mut attempt = 1;
+    loop {
+        match without_losers(db, batch).await {
+            Err(error) if attempt < ATTEMPTS && is_transient(&error) => {
+                tracing::debug!(attempt, error = error.code(), "batch runs again");
+                mainspring_pg::pause(attempt).await;
+                attempt += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Runs the batch, and again without those that lost half-way, until what is left wins.
+async fn without_losers(db: &Db<'static>, batch: &[&Changes]) -> Result<Vec<Result<Committed>>> {
+    let mut answers: Vec<Option<Result<Committed>>> = batch.iter().map(|_| None).collect();
+    let mut left: Vec<usize> = (0..batch.len()).collect();
+    while !left.is_empty() {
+        let members: Vec<&Changes> = left.iter().filter_map(|&n| batch.get(n).copied()).collect();
+        let (outcomes, committed) = run(db, &members).await?;
+        let mut again = Vec::new();
+        for (&n, outcome) in left.iter().zip(outcomes) {
+            match outcome {
+                Outcome::Lost { why, .. } => answers[n] = Some(Err(explain(db, why).await)),
+                Outcome::Won { at } if committed => {
+                    answers[n] = Some(Ok(Committed { at: at.unwrap_or_else(|| db.clock().now()) }));
+                }
+                Outcome::Won { .. } => again.push(n),
+            }
+        }
+        left = again;
+    }
+    Ok(answers.into_iter().flatten().collect())
+}
+
+/// One transaction. Whether it was committed: not when somebody lost half-way.
+async fn run(db: &Db<'static>, batch: &[&Changes]) -> Result<(Vec<Outcome>, bool)> {
+    let (judge, queries) = Deciding::of(batch).split();
+    if queries.is_empty() {
+        db.together(rest(batch)).await?;
+        return Ok((batch.iter().map(|_| Outcome::Won { at: None }).collect(), true));
+    }
+    let (flight, rows) = db.begin(queries).await?;
+    let outcomes = judge.judge(batch, &rows)?;
+    if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Lost { partly: true, .. })) {
+        flight.rollback().await?;
+        return Ok((outcomes, false));
+    }
+    let winners: Vec<&Changes> = batch
+        .iter()
+        .zip(&outcomes)
+        .filter(|(_, outcome)| matches!(outcome, Outcome::Won { .. }))
+        .map(|(changes, _)| *changes)
+        .collect();
+    if winners.is_empty() {
+        flight.rollback().await?;
+        return Ok((outcomes, false));
+    }
+    flight.commit(rest(&winners)).await?;
+    if let Some(at) = outcomes.iter().find_map(|outcome| match outcome {
+        Outcome::Won { at } => *at,
+        Outcome::Lost { .. } => None,
+    }) {
+        db.clock().observe(at);
+    }
+    Ok((outcomes, true))
+}
+
+async fn explain(db: &Db<'_>, why: Loss) -> Error {
+    match why {
+        Loss::Error(error) => error,
+        Loss::Append(append) => {
+            match PgEventStore::new(db).position(STREAMS, &append.tenant, &append.stream).await {
+                Ok(current) => append.conflict(current),
+                Err(error) => error,
+            }
+        }
+    }
+}
+
+/// Commits `changes` inside the caller's transaction: written there, durable with the caller's own commit. A refusal leaves
+/// nothing behind, so the transaction goes on.
+pub(crate) async fn commit_within(db: &Db<'_>, changes: &Changes) -> Result<Committed> {
+    db.exec("SAVEPOINT mainspring_commit", &[]).await?;
+    let result = write_within(db, changes).await;
+    let end = match &result {
+        Ok(_) => "RELEASE SAVEPOINT mainspring_commit",
+        Err(_) => "ROLLBACK TO SAVEPOINT mainspring_commit",
+    };
+    db.exec(end, &[]).await?;
+    result
+}
+
+async fn write_within(db: &Db<'_>, changes: &Changes) -> Result<Committed> {
+    let batch = [changes];
+    let (judge, queries) = Deciding::of(&batch).split();
+    let rows = db.together(queries).await?;
+    match judge.judge(&batch, &rows)?.pop() {
+        Some(Outcome::Lost { why, .. }) => Err(explain(db, why).await),
+        Some(Outcome::Won { at }) => {
+            db.together(rest(&batch)).await?;
+            Ok(Committed { at: at.unwrap_or_else(|| db.clock().now()) })
+        }
+        None => Err(Error::internal("a change was not judged")),
+    }
+}

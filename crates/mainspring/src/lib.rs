@@ -1,0 +1,1 @@
+//! Durable workflows, queues and event streams on the Postgres you already run.

@@ -1,0 +1,175 @@
+//! All stores on one Postgres, and the factory that makes them.
+
+use std::sync::Arc;
+
+use mainspring_context::PgContextStore;
+use mainspring_core::{
+    Backend, BoxFuture, Changes, Committed, ContextStore, EventStore, ExecutionStore, FlowStore, JobStore, QueueDriver,
+    Result, Timestamp, TokenStore,
+};
+use mainspring_events::PgEventStore;
+use mainspring_executions::PgExecutionStore;
+use mainspring_flows::PgFlowStore;
+use mainspring_jobs::PgJobStore;
+use mainspring_pg::{Db, Hints, Names, Pool, Prefix, Schema, Settings, TxRef};
+use mainspring_queue::PgQueue;
+use mainspring_tokens::PgTokenStore;
+
+use crate::commit::{GroupCommit, commit_within};
+
+/// What the tables are called and how commits run.
+#[derive(Debug, Clone)]
+pub struct PgStoreOptions {
+    /// In front of every table's name: lower-case letters, digits and `_`, at most 24 bytes. Defaults to `ms_`.
+    pub table_prefix: String,
+    /// The schema of the tables. Defaults to `public`.
+    pub schema: String,
+    /// Group commits under way at the same time, each on a connection of its own; 1 to 16. Defaults to 2.
+    pub commit_lanes: usize,
+    /// How to reach the server beside the pool, for the one connection that listens for hints. Defaults to `None`: workers
+    /// of other processes are then found by polling.
+    pub listen: Option<Settings>,
+}
+
+impl Default for PgStoreOptions {
+    fn default() -> Self {
+        Self { table_prefix: "ms_".to_owned(), schema: "public".to_owned(), commit_lanes: 2, listen: None }
+    }
+}
+
+impl PgStoreOptions {
+    /// The validated names.
+    ///
+    /// # Errors
+    /// Invalid, naming `table_prefix` or `schema` and the rule it broke.
+    pub fn names(&self) -> Result<Names> {
+        Ok(Names::new(Schema::new(&self.schema)?, Prefix::new(&self.table_prefix)?))
+    }
+}
+
+/// Every store of the library on one Postgres: the [`Backend`] of an engine, and each store by itself.
+#[derive(Clone)]
+pub struct PgStores<'t> {
+    /// One row per running instance.
+    pub executions: PgExecutionStore<'t>,
+    /// Flow definitions.
+    pub flows: PgFlowStore<'t>,
+    /// Work done out of line.
+    pub jobs: PgJobStore<'t>,
+    /// The log.
+    pub events: PgEventStore<'t>,
+    /// Large values.
+    pub context: PgContextStore<'t>,
+    /// What wakes a waiting execution.
+    pub resume_tokens: PgTokenStore<'t>,
+    /// Messages.
+    pub queue: PgQueue<'t>,
+    db: Db<'t>,
+    group: Option<Arc<GroupCommit>>,
+}
+
+/// All stores on `pool`. Nothing is connected yet, and no table is touched: see [`Migrator`](mainspring_pg::Migrator).
+///
+/// # Errors
+/// Invalid, naming the option and the rule it broke.
+pub fn create_pg_stores(pool: Pool, options: PgStoreOptions) -> Result<PgStores<'static>> {
+    let names = options.names()?;
+    if !(1..=16).contains(&options.commit_lanes) {
+        let problem = format!("{} is not within 1 to 16", options.commit_lanes);
+        return Err(mainspring_core::Error::invalid("commit_lanes", problem));
+    }
+    let db = Db::new(pool, names.clone());
+    let hints = Hints::new(Some(db.clone()), options.listen, names);
+    let group = Arc::new(GroupCommit::new(db.clone(), hints.clone(), options.commit_lanes));
+    let mut stores = PgStores::at(db);
+    stores.queue = stores.queue.with_hints(hints);
+    stores.group = Some(group);
+    Ok(stores)
+}
+
+impl PgStores<'static> {
+    /// All stores on a pool of their own: `url` is `postgres://…` or libpq's key=value form.
+    ///
+    /// # Errors
+    /// Invalid, when the URL or an option is. Nothing is connected yet.
+    pub fn connect(url: &str, options: PgStoreOptions) -> Result<Self> {
+        let settings = Settings::parse(url)?;
+        let pool = mainspring_pg::pool(&settings, DEFAULT_POOL_SIZE)?;
+        create_pg_stores(pool, PgStoreOptions { listen: Some(settings), ..options })
+    }
+}
+
+/// Connections of a pool of our own.
+const DEFAULT_POOL_SIZE: usize = 10;
+
+impl<'t> PgStores<'t> {
+    fn at(db: Db<'t>) -> Self {
+        Self {
+            executions: PgExecutionStore::new(&db),
+            flows: PgFlowStore::new(&db),
+            jobs: PgJobStore::new(&db),
+            events: PgEventStore::new(&db),
+            context: PgContextStore::new(&db),
+            resume_tokens: PgTokenStore::new(&db),
+            queue: PgQueue::new(&db),
+            db,
+            group: None,
+        }
+    }
+
+    /// The same stores, standing on your transaction: what they write becomes durable with your commit, or not at all.
+    pub fn on<'u>(&self, tx: impl Into<TxRef<'u>>) -> PgStores<'u> {
+        PgStores::at(self.db.on(tx))
+    }
+
+    /// Where the stores stand.
+    pub fn db(&self) -> &Db<'t> {
+        &self.db
+    }
+}
+
+impl Backend for PgStores<'_> {
+    fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<Committed>> {
+        Box::pin(async move {
+            match &self.group {
+                Some(group) => group.commit(changes).await,
+                None => {
+                    changes.check()?;
+                    commit_within(&self.db, &changes).await
+                }
+            }
+        })
+    }
+
+    fn now(&self) -> Timestamp {
+        self.db.clock().now()
+    }
+
+    fn executions(&self) -> &dyn ExecutionStore {
+        &self.executions
+    }
+
+    fn flows(&self) -> &dyn FlowStore {
+        &self.flows
+    }
+
+    fn jobs(&self) -> &dyn JobStore {
+        &self.jobs
+    }
+
+    fn events(&self) -> &dyn EventStore {
+        &self.events
+    }
+
+    fn tokens(&self) -> &dyn TokenStore {
+        &self.resume_tokens
+    }
+
+    fn context(&self) -> &dyn ContextStore {
+        &self.context
+    }
+
+    fn queue(&self) -> &dyn QueueDriver {
+        &self.queue
+    }
+}
