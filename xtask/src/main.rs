@@ -1,2 +1,70 @@
-//! Developer commands.
-fn main() {}
+//! What the developers and first users of Mainspring run: `cargo xtask <command>`.
+
+mod bench;
+mod demo;
+mod migrate;
+mod report;
+mod schema;
+mod server;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Commands of the Mainspring workspace", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run orders through a durable flow on two worker processes, kill one of them, and see every order end.
+    Demo(demo::Args),
+    /// A worker process of the demo.
+    #[command(hide = true)]
+    DemoWorker(demo::WorkerArgs),
+    /// Run all tests against one private Postgres.
+    Test(test::Args),
+    /// Create or update the tables, or say what would be done.
+    Migrate(migrate::Args),
+    /// Measure against the minimal SQL for the same durable work, in one run.
+    Bench(bench::Args),
+    /// Check layers, file sizes, module docs, migration checksums and docs/SCHEMA.md.
+    Tidy,
+    /// Write docs/SCHEMA.md from the migrated tables.
+    Schema(schema::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Demo(args) => demo::run(args),
+        Command::DemoWorker(args) => demo::run_worker(args),
+        Command::Test(args) => test::run(&args),
+        Command::Migrate(args) => migrate::run(args),
+        Command::Bench(args) => bench::run(args),
+        Command::Tidy => tidy::run(),
+        Command::Schema(args) => schema::run(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => report::fail(&*error),
+    }
+}
+
+/// What a command ends with: its exit code, or an error for people.
+type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
+
+/// The folder of the workspace.
+fn root() -> std::path::PathBuf {
+    let manifest = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest).to_path_buf()
+}
+
+/// Runs a future to its end on a runtime of its own.
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Box<dyn std::error::Error>> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work))
+}

@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{
-    Append, BoxFuture, Changes, ClaimRequest, Claimed, Committed, ContextRef, DeadLetter, EventQuery, Execution,
-    ExecutionFilter, ExecutionId, ExecutionStatus, Expect, Failure, Flow, Job, JobId, JobLease, JobStatus, NewMessage,
-    Progress, QueueStats, RecordedEvent, Result, ResumeToken, Saved, Settle, Timestamp, TokenOptions, TokenSecret,
-    Upkeep, WorkerId,
+    Append, BoxFuture, Changes, ClaimRequest, Claimed, Committed, ContextRef, DeadLetter, EventQuery,
+    Execution, ExecutionFilter, ExecutionId, ExecutionStatus, Expect, Failure, Flow, Job, JobId, JobLease,
+    JobStatus, NewMessage, Progress, QueueStats, RecordedEvent, Result, ResumeToken, Saved, Settle,
+    Timestamp, TokenOptions, TokenSecret, Upkeep, WorkerId,
 };
 
 /// All stores, and the one write that spans them.
@@ -147,10 +147,19 @@ pub trait JobStore: Send + Sync {
     fn fail<'a>(&'a self, lease: &'a JobLease, error: Failure) -> BoxFuture<'a, Result<Option<JobStatus>>>;
 
     /// Saves one checkpoint beside the others; false when the claim was superseded.
-    fn save_checkpoint<'a>(&'a self, lease: &'a JobLease, key: &'a str, value: Value) -> BoxFuture<'a, Result<bool>>;
+    fn save_checkpoint<'a>(
+        &'a self,
+        lease: &'a JobLease,
+        key: &'a str,
+        value: Value,
+    ) -> BoxFuture<'a, Result<bool>>;
 
     /// Removes one checkpoint, or all with `None`; false when the claim was superseded.
-    fn clear_checkpoint<'a>(&'a self, lease: &'a JobLease, key: Option<&'a str>) -> BoxFuture<'a, Result<bool>>;
+    fn clear_checkpoint<'a>(
+        &'a self,
+        lease: &'a JobLease,
+        key: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<bool>>;
 
     /// Says how far it is; false when the claim was superseded.
     fn update_progress<'a>(&'a self, lease: &'a JobLease, progress: Progress) -> BoxFuture<'a, Result<bool>>;
@@ -191,13 +200,21 @@ pub trait EventStore: Send + Sync {
     ) -> BoxFuture<'a, Result<Vec<RecordedEvent>>>;
 
     /// The position of the last event of one stream; 0 when it has none.
-    fn position<'a>(&'a self, partition: &'a str, tenant: &'a str, stream: &'a str) -> BoxFuture<'a, Result<i64>>;
+    fn position<'a>(
+        &'a self,
+        partition: &'a str,
+        tenant: &'a str,
+        stream: &'a str,
+    ) -> BoxFuture<'a, Result<i64>>;
 
     /// Events that match, by global position.
     fn query(&self, query: EventQuery) -> BoxFuture<'_, Result<Vec<RecordedEvent>>>;
 
     /// Everything known of one execution, oldest first: its history and what was recorded about it.
-    fn get_by_execution<'a>(&'a self, execution: &'a ExecutionId) -> BoxFuture<'a, Result<Vec<RecordedEvent>>>;
+    fn get_by_execution<'a>(
+        &'a self,
+        execution: &'a ExecutionId,
+    ) -> BoxFuture<'a, Result<Vec<RecordedEvent>>>;
 
     /// Deletes events of the executions' histories created before `before`, at most 1,000; how many.
     fn delete_old(&self, before: Timestamp) -> BoxFuture<'_, Result<u64>>;
@@ -245,7 +262,12 @@ pub trait TokenStore: Send + Sync {
 /// Large values beside the executions that own them.
 pub trait ContextStore: Send + Sync {
     /// Stores or replaces a value and returns what to keep in the context.
-    fn set<'a>(&'a self, execution: &'a ExecutionId, key: &'a str, value: Value) -> BoxFuture<'a, Result<ContextRef>>;
+    fn set<'a>(
+        &'a self,
+        execution: &'a ExecutionId,
+        key: &'a str,
+        value: Value,
+    ) -> BoxFuture<'a, Result<ContextRef>>;
 
     /// A value.
     ///

@@ -6,8 +6,8 @@
 use serde_json::Value;
 
 use crate::{
-    Append, Error, Execution, ExecutionId, Failure, Job, JobLease, NewEvent, NewMessage, NewToken, Result, Settle,
-    Timestamp, TokenHash,
+    Append, Error, Execution, ExecutionId, Failure, Job, JobLease, NewEvent, NewMessage, NewToken, Result,
+    Settle, Timestamp, TokenHash,
 };
 
 /// What a handler decided. All of it becomes durable, or none of it.

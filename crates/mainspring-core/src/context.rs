@@ -44,10 +44,14 @@ impl ContextLimits {
         if old.is_none() && context.len() >= self.max_keys {
             return Err(Error::invalid("context", format!("more than {} keys", self.max_keys)));
         }
-        let others: usize = context.iter().filter(|(k, _)| k.as_str() != key).map(|(_, v)| limits::json_size(v)).sum();
+        let others: usize =
+            context.iter().filter(|(k, _)| k.as_str() != key).map(|(_, v)| limits::json_size(v)).sum();
         let total = others + limits::json_size(&value);
         if total > self.max_total_bytes {
-            return Err(Error::invalid("context", format!("{total} bytes, at most {} are allowed", self.max_total_bytes)));
+            return Err(Error::invalid(
+                "context",
+                format!("{total} bytes, at most {} are allowed", self.max_total_bytes),
+            ));
         }
         context.insert(key.to_owned(), value);
         Ok(())
@@ -67,7 +71,10 @@ impl ContextLimits {
             total += limits::json_size(value);
         }
         if total > self.max_total_bytes {
-            return Err(Error::invalid("context", format!("{total} bytes, at most {} are allowed", self.max_total_bytes)));
+            return Err(Error::invalid(
+                "context",
+                format!("{total} bytes, at most {} are allowed", self.max_total_bytes),
+            ));
         }
         Ok(())
     }
@@ -78,7 +85,10 @@ impl ContextLimits {
         limits::check_json_within(&field, value, self.max_value_bytes)?;
         let depth = limits::json_depth(value);
         if depth > self.max_depth {
-            return Err(Error::invalid(&field, format!("nested {depth} levels, at most {} are allowed", self.max_depth)));
+            return Err(Error::invalid(
+                &field,
+                format!("nested {depth} levels, at most {} are allowed", self.max_depth),
+            ));
         }
         Ok(())
     }
@@ -130,7 +140,8 @@ mod tests {
 
     use super::*;
 
-    const SMALL: ContextLimits = ContextLimits { max_value_bytes: 20, max_total_bytes: 30, max_keys: 2, max_depth: 2 };
+    const SMALL: ContextLimits =
+        ContextLimits { max_value_bytes: 20, max_total_bytes: 30, max_keys: 2, max_depth: 2 };
 
     #[test]
     fn each_limit_has_its_own_error() {
@@ -145,7 +156,13 @@ mod tests {
         SMALL.set(&mut context, "a", json!("0123456789")).unwrap();
         SMALL.set(&mut context, "b", json!("0123456789")).unwrap();
         assert!(SMALL.set(&mut context, "c", json!(1)).unwrap_err().to_string().contains("more than 2 keys"));
-        assert!(SMALL.set(&mut context, "a", json!("0123456789abcdefg")).unwrap_err().to_string().contains("31 bytes"));
+        assert!(
+            SMALL
+                .set(&mut context, "a", json!("0123456789abcdefg"))
+                .unwrap_err()
+                .to_string()
+                .contains("31 bytes")
+        );
     }
 
     #[test]

@@ -89,7 +89,12 @@ pub struct Execution {
 
 impl Execution {
     /// A pending execution with nothing optional set, at revision 0. Times are filled in by the store.
-    pub fn new(id: ExecutionId, flow_id: impl Into<String>, flow_version: impl Into<String>, first_step: impl Into<String>) -> Self {
+    pub fn new(
+        id: ExecutionId,
+        flow_id: impl Into<String>,
+        flow_version: impl Into<String>,
+        first_step: impl Into<String>,
+    ) -> Self {
         Self {
             root: id.clone(),
             id,
@@ -145,7 +150,10 @@ impl Execution {
             limits::check_id("execution.idempotency_key", key)?;
         }
         if self.parent.as_ref() == Some(&self.id) {
-            return Err(Error::invalid("execution.parent", format!("`{}` cannot be its own parent", self.id)));
+            return Err(Error::invalid(
+                "execution.parent",
+                format!("`{}` cannot be its own parent", self.id),
+            ));
         }
         limits::check_map("execution.context", &self.context, limits::MAX_CONTEXT)?;
         limits::check_map("execution.metadata", &self.metadata, limits::MAX_METADATA)?;

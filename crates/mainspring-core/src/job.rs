@@ -68,7 +68,12 @@ pub struct Job {
 
 impl Job {
     /// A pending job with nothing optional set. Times are filled in by the store.
-    pub fn new(execution_id: ExecutionId, step_id: impl Into<String>, handler: impl Into<String>, input: Value) -> Self {
+    pub fn new(
+        execution_id: ExecutionId,
+        step_id: impl Into<String>,
+        handler: impl Into<String>,
+        input: Value,
+    ) -> Self {
         Self {
             id: JobId::generate(),
             tenant: String::new(),
@@ -115,7 +120,10 @@ impl Job {
         limits::check_name("job.step_id", &self.step_id)?;
         limits::check_name("job.handler", &self.handler)?;
         if !(1..=limits::MAX_ATTEMPTS).contains(&self.max_attempts) {
-            return Err(Error::invalid("job.max_attempts", format!("{} is not within 1 to 1000", self.max_attempts)));
+            return Err(Error::invalid(
+                "job.max_attempts",
+                format!("{} is not within 1 to 1000", self.max_attempts),
+            ));
         }
         if self.stalled_after_ms < 1 {
             return Err(Error::invalid("job.stalled_after_ms", "must be at least 1"));

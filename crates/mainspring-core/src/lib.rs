@@ -44,8 +44,8 @@ pub use flow::{Flow, Saved};
 pub use id::{ExecutionId, JobId, MessageId, TokenId, WorkerId};
 pub use job::{Job, JobLease, JobStatus, Progress};
 pub use message::{
-    Available, ClaimRequest, Claimed, DEFAULT_QUEUE, DeadLetter, Delivery, MessageLease, NewMessage, QueueStats, Settle,
-    Settlement, Upkeep,
+    Available, ClaimRequest, Claimed, DEFAULT_QUEUE, DeadLetter, Delivery, MessageLease, NewMessage,
+    QueueStats, Settle, Settlement, Upkeep,
 };
 pub use time::Timestamp;
 pub use token::{NewToken, ResumeToken, TokenHash, TokenOptions, TokenSecret, TokenStatus};

@@ -99,7 +99,10 @@ impl NewMessage {
             limits::check_id("message.tenant", &self.tenant)?;
         }
         if !(1..=limits::MAX_ATTEMPTS).contains(&self.max_attempts) {
-            return Err(Error::invalid("message.max_attempts", format!("{} is not within 1 to 1000", self.max_attempts)));
+            return Err(Error::invalid(
+                "message.max_attempts",
+                format!("{} is not within 1 to 1000", self.max_attempts),
+            ));
         }
         if let Available::After(delay) = self.available {
             limits::check_duration("message.available", delay)?;

@@ -89,8 +89,9 @@ impl fmt::Debug for Timestamp {
 impl FromStr for Timestamp {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
-        let time: jiff::Timestamp =
-            text.parse().map_err(|e| Error::invalid("timestamp", format!("`{text}` is not RFC 3339")).with_source(e))?;
+        let time: jiff::Timestamp = text
+            .parse()
+            .map_err(|e| Error::invalid("timestamp", format!("`{text}` is not RFC 3339")).with_source(e))?;
         let micros = time.as_microsecond();
         if (Self::MIN.0..=Self::MAX.0).contains(&micros) {
             Ok(Self(micros))

@@ -6,7 +6,12 @@
 //!
 //! A [`TokenSecret`] is 256 random bits in text form. Only its SHA-256 is stored, so a copy of the database resumes nothing.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
@@ -32,7 +37,8 @@ impl TokenSecret {
     /// Internal, when the system has no random numbers.
     pub fn generate() -> Result<Self> {
         let mut bytes = [0; SECRET_BYTES];
-        getrandom::fill(&mut bytes).map_err(|e| Error::internal("no random numbers from the system").with_source(e))?;
+        getrandom::fill(&mut bytes)
+            .map_err(|e| Error::internal("no random numbers from the system").with_source(e))?;
         Ok(Self(bytes))
     }
 
@@ -61,8 +67,12 @@ impl FromStr for TokenSecret {
 
     /// Reads the text form. The error never repeats the text.
     fn from_str(text: &str) -> Result<Self> {
-        let refuse = || Error::invalid("token", "is not a resume token (`rt_`, 43 characters, `_`, 6 characters)");
-        let rest = text.strip_prefix(PREFIX).filter(|rest| rest.len() == 50 && rest.is_ascii()).ok_or_else(refuse)?;
+        let refuse =
+            || Error::invalid("token", "is not a resume token (`rt_`, 43 characters, `_`, 6 characters)");
+        let rest = text
+            .strip_prefix(PREFIX)
+            .filter(|rest| rest.len() == 50 && rest.is_ascii())
+            .ok_or_else(refuse)?;
         let (body, sum) = (&rest[..43], &rest[43..]);
         let bytes = URL_SAFE_NO_PAD.decode(body).map_err(|_| refuse())?;
         let secret = Self(bytes.try_into().map_err(|_| refuse())?);
@@ -78,7 +88,7 @@ impl fmt::Debug for TokenSecret {
 }
 
 /// SHA-256 of a secret. Compared in constant time.
-#[derive(Debug, Clone, Copy, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Eq)]
 pub struct TokenHash([u8; 32]);
 
 impl TokenHash {
@@ -99,6 +109,12 @@ impl TokenHash {
 impl PartialEq for TokenHash {
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Hash for TokenHash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
     }
 }
 
@@ -145,7 +161,11 @@ impl NewToken {
     ///
     /// # Errors
     /// Internal, when the system has no random numbers.
-    pub fn generate(execution_id: ExecutionId, step_id: impl Into<String>, options: TokenOptions) -> Result<(TokenSecret, Self)> {
+    pub fn generate(
+        execution_id: ExecutionId,
+        step_id: impl Into<String>,
+        options: TokenOptions,
+    ) -> Result<(TokenSecret, Self)> {
         let secret = TokenSecret::generate()?;
         let token = Self {
             id: TokenId::generate(),
@@ -254,7 +274,9 @@ mod tests {
     #[test]
     fn a_wrong_text_is_refused_without_repeating_it() {
         let text = TokenSecret::generate().unwrap().reveal();
-        for wrong in ["", "rt_", &text[1..], &format!("{text}x"), &text.replace("rt_", "xx_"), &"é".repeat(26)] {
+        for wrong in
+            ["", "rt_", &text[1..], &format!("{text}x"), &text.replace("rt_", "xx_"), &"é".repeat(26)]
+        {
             let error = wrong.parse::<TokenSecret>().unwrap_err();
             assert!(error.is_invalid());
             assert!(wrong.len() < 4 || !error.to_string().contains(wrong));

@@ -25,7 +25,7 @@ pub fn pool(settings: &Settings, size: usize) -> Result<Pool> {
         return Err(Error::invalid("pool size", "must be at least 1"));
     }
     let deadlines = Deadlines::default();
-    let dial = Dial { tls: tls::connector(settings)?, session: settings.has_session() };
+    let dial = Dial { tls: tls::connector(settings)?, session: settings.session };
     let checks = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     Pool::builder(Manager::from_connect(settings.config()?, dial, checks))
         .max_size(size)
@@ -93,7 +93,7 @@ impl Settings {
     /// [`Busy`](ErrorKind::Busy) when it has no connection left, [`Invalid`](ErrorKind::Invalid) for unusable settings.
     pub async fn connect(&self) -> Result<Session> {
         let (client, wire) = self.open().await?;
-        let checks = self.has_session() && can_check(&wire);
+        let checks = self.session && can_check(&wire);
         let session = Session { client, driver: tokio::spawn(drive(wire)) };
         if checks {
             let limit = self.connect_timeout();

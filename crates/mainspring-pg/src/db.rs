@@ -135,7 +135,8 @@ impl<'t> Db<'t> {
         }
     }
 
-    /// Runs one statement.
+    /// Runs one statement. A SELECT is taken to change nothing; one that calls a function that writes belongs into
+    /// [`with_tx`](Self::with_tx).
     ///
     /// # Errors
     /// By SQLSTATE, as [`classify`](crate::classify()) says. Busy when no connection is free or the answer is late, and

@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use mainspring_core::limits;
 use tokio::{
     runtime::Handle,
     sync::{Notify, watch},
@@ -26,6 +27,8 @@ use crate::{db::Db, listener, names::Names, settings::Settings};
 
 /// Least time between two NOTIFY statements of a process.
 const WINDOW: Duration = Duration::from_millis(10);
+/// How often a silent LISTEN connection is asked whether it is alive.
+const PING: Duration = Duration::from_secs(10);
 /// A hint older than this helps nobody.
 const SEND_LIMIT: Duration = Duration::from_secs(5);
 
@@ -39,6 +42,7 @@ struct Inner {
     db: Option<Db<'static>>,
     settings: Option<Settings>,
     names: Names,
+    ping: Duration,
     tasks: Mutex<Tasks>,
 }
 
@@ -66,8 +70,18 @@ struct Outbox {
 impl Hints {
     /// Without `db` nothing is sent to other processes, without `settings` nothing is heard from them.
     pub fn new(db: Option<Db<'static>>, settings: Option<Settings>, names: Names) -> Self {
+        Self::with_ping(db, settings, names, PING)
+    }
+
+    /// [`new`](Self::new), asking this often whether the LISTEN connection is alive. Defaults to 10 s.
+    pub fn with_ping(
+        db: Option<Db<'static>>,
+        settings: Option<Settings>,
+        names: Names,
+        ping: Duration,
+    ) -> Self {
         let (board, outbox, tasks) = Default::default();
-        Self(Arc::new(Inner { board, outbox, db, settings, names, tasks }))
+        Self(Arc::new(Inner { board, outbox, db, settings, names, ping, tasks }))
     }
 
     /// Hints within this process only.
@@ -81,7 +95,8 @@ impl Hints {
         let mut filled = false;
         for queue in queues {
             self.0.board.wake(queue);
-            if self.0.db.is_some() {
+            // A payload Postgres refuses would take the other hints of its window with it.
+            if self.0.db.is_some() && limits::check_name("queue", queue).is_ok() {
                 let mut waiting = locked(&self.0.outbox.queues);
                 if !waiting.contains(queue) {
                     waiting.insert(queue.to_owned());
@@ -120,7 +135,8 @@ impl Hints {
         let Some(settings) = &self.0.settings else { return };
         let mut tasks = locked(&self.0.tasks);
         if !is_running(tasks.listener.as_ref()) {
-            let work = listener::run(settings.clone(), self.0.names.channel(), self.0.board.clone());
+            let work =
+                listener::run(settings.clone(), self.0.names.channel(), self.0.board.clone(), self.0.ping);
             tasks.listener = Handle::try_current().ok().map(|runtime| runtime.spawn(work));
         }
     }

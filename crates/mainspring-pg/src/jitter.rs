@@ -11,6 +11,11 @@ pub(crate) fn pause(attempt: u32, least: Duration, most: Duration) -> Duration {
     least + span.mul_f64(f64::from(part) / f64::from(u32::MAX))
 }
 
+/// Sleeps as long as a transaction that is run again after a conflict should: full jitter between 10 and 500 ms.
+pub async fn backoff(attempt: u32) {
+    tokio::time::sleep(pause(attempt, Duration::from_millis(10), Duration::from_millis(500))).await;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! The one LISTEN connection of a process.
 //!
 //! ```text
-//! connect ─► LISTEN ─► wake everybody ─► hints … ─► lost, or silent to the ping of every 10 s ─► pause ─► connect
+//! connect ─► LISTEN ─► wake everybody ─► hints … ─► lost, or silent to the ping ─► pause ─► connect
 //! ```
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
@@ -12,11 +12,11 @@ use tokio_postgres::{AsyncMessage, Client};
 
 use crate::{connect::Wire, error::failed, hints::Board, jitter::pause, names::quoted, settings::Settings};
 
-const PING_EVERY: Duration = Duration::from_secs(10);
+/// A longer silence after a ping means that the connection is dead.
 const PING_LIMIT: Duration = Duration::from_secs(5);
 
 /// Listens until it is aborted.
-pub(crate) async fn run(settings: Settings, channel: String, board: Arc<Board>) {
+pub(crate) async fn run(settings: Settings, channel: String, board: Arc<Board>, ping: Duration) {
     let mut failures = 0;
     loop {
         let error = match settings.open().await {
@@ -24,7 +24,7 @@ pub(crate) async fn run(settings: Settings, channel: String, board: Arc<Board>) 
                 let heard = async { Err(hear(wire, &board).await) };
                 tokio::select! {
                     ended = heard => ended,
-                    ended = keep(&client, &channel, &board, &mut failures) => ended,
+                    ended = keep(&client, &channel, &board, ping, &mut failures) => ended,
                 }
             }
             Err(error) => Err(error),
@@ -53,18 +53,25 @@ async fn hear(mut wire: Wire, board: &Board) -> Error {
 }
 
 /// Starts to listen and then asks from time to time whether the server is still there: a dead peer sends nothing (T7).
-async fn keep(client: &Client, channel: &str, board: &Board, failures: &mut u32) -> Result<Never> {
-    ask(client, &format!("LISTEN {}", quoted(channel))).await?;
+async fn keep(
+    client: &Client,
+    channel: &str,
+    board: &Board,
+    every: Duration,
+    failures: &mut u32,
+) -> Result<Never> {
+    let limit = PING_LIMIT.min(every);
+    ask(client, &format!("LISTEN {}", quoted(channel)), PING_LIMIT).await?;
     board.wake_all();
     loop {
-        sleep(PING_EVERY).await;
-        ask(client, "SELECT 1").await?;
+        sleep(every).await;
+        ask(client, "SELECT 1", limit).await?;
         *failures = 0;
     }
 }
 
-async fn ask(client: &Client, sql: &str) -> Result<()> {
-    match timeout(PING_LIMIT, client.batch_execute(sql)).await {
+async fn ask(client: &Client, sql: &str, limit: Duration) -> Result<()> {
+    match timeout(limit, client.batch_execute(sql)).await {
         Ok(answer) => answer.map_err(|error| failed("listening", error)),
         Err(_) => Err(Error::new(ErrorKind::Unavailable, "the listening connection is silent")),
     }

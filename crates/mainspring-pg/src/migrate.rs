@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use mainspring_core::{Error, ErrorKind, Result};
 use refinery::{Runner, error::Kind};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::{Client, Error as PgError};
 
 use crate::{
@@ -27,6 +27,8 @@ use crate::{
 
 include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
 
+/// For looking at the schema; a migration itself may take as long as it needs.
+const LOOK: Duration = Duration::from_secs(35);
 const LOCK_WAIT: Duration = Duration::from_secs(60);
 
 /// What to do about the schema at the start of a program.
@@ -105,7 +107,8 @@ impl Migrator {
     /// As [`up`](Self::up).
     pub async fn status(&self) -> Result<Status> {
         let client = self.settings.connect().await?;
-        history::judge(&history::read(&client, &self.names).await?, &history::known(&self.names)?)
+        let known = history::known(&self.names)?;
+        in_time(async { history::judge(&history::read(&client, &self.names).await?, &known) }).await
     }
 
     /// What [`up`](Self::up) would apply. Changes nothing.
@@ -156,8 +159,11 @@ impl Migrator {
     pub async fn verify(&self) -> Result<()> {
         let client = self.settings.connect().await?;
         let known = history::known(&self.names)?;
-        let status = history::judge(&history::read(&client, &self.names).await?, &known)?;
-        verify::check(&client, &self.names, status.pending()).await
+        in_time(async {
+            let status = history::judge(&history::read(&client, &self.names).await?, &known)?;
+            verify::check(&client, &self.names, status.pending()).await
+        })
+        .await
     }
 
     async fn connect(&self) -> Result<Session> {
@@ -181,6 +187,11 @@ pub async fn up_with(client: &mut Client, names: &Names) -> Result<Status> {
     let status = result?;
     unlocked.map_err(|error| failed("freeing the migration lock", error))?;
     Ok(status)
+}
+
+async fn in_time<T>(look: impl Future<Output = Result<T>>) -> Result<T> {
+    let late = |_| Error::new(ErrorKind::Busy, format!("the schema could not be read within {LOOK:?}"));
+    timeout(LOOK, look).await.map_err(late)?
 }
 
 fn planned(migration: &refinery::Migration) -> Planned {

@@ -8,68 +8,31 @@
 //! `require` verifies the certificate too, which libpq does not. `prefer` falls back to plaintext without a word, so it is
 //! refused for a remote host unless [`allow_plaintext`](Settings::allow_plaintext) says so; `disable` says it by itself.
 
-use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
+use std::{fmt, net::IpAddr, time::Duration};
 
 use mainspring_core::{Error, Result};
-use tokio_postgres::config::{ChannelBinding, Config, LoadBalanceHosts, TargetSessionAttrs};
+use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts, TargetSessionAttrs};
 
-use crate::url;
-
-/// How a connection is protected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SslMode {
-    /// Plaintext.
-    Disable,
-    /// TLS when the server offers it, with any certificate; plaintext otherwise.
-    Prefer,
-    /// As [`VerifyFull`](Self::VerifyFull): encryption to an unknown peer protects nothing.
-    Require,
-    /// TLS, with a certificate of a known authority for any host name.
-    VerifyCa,
-    /// TLS, with a certificate of a known authority for this host name.
-    VerifyFull,
-}
-
-impl SslMode {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Disable => "disable",
-            Self::Prefer => "prefer",
-            Self::Require => "require",
-            Self::VerifyCa => "verify-ca",
-            Self::VerifyFull => "verify-full",
-        }
-    }
-}
-
-impl FromStr for SslMode {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        let all = [Self::Disable, Self::Prefer, Self::Require, Self::VerifyCa, Self::VerifyFull];
-        all.into_iter().find(|mode| mode.as_str() == text).ok_or_else(|| {
-            Error::invalid("sslmode", "known are disable, prefer, require, verify-ca and verify-full")
-        })
-    }
-}
+use crate::{tls::SslMode, url};
 
 /// How to reach the database. `Debug` and `Display` show it without the password.
 #[derive(Clone)]
 pub struct Settings {
-    hosts: Vec<String>,
-    ports: Vec<u16>,
-    user: Option<String>,
-    password: Option<String>,
-    dbname: Option<String>,
-    ssl_mode: Option<SslMode>,
-    ssl_root_cert: Option<String>,
-    application_name: Option<String>,
-    connect_timeout: Option<Duration>,
-    options: Option<String>,
-    target_session_attrs: TargetSessionAttrs,
-    channel_binding: ChannelBinding,
-    load_balance_hosts: LoadBalanceHosts,
-    allow_plaintext: bool,
-    session: bool,
+    pub(crate) hosts: Vec<String>,
+    pub(crate) ports: Vec<u16>,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<String>,
+    pub(crate) dbname: Option<String>,
+    pub(crate) ssl_mode: Option<SslMode>,
+    pub(crate) ssl_root_cert: Option<String>,
+    pub(crate) application_name: Option<String>,
+    pub(crate) connect_timeout: Option<Duration>,
+    pub(crate) options: Option<String>,
+    pub(crate) target_session_attrs: TargetSessionAttrs,
+    pub(crate) channel_binding: ChannelBinding,
+    pub(crate) load_balance_hosts: LoadBalanceHosts,
+    pub(crate) allow_plaintext: bool,
+    pub(crate) session: bool,
 }
 
 /// `localhost:5432`, the user and database named after the operating system's user.
@@ -111,10 +74,6 @@ const VARIABLES: &[(&str, &str)] = &[
 
 const KEYS: &str = "host, port, user, password, dbname, sslmode, sslrootcert, application_name, connect_timeout, \
     options, target_session_attrs, channel_binding and load_balance_hosts";
-
-/// Sent at connect, before the application's own `options`, which therefore win.
-const SESSION: &str = "-c statement_timeout=30s -c lock_timeout=5s -c idle_in_transaction_session_timeout=30s \
-    -c TimeZone=UTC -c default_transaction_isolation=read\\ committed -c default_transaction_read_only=off";
 
 impl Settings {
     /// Reads `postgres://user:password@host:port/dbname?sslmode=…` or libpq's `host=… user=…`. In a URL, `@ / # % :` in a
@@ -233,17 +192,17 @@ impl Settings {
                 }
             }
             _ => {
-                let key: String = key.chars().take(40).collect();
-                return Err(Error::invalid(
-                    "database url",
-                    format!("unknown key `{}`; known are {KEYS}", key.escape_debug()),
-                ));
+                // Part of a password with a space in it lands here too, so only what looks like a key is shown.
+                let plain =
+                    key.len() <= 30 && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+                let shown = if plain { format!("unknown key `{key}`") } else { "unknown key".into() };
+                return Err(Error::invalid("database url", format!("{shown}; known are {KEYS}")));
             }
         }
         Ok(())
     }
 
-    fn hosts(&self) -> Vec<&str> {
+    pub(crate) fn hosts(&self) -> Vec<&str> {
         let hosts: Vec<&str> =
             self.hosts.iter().map(String::as_str).filter(|host| !host.is_empty()).collect();
         if hosts.is_empty() { vec!["localhost"] } else { hosts }
@@ -262,67 +221,9 @@ impl Settings {
     pub(crate) fn connect_timeout(&self) -> Duration {
         self.connect_timeout.unwrap_or(Duration::from_secs(5))
     }
-
-    /// Whether session settings are sent.
-    pub(crate) fn has_session(&self) -> bool {
-        self.session
-    }
-
-    pub(crate) fn config(&self) -> Result<Config> {
-        let mode = self.ssl_mode();
-        let remote = self.hosts().into_iter().find(|host| !is_local(host));
-        if let (SslMode::Prefer, Some(host), false) = (mode, remote, self.allow_plaintext) {
-            let problem =
-                format!("`prefer` may send everything in plaintext to `{host}`; use verify-full or disable");
-            return Err(Error::invalid("sslmode", problem));
-        }
-        if self.ports.len() > 1 && self.ports.len() != self.hosts().len() {
-            return Err(Error::invalid("port", "neither one port nor one for each host"));
-        }
-        let mut config = Config::new();
-        for host in self.hosts() {
-            config.host(host);
-        }
-        for port in &self.ports {
-            config.port(*port);
-        }
-        if let Some(user) = &self.user {
-            config.user(user);
-        }
-        if let Some(password) = &self.password {
-            config.password(password);
-        }
-        if let Some(dbname) = &self.dbname {
-            config.dbname(dbname);
-        }
-        config.application_name(self.application_name.as_deref().unwrap_or(DEFAULT_NAME));
-        let own = self.options.as_deref().unwrap_or_default();
-        if self.session {
-            config.options(format!("{SESSION} {own}").trim_end());
-        } else if !own.is_empty() {
-            config.options(own);
-        }
-        config.ssl_mode(match mode {
-            SslMode::Disable => tokio_postgres::config::SslMode::Disable,
-            SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
-            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
-                tokio_postgres::config::SslMode::Require
-            }
-        });
-        config.target_session_attrs(self.target_session_attrs);
-        config.channel_binding(self.channel_binding);
-        config.load_balance_hosts(self.load_balance_hosts);
-        config.connect_timeout(self.connect_timeout());
-        config.keepalives_idle(Duration::from_secs(10));
-        config.keepalives_interval(Duration::from_secs(5));
-        config.keepalives_retries(3);
-        Ok(config)
-    }
 }
 
-const DEFAULT_NAME: &str = concat!("mainspring/", env!("CARGO_PKG_VERSION"));
-
-fn is_local(host: &str) -> bool {
+pub(crate) fn is_local(host: &str) -> bool {
     host.starts_with(['/', '@'])
         || host.eq_ignore_ascii_case("localhost")
         || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())

@@ -1,6 +1,6 @@
 //! TLS with rustls and ring: who vouches for the server, by [`SslMode`].
 
-use std::sync::Arc;
+use std::{str::FromStr, sync::Arc};
 
 use mainspring_core::{Error, Result};
 use rustls::{
@@ -14,7 +14,44 @@ use rustls::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::settings::{Settings, SslMode};
+use crate::settings::Settings;
+
+/// How a connection is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SslMode {
+    /// Plaintext.
+    Disable,
+    /// TLS when the server offers it, with any certificate; plaintext otherwise.
+    Prefer,
+    /// As [`VerifyFull`](Self::VerifyFull): encryption to an unknown peer protects nothing.
+    Require,
+    /// TLS, with a certificate of a known authority for any host name.
+    VerifyCa,
+    /// TLS, with a certificate of a known authority for this host name.
+    VerifyFull,
+}
+
+impl SslMode {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disable => "disable",
+            Self::Prefer => "prefer",
+            Self::Require => "require",
+            Self::VerifyCa => "verify-ca",
+            Self::VerifyFull => "verify-full",
+        }
+    }
+}
+
+impl FromStr for SslMode {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let all = [Self::Disable, Self::Prefer, Self::Require, Self::VerifyCa, Self::VerifyFull];
+        all.into_iter().find(|mode| mode.as_str() == text).ok_or_else(|| {
+            Error::invalid("sslmode", "known are disable, prefer, require, verify-ca and verify-full")
+        })
+    }
+}
 
 /// The connector for these settings. Reads the certificates of the authorities where they are needed.
 pub(crate) fn connector(settings: &Settings) -> Result<MakeRustlsConnect> {

@@ -58,8 +58,8 @@ impl Db<'_> {
     /// [`CommitUnknown`](ErrorKind::CommitUnknown) when COMMIT was sent and nobody can say what became of it.
     pub async fn with_tx<T, F>(&self, f: F) -> Result<T>
     where
-        for<'a> F:
-            AsyncFn(&'a Db<'a>) -> Result<T> + AsyncFunc<&'a Db<'a>, Result<T>, Fut: Send> + Send + Sync,
+        for<'r, 'c> F:
+            AsyncFn(&'r Db<'c>) -> Result<T> + AsyncFunc<&'r Db<'c>, Result<T>, Fut: Send> + Send + Sync,
         T: Send,
     {
         let At::Pool(pool) = &self.at else { return f(self).await };

@@ -1,1 +1,53 @@
 //! Durable workflows, queues and event streams on the Postgres you already run.
+//!
+//! A message is delivered to a handler; the handler decides; the decision is committed in one Postgres transaction. The
+//! decision is a value, [`Changes`], and everything in it becomes durable together: the state of an execution, its history,
+//! messages to queues, jobs, resume tokens, and the end of the message that caused it all.
+//!
+//! ```
+//! use mainspring::{Engine, ExecutionStatus, Flow, Outcome, PgStoreOptions, create_pg_stores, flow::Step};
+//! use serde_json::{Value, json};
+//!
+//! # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let test = mainspring_testing::TestDb::with_prefix("fm_").await; let pool = test.pool();
+//! let stores = create_pg_stores(pool, PgStoreOptions { table_prefix: "fm_".into(), ..Default::default() })?;
+//!
+//! let flow = Flow::builder("order", "1.0.0")
+//!     .step(Step::new("charge", "charge").input(json!({"path": "total"})).output_key("receipt"))
+//!     .build()?;
+//! let engine = Engine::builder(stores.clone())
+//!     .handle_fn("charge", async |_call, total: Value| Ok(Outcome::success(json!({"paid": total}))))
+//!     .flow(flow)
+//!     .build()?;
+//!
+//! let order = engine.create("order", json!({"total": 42})).idempotency_key("order-42").run().await?;
+//! assert_eq!(order.status, ExecutionStatus::Completed);
+//! assert_eq!(order.context["receipt"], json!({"paid": 42}));
+//! # Ok(()) }
+//! ```
+//!
+//! | to | use |
+//! |---|---|
+//! | create and check the tables | [`Migrator`] or `cargo xtask migrate` |
+//! | get all stores | [`create_pg_stores`], [`PgStores::connect`] |
+//! | run flows | [`Engine`] |
+//! | write in your own transaction | [`PgStores::on`] |
+//! | commit a decision of your own | [`Backend::commit`] with [`Changes`] |
+//! | use one store alone | its crate: `mainspring-executions`, `-flows`, `-jobs`, `-events`, `-tokens`, `-context`, `-queue` |
+
+mod commit;
+mod stores;
+
+pub use stores::{PgStoreOptions, PgStores, create_pg_stores};
+
+pub use mainspring_context::PgContextStore;
+pub use mainspring_core::*;
+pub use mainspring_engine::*;
+pub use mainspring_events::PgEventStore;
+pub use mainspring_executions::PgExecutionStore;
+pub use mainspring_flows::PgFlowStore;
+pub use mainspring_jobs::PgJobStore;
+pub use mainspring_pg::{Db, Migrator, Mode, Names, Pool, Prefix, Schema, Settings, pool};
+pub use mainspring_queue::PgQueue;
+pub use mainspring_tokens::PgTokenStore;
+pub use mainspring_worker::{Deliver, Verdict, Worker, WorkerHandle};

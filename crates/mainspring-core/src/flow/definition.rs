@@ -174,7 +174,12 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
     /// How long one run of the handler may take; milliseconds in JSON.
-    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "write_ms", deserialize_with = "read_ms")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "write_ms",
+        deserialize_with = "read_ms"
+    )]
     pub timeout: Option<Duration>,
     /// What the builder was given and could not read: field and problem, for `validate` to report.
     #[serde(skip)]

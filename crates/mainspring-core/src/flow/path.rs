@@ -35,7 +35,11 @@ pub(super) fn check(field: &str, path: &str) -> Result<()> {
 
 /// The value that has to stand under the first segment of `path` so that `value` stands at its end. Objects on the way are
 /// kept or made; anything else on the way is refused, for it would be lost.
-pub(super) fn planted<'p>(data: &Map<String, Value>, path: &'p str, value: Value) -> Result<(&'p str, Value)> {
+pub(super) fn planted<'p>(
+    data: &Map<String, Value>,
+    path: &'p str,
+    value: Value,
+) -> Result<(&'p str, Value)> {
     let Some((first, rest)) = path.split_once('.') else { return Ok((path, value)) };
     let mut root = data.get(first).cloned().unwrap_or(Value::Null);
     let mut at = &mut root;
@@ -44,7 +48,10 @@ pub(super) fn planted<'p>(data: &Map<String, Value>, path: &'p str, value: Value
             *at = Value::Object(Map::new());
         }
         let Value::Object(map) = at else {
-            return Err(Error::invalid(&format!("context.{path}"), format!("there is no object to hold `{segment}`")));
+            return Err(Error::invalid(
+                &format!("context.{path}"),
+                format!("there is no object to hold `{segment}`"),
+            ));
         };
         at = map.entry(segment).or_insert(Value::Null);
     }

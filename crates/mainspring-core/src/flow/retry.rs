@@ -86,7 +86,10 @@ impl RetryPolicy {
         let codes = self.retry_on.as_deref().unwrap_or_default();
         let field = format!("{field}.retryOn");
         if codes.len() > MAX_CODES {
-            return Err(Error::invalid(&field, format!("{} codes, at most {MAX_CODES} are allowed", codes.len())));
+            return Err(Error::invalid(
+                &field,
+                format!("{} codes, at most {MAX_CODES} are allowed", codes.len()),
+            ));
         }
         codes.iter().try_for_each(|code| limits::check_name(&field, code))
     }
@@ -175,7 +178,12 @@ mod tests {
         let policy = RetryPolicy { backoff: ms(100), max_backoff: ms(500), ..RetryPolicy::default() };
         let delays: Vec<_> = [0, 1, 2, 3, 1_000, u32::MAX].map(|n| policy.delay(n).as_millis()).into();
         assert_eq!(delays, [100, 200, 400, 500, 500, 500]);
-        let huge = RetryPolicy { backoff: Duration::MAX, multiplier: f64::MAX, max_backoff: Duration::MAX, ..policy };
+        let huge = RetryPolicy {
+            backoff: Duration::MAX,
+            multiplier: f64::MAX,
+            max_backoff: Duration::MAX,
+            ..policy
+        };
         assert_eq!(huge.delay(1_000), ms(u64::MAX));
         assert_eq!(RetryPolicy { multiplier: f64::NAN, max_backoff: ms(7), ..huge }.delay(3), ms(7));
         assert_eq!(RetryPolicy::default().delay(1_000), Duration::ZERO);

@@ -67,7 +67,10 @@ impl Selector {
         Ok(match self {
             Self::Key(key) => context.get(key).cloned().unwrap_or_default(),
             Self::Keys(keys) => Value::Object(
-                keys.iter().filter_map(|key| context.get_key_value(key)).map(|(k, v)| (k.clone(), v.clone())).collect(),
+                keys.iter()
+                    .filter_map(|key| context.get_key_value(key))
+                    .map(|(k, v)| (k.clone(), v.clone()))
+                    .collect(),
             ),
             Self::Path(path) => path::lookup_in(context, path).cloned().unwrap_or_default(),
             Self::Template(template) => {
@@ -95,7 +98,9 @@ impl Selector {
                 let problem = format!("{} keys, at most {} are allowed", keys.len(), limits::MAX_KEYS);
                 Err(Error::invalid(&format!("{field}.keys"), problem))
             }
-            Self::Keys(keys) => keys.iter().try_for_each(|key| limits::check_id(&format!("{field}.keys"), key)),
+            Self::Keys(keys) => {
+                keys.iter().try_for_each(|key| limits::check_id(&format!("{field}.keys"), key))
+            }
             Self::Path(path) => path::check(&format!("{field}.path"), path),
             Self::Template(template) => limits::check_json(&format!("{field}.template"), template),
             Self::Full => Ok(()),
@@ -118,7 +123,8 @@ impl Serialize for Selector {
 
 impl<'de> Deserialize<'de> for Selector {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        read(Value::deserialize(deserializer)?).map_err(|problem| D::Error::custom(format_args!("input: {problem}")))
+        read(Value::deserialize(deserializer)?)
+            .map_err(|problem| D::Error::custom(format_args!("input: {problem}")))
     }
 }
 
@@ -166,9 +172,9 @@ fn of(kind: &str, value: Value) -> Result<Selector, String> {
     match (kind, value) {
         ("key", Value::String(key)) => Ok(Selector::Key(key)),
         ("path", Value::String(path)) => Ok(Selector::Path(path)),
-        ("keys", keys) => {
-            serde_json::from_value(keys).map(Selector::Keys).map_err(|_| "`keys` is not an array of strings".to_owned())
-        }
+        ("keys", keys) => serde_json::from_value(keys)
+            .map(Selector::Keys)
+            .map_err(|_| "`keys` is not an array of strings".to_owned()),
         ("template", template) => Ok(Selector::Template(template)),
         ("full", Value::Bool(true)) => Ok(Selector::Full),
         ("full", _) => Err("`full` can only be true".to_owned()),
@@ -199,9 +205,11 @@ impl Filling<'_> {
             Value::Array(items) => {
                 items.iter().map(|item| self.value(item)).collect::<Option<_>>().map(Value::Array)
             }
-            Value::Object(map) => {
-                map.iter().map(|(k, v)| Some((k.clone(), self.value(v)?))).collect::<Option<_>>().map(Value::Object)
-            }
+            Value::Object(map) => map
+                .iter()
+                .map(|(k, v)| Some((k.clone(), self.value(v)?)))
+                .collect::<Option<_>>()
+                .map(Value::Object),
             scalar => Some(scalar.clone()),
         }
     }
@@ -296,7 +304,10 @@ mod tests {
             (json!("${user}"), json!({"city": "Rome"})),
             (json!("${count}${count}"), json!("4242")),
             (json!("${missing}${count}"), json!("42")),
-            (json!({"greeting": "Hi ${name}", "details": {"count": "${count}"}}), json!({"greeting": "Hi Ada", "details": {"count": 42}})),
+            (
+                json!({"greeting": "Hi ${name}", "details": {"count": "${count}"}}),
+                json!({"greeting": "Hi Ada", "details": {"count": 42}}),
+            ),
             (json!(["${count}", "literal"]), json!([42, "literal"])),
             (json!("age ${age}"), json!("age ")),
             (json!("${age}"), json!(null)),

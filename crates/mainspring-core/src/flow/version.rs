@@ -12,8 +12,9 @@ use crate::{Error, Result, limits};
 /// Invalid, naming the field `version`, when it is not a full semantic version: `1` and `1.2` are not.
 pub fn parse_version(text: &str) -> Result<Version> {
     limits::check_name("version", text)?;
-    Version::parse(text)
-        .map_err(|e| Error::invalid("version", format!("`{text}` is not a semantic version such as 1.0.0: {e}")))
+    Version::parse(text).map_err(|e| {
+        Error::invalid("version", format!("`{text}` is not a semantic version such as 1.0.0: {e}"))
+    })
 }
 
 /// Orders two versions, older first: `1.9.0` before `1.10.0`, `2.0.0-beta` before `2.0.0`. Text that is no version is older

@@ -6,7 +6,7 @@ use mainspring_core::ErrorKind;
 use mainspring_pg::{Deadlines, Query};
 
 use crate::{
-    ground::{self, Ground},
+    ground::Ground,
     proxy::{Fault, Proxy},
 };
 
@@ -123,17 +123,17 @@ async fn t3_a_flight_whose_answer_was_lost_is_found_out() {
     let proxy = Proxy::start().await;
     let db = ground.db_on(&proxy.settings(), 1, Deadlines::default());
     let (flight, _) = db.begin(vec![put(1)]).await.unwrap();
-    proxy.arm(Fault::CutAfter("COMMIT"));
+    proxy.arm(Fault::CutAfter("COMMIT\0"));
     flight.commit(vec![]).await.unwrap();
 
     let (flight, _) = db.begin(vec![put(2)]).await.unwrap();
-    proxy.arm(Fault::CutAfter("COMMIT"));
+    proxy.arm(Fault::CutAfter("COMMIT\0"));
     let error = flight.commit(vec![put(3)]).await.unwrap_err();
     assert!(error.is_commit_unknown(), "{error}"); // committed, but the rows are lost
     assert!(error.to_string().contains("committed, but"), "{error}");
 
     let (flight, _) = db.begin(vec![put(4)]).await.unwrap();
-    proxy.arm(Fault::CutBefore("COMMIT"));
+    proxy.arm(Fault::CutBefore("COMMIT\0"));
     let error = flight.commit(vec![put(5)]).await.unwrap_err();
     assert!(error.is_retryable() && mainspring_pg::is_transient(&error), "{error}");
     assert_eq!(ground.things().await, [1, 2, 3]);
@@ -149,5 +149,4 @@ async fn a_connection_that_died_in_the_pool_is_replaced_before_take_off() {
     let (flight, _) = db.begin(vec![put(1)]).await.unwrap();
     flight.commit(vec![]).await.unwrap();
     assert_eq!(ground.things().await, [1]);
-    assert_eq!(ground::settings().connect().await.is_ok(), true);
 }

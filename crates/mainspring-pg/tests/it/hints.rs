@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use mainspring_pg::Hints;
 
-use crate::ground::{self, Ground};
+use crate::{
+    ground::{self, Ground},
+    proxy::Proxy,
+};
 
 const LONG: Duration = Duration::from_secs(5);
 const SHORT: Duration = Duration::from_millis(100);
@@ -74,8 +77,6 @@ async fn two_prefixes_do_not_hear_each_other() {
 #[tokio::test]
 async fn many_hints_become_few_statements() {
     let ground = Ground::new().await;
-    let mut client =
-        ground::settings().with("application_name", "counting").unwrap().connect().await.unwrap();
     let there = hints(&ground);
     listening(&there).await;
     let here = Hints::new(Some(ground.db(1)), None, ground.names.clone());
@@ -89,11 +90,10 @@ async fn many_hints_become_few_statements() {
         wakes += 1;
     }
     assert!(wakes <= 3, "{wakes}");
-    drop(client.transaction().await.unwrap());
 }
 
 #[tokio::test]
-async fn f71_a_killed_listener_connects_again_and_wakes_everybody() {
+async fn a_killed_listener_connects_again_and_wakes_everybody() {
     let ground = Ground::new().await;
     let name = format!("listener-{}", ground.names.schema());
     let settings = ground::settings().with("application_name", &name).unwrap();
@@ -130,5 +130,30 @@ async fn a_dead_database_does_not_disturb_the_sender() {
     let hints = Hints::new(Some(db), Some(nowhere), ground.names.clone());
     let mut waiting = hints.subscribe("q");
     hints.notify(["q"]);
+    assert!(waiting.wait(LONG).await);
+}
+
+#[tokio::test]
+async fn f70_a_silent_listening_connection_is_replaced() {
+    let ground = Ground::new().await;
+    let proxy = Proxy::start().await;
+    let ping = Duration::from_millis(200);
+    let there = Hints::with_ping(None, Some(proxy.settings()), ground.names.clone(), ping);
+    listening(&there).await;
+    let mut waiting = there.subscribe("q");
+    proxy.mute();
+    assert!(waiting.wait(LONG).await); // woken by the new connection
+    let here = hints(&ground);
+    here.notify(["q"]);
+    assert!(waiting.wait(LONG).await);
+}
+
+#[tokio::test]
+async fn f71_a_payload_postgres_refuses_does_not_hurt_the_others() {
+    let ground = Ground::new().await;
+    let (here, there) = (hints(&ground), hints(&ground));
+    listening(&there).await;
+    let mut waiting = there.subscribe("q");
+    here.notify(["x".repeat(9000).as_str(), "a\0b", "q", ""]);
     assert!(waiting.wait(LONG).await);
 }

@@ -1,6 +1,8 @@
 //! The promises of `mainspring-pg` against a real server: the one `TEST_DATABASE_URL` names, or a private one.
 //!
-//! Tests are named after the trap they guard against: T1, T2, … in docs/RELIABILITY.md.
+//! Tests are named after the trap (T1, T2, …) or fault (F73, …) they guard against.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers are not `#[test]` themselves
 
 mod ground;
 mod proxy;
@@ -10,5 +12,7 @@ mod flights;
 mod hints;
 mod history;
 mod migrations;
+mod parsing;
 mod statements;
+mod tls;
 mod transactions;

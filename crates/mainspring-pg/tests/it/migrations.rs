@@ -1,5 +1,7 @@
 //! Migrating: many at once, side by side, again, and by hand.
 
+use std::time::Duration;
+
 use mainspring_core::ErrorKind;
 use mainspring_pg::{MigrationState, Migrator, Mode, Names, Prefix, up_with};
 
@@ -55,6 +57,18 @@ async fn t14_f80_prefixes_live_side_by_side_and_no_name_is_cut() {
     for names in &all {
         migrator(names).verify().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn f74_a_migrator_that_dies_leaves_whole_steps() {
+    let ground = Ground::bare();
+    let migrator = migrator(&ground.names);
+    for millis in (0..60).step_by(4) {
+        drop(tokio::time::timeout(Duration::from_millis(millis), migrator.up()).await);
+        migrator.status().await.unwrap();
+    }
+    assert_eq!(migrator.up().await.unwrap().pending(), 0);
+    migrator.verify().await.unwrap();
 }
 
 #[tokio::test]

@@ -23,6 +23,8 @@ pub(crate) enum Fault {
     CutBefore(&'static str),
     /// The bytes with this text reach the server, the answer is lost.
     CutAfter(&'static str),
+    /// The bytes with this text reach the server, the answer is lost, and the connection stays open and silent.
+    MuteAfter(&'static str),
 }
 
 pub(crate) struct Proxy {
@@ -35,6 +37,8 @@ struct State {
     closed: AtomicBool,
     hole: AtomicBool,
     delay_ms: AtomicU32,
+    accepted: AtomicU32,
+    muted_below: AtomicU32,
 }
 
 impl Proxy {
@@ -46,6 +50,8 @@ impl Proxy {
             closed: AtomicBool::new(false),
             hole: AtomicBool::new(false),
             delay_ms: AtomicU32::new(0),
+            accepted: AtomicU32::new(0),
+            muted_below: AtomicU32::new(0),
         });
         let config: tokio_postgres::Config = ground::url().parse().unwrap();
         let target = config.get_ports().first().copied().unwrap_or(5432);
@@ -87,6 +93,11 @@ impl Proxy {
         self.state.hole.store(hole, Ordering::SeqCst);
     }
 
+    /// The connections of now stay open and silent for ever; new ones work.
+    pub(crate) fn mute(&self) {
+        self.state.muted_below.store(self.state.accepted.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+
     /// Each way.
     pub(crate) fn delay(&self, delay: Duration) {
         self.state.delay_ms.store(u32::try_from(delay.as_millis()).unwrap(), Ordering::SeqCst);
@@ -94,6 +105,8 @@ impl Proxy {
 }
 
 async fn carry(client: TcpStream, server: TcpStream, state: Arc<State>) {
+    let number = state.accepted.fetch_add(1, Ordering::SeqCst);
+    let dead = || state.hole.load(Ordering::SeqCst) || number < state.muted_below.load(Ordering::SeqCst);
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let muted = AtomicBool::new(false);
@@ -104,7 +117,9 @@ async fn carry(client: TcpStream, server: TcpStream, state: Arc<State>) {
             let fault = {
                 let mut armed = state.fault.lock().unwrap();
                 match *armed {
-                    Fault::CutBefore(needle) | Fault::CutAfter(needle) if text.contains(needle) => {
+                    Fault::CutBefore(needle) | Fault::CutAfter(needle) | Fault::MuteAfter(needle)
+                        if text.contains(needle) =>
+                    {
                         std::mem::replace(&mut *armed, Fault::None)
                     }
                     _ => Fault::None,
@@ -113,11 +128,11 @@ async fn carry(client: TcpStream, server: TcpStream, state: Arc<State>) {
             if matches!(fault, Fault::CutBefore(_)) {
                 return;
             }
-            if matches!(fault, Fault::CutAfter(_)) {
+            if matches!(fault, Fault::CutAfter(_) | Fault::MuteAfter(_)) {
                 muted.store(true, Ordering::SeqCst);
             }
             pause(&state).await;
-            if !state.hole.load(Ordering::SeqCst) && to_server.write_all(&buffer[..n]).await.is_err() {
+            if !dead() && to_server.write_all(&buffer[..n]).await.is_err() {
                 return;
             }
             if matches!(fault, Fault::CutAfter(_)) {
@@ -131,7 +146,7 @@ async fn carry(client: TcpStream, server: TcpStream, state: Arc<State>) {
         let mut buffer = vec![0; 65536];
         while let Ok(n @ 1..) = from_server.read(&mut buffer).await {
             pause(&state).await;
-            let silent = muted.load(Ordering::SeqCst) || state.hole.load(Ordering::SeqCst);
+            let silent = muted.load(Ordering::SeqCst) || dead();
             if !silent && to_client.write_all(&buffer[..n]).await.is_err() {
                 return;
             }

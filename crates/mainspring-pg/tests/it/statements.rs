@@ -169,6 +169,8 @@ async fn t11_an_altered_table_under_prepared_statements_heals_itself() {
     let (a, b, c, d) = all().await;
     assert!([a, b, c, d].iter().all(Result::is_ok));
     ground.sql("ALTER TABLE {things} ADD COLUMN more int").await;
+    // The second try must not meet another connection that is out of date.
+    db.all(WIDE, &[]).await.unwrap();
     let (a, b, c, d) = all().await;
     for rows in [a, b, c, d] {
         assert_eq!(rows.unwrap()[0].columns().len(), 4);
@@ -182,4 +184,30 @@ async fn t11_an_altered_table_under_prepared_statements_heals_itself() {
     let (flight, rows) = db.begin(vec![Query::new(WIDE)]).await.unwrap();
     assert_eq!(rows[0][0].columns().len(), 4);
     flight.rollback().await.unwrap();
+}
+
+#[tokio::test]
+async fn t9_a_statement_nobody_waits_for_gives_its_locks_back() {
+    let ground = Ground::new().await;
+    let db = ground.db(1);
+    db.exec(PUT, &[&1, &1]).await.unwrap();
+    const SLOW: &str = "UPDATE {things} SET n = 2 WHERE id = 1 AND pg_sleep(60) IS NOT NULL";
+    assert!(tokio::time::timeout(Duration::from_millis(200), db.exec(SLOW, &[])).await.is_err());
+    let started = Instant::now();
+    db.exec("UPDATE {things} SET n = 3 WHERE id = 1", &[]).await.unwrap();
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_pool_of_the_application_without_any_timeout_has_ours() {
+    let ground = Ground::new().await;
+    let config: tokio_postgres::Config = ground::url().parse().unwrap();
+    let manager = deadpool_postgres::Manager::new(config, tokio_postgres::NoTls);
+    let pool = deadpool_postgres::Pool::builder(manager).max_size(1).build().unwrap();
+    let mut deadlines = Deadlines::default();
+    (deadlines.wait, deadlines.create) = (Duration::from_millis(100), Duration::from_millis(200));
+    let db = mainspring_pg::Db::with_deadlines(pool, ground.names.clone(), deadlines);
+    db.with_tx(async |tx| tx.exec(PUT, &[&1, &1]).await).await.unwrap();
+    let (_flight, _) = db.begin(vec![]).await.unwrap();
+    assert_eq!(db.one(COUNT, &[]).await.unwrap_err().kind(), ErrorKind::Busy);
 }

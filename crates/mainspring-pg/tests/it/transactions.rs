@@ -138,11 +138,11 @@ async fn t3_a_commit_whose_answer_was_lost_is_found_out() {
     };
     put(1).await.unwrap();
 
-    proxy.arm(Fault::CutAfter("COMMIT"));
+    proxy.arm(Fault::CutAfter("COMMIT\0"));
     put(2).await.unwrap();
     assert_eq!(runs.load(Ordering::SeqCst), 1); // known to be committed: not run again
 
-    proxy.arm(Fault::CutBefore("COMMIT"));
+    proxy.arm(Fault::CutBefore("COMMIT\0"));
     put(3).await.unwrap();
     assert_eq!(runs.load(Ordering::SeqCst), 2); // known to be rolled back: run again
     assert_eq!(ground.things().await, [1, 2, 3]);
@@ -157,12 +157,25 @@ async fn t3_with_no_way_back_the_outcome_is_unknown() {
     let db = ground.db_on(&proxy.settings(), 1, deadlines);
     db.one("SELECT 1", &[]).await.unwrap();
     proxy.close_for_new(true);
-    proxy.arm(Fault::CutAfter("COMMIT"));
+    proxy.arm(Fault::CutAfter("COMMIT\0"));
     let error = db.with_tx(async |tx| tx.exec(PUT, &[&1]).await).await.unwrap_err();
     assert!(error.is_commit_unknown(), "{error:?}");
     assert_eq!(ground.things().await, [1]); // it did happen; nobody could know
     proxy.close_for_new(false);
     db.one("SELECT 1", &[]).await.unwrap();
+}
+
+#[tokio::test]
+async fn t3_t7_a_commit_without_any_answer_is_found_out_after_the_deadline() {
+    let ground = Ground::new().await;
+    let proxy = Proxy::start().await;
+    let mut deadlines = Deadlines::default();
+    deadlines.statement = Duration::from_millis(500);
+    let db = ground.db_on(&proxy.settings(), 1, deadlines);
+    db.one("SELECT 1", &[]).await.unwrap();
+    proxy.arm(Fault::MuteAfter("COMMIT\0"));
+    db.with_tx(async |tx| tx.exec(PUT, &[&1]).await).await.unwrap();
+    assert_eq!(ground.things().await, [1]);
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use mainspring_core::{
-    Append, Changes, Committed, Error, Execution, ExecutionId, ExecutionWrite, Expect, JobWrite, Result, Timestamp,
-    TokenWrite, event::EXECUTIONS,
+    Append, Changes, Committed, Error, Execution, ExecutionId, ExecutionWrite, Expect, JobWrite, Result,
+    Timestamp, TokenWrite, event::EXECUTIONS,
 };
 
 use super::{State, executions::key_of};

@@ -27,7 +27,12 @@ impl Values {
 }
 
 impl ContextStore for MemoryBackend {
-    fn set<'a>(&'a self, execution: &'a ExecutionId, key: &'a str, value: Value) -> BoxFuture<'a, Result<ContextRef>> {
+    fn set<'a>(
+        &'a self,
+        execution: &'a ExecutionId,
+        key: &'a str,
+        value: Value,
+    ) -> BoxFuture<'a, Result<ContextRef>> {
         self.run(move |state, at| {
             limits::check_id("context key", key)?;
             limits::check_json_within(&format!("context.{key}"), &value, limits::MAX_CONTEXT)?;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use mainspring_core::{
-    Append, BoxFuture, Error, EventQuery, EventStore, ExecutionId, NewEvent, RecordedEvent, Result, Timestamp,
+    Append, BoxFuture, Error, EventQuery, EventStore, ExecutionId, NewEvent, RecordedEvent, Result,
+    Timestamp,
     event::{EXECUTIONS, STREAMS},
     execution::stream_of,
 };
@@ -101,7 +102,8 @@ impl Log {
         let old: Vec<i64> = old.map(|e| e.global_position).take(BATCH).collect();
         for position in &old {
             if let Some(event) = self.events.remove(position)
-                && let Some(positions) = self.streams.get_mut(&key(&event.partition, &event.tenant, &event.stream))
+                && let Some(positions) =
+                    self.streams.get_mut(&key(&event.partition, &event.tenant, &event.stream))
             {
                 positions.remove(&event.position);
             }
@@ -136,13 +138,20 @@ impl EventStore for MemoryBackend {
     ) -> BoxFuture<'a, Result<Vec<RecordedEvent>>> {
         self.run(move |state, _| {
             let limit = page_size(limit)?;
-            let Some(positions) = state.log.streams.get(&key(partition, tenant, stream)) else { return Ok(Vec::new()) };
+            let Some(positions) = state.log.streams.get(&key(partition, tenant, stream)) else {
+                return Ok(Vec::new());
+            };
             let wanted = positions.range(from..).take(limit);
             Ok(wanted.filter_map(|(_, global)| state.log.events.get(global)).cloned().collect())
         })
     }
 
-    fn position<'a>(&'a self, partition: &'a str, tenant: &'a str, stream: &'a str) -> BoxFuture<'a, Result<i64>> {
+    fn position<'a>(
+        &'a self,
+        partition: &'a str,
+        tenant: &'a str,
+        stream: &'a str,
+    ) -> BoxFuture<'a, Result<i64>> {
         self.run(move |state, _| Ok(state.log.head(partition, tenant, stream)))
     }
 
@@ -150,7 +159,10 @@ impl EventStore for MemoryBackend {
         self.run(move |state, _| state.log.query(&query))
     }
 
-    fn get_by_execution<'a>(&'a self, execution: &'a ExecutionId) -> BoxFuture<'a, Result<Vec<RecordedEvent>>> {
+    fn get_by_execution<'a>(
+        &'a self,
+        execution: &'a ExecutionId,
+    ) -> BoxFuture<'a, Result<Vec<RecordedEvent>>> {
         self.run(move |state, _| Ok(state.log.named(&stream_of(execution))))
     }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use mainspring_core::{
-    BoxFuture, Error, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, ExecutionStore, ExecutionWrite, Expect,
-    Result, Timestamp, execution::page_size,
+    BoxFuture, Error, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, ExecutionStore,
+    ExecutionWrite, Expect, Result, Timestamp, execution::page_size,
 };
 
 use super::{MemoryBackend, State, commit};
@@ -52,7 +52,10 @@ impl Executions {
     pub(super) fn check(&self, write: &ExecutionWrite, at: Timestamp) -> Result<()> {
         let execution = &write.execution;
         if execution.wake_at.is_some() && execution.status != ExecutionStatus::Waiting {
-            return Err(Error::internal(format!("execution `{}` has wake_at but is not waiting", execution.id)));
+            return Err(Error::internal(format!(
+                "execution `{}` has wake_at but is not waiting",
+                execution.id
+            )));
         }
         if execution.idempotency_key.is_some() != execution.idempotency_expires_at.is_some() {
             return Err(Error::internal(format!("execution `{}` has a key without a window", execution.id)));
@@ -123,7 +126,8 @@ impl Executions {
                 && filter.status.is_none_or(|status| e.status == status)
                 && filter.after.as_ref().is_none_or(|(at, id)| (e.created_at, &e.id) < (*at, id))
         };
-        let mut found: Vec<&Execution> = self.rows.values().map(|row| &row.execution).filter(matches).collect();
+        let mut found: Vec<&Execution> =
+            self.rows.values().map(|row| &row.execution).filter(matches).collect();
         found.sort_by(|a, b| (b.created_at, &b.id).cmp(&(a.created_at, &a.id)));
         Ok(found.into_iter().take(limit).cloned().collect())
     }
@@ -160,7 +164,9 @@ impl State {
 
 impl ExecutionStore for MemoryBackend {
     fn create(&self, execution: Execution) -> BoxFuture<'_, Result<Execution>> {
-        self.run(move |state, at| commit::write_execution(state, ExecutionWrite::create(execution, Vec::new()), at))
+        self.run(move |state, at| {
+            commit::write_execution(state, ExecutionWrite::create(execution, Vec::new()), at)
+        })
     }
 
     fn get<'a>(&'a self, id: &'a ExecutionId) -> BoxFuture<'a, Result<Option<Execution>>> {
@@ -210,8 +216,11 @@ impl ExecutionStore for MemoryBackend {
     fn find_children<'a>(&'a self, parent: &'a ExecutionId) -> BoxFuture<'a, Result<Vec<Execution>>> {
         self.run(move |state, _| {
             let rows = state.executions.rows.values();
-            let mut found: Vec<Execution> =
-                rows.map(|row| &row.execution).filter(|e| e.parent.as_ref() == Some(parent)).cloned().collect();
+            let mut found: Vec<Execution> = rows
+                .map(|row| &row.execution)
+                .filter(|e| e.parent.as_ref() == Some(parent))
+                .cloned()
+                .collect();
             found.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
             Ok(found)
         })
@@ -234,7 +243,8 @@ impl ExecutionStore for MemoryBackend {
     fn find_orphans(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Execution>>> {
         self.run(move |state, at| {
             let queue = &state.queue;
-            let orphaned = |row: &Row| row.execution.holder.as_ref().is_some_and(|holder| !queue.is_alive(holder, at));
+            let orphaned =
+                |row: &Row| row.execution.holder.as_ref().is_some_and(|holder| !queue.is_alive(holder, at));
             state.executions.pick(limit, orphaned, |row| row.execution.holder.clone())
         })
     }

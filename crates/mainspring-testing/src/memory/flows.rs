@@ -14,7 +14,8 @@ pub(super) struct Flows {
 }
 
 fn parse(version: &str) -> Result<Version> {
-    Version::parse(version).map_err(|e| Error::invalid("flow.version", format!("`{version}` is not a semantic version: {e}")))
+    Version::parse(version)
+        .map_err(|e| Error::invalid("flow.version", format!("`{version}` is not a semantic version: {e}")))
 }
 
 impl Flows {
@@ -26,9 +27,10 @@ impl Flows {
                 Ok(Saved::Created)
             }
             Entry::Occupied(taken) if taken.get() == flow => Ok(Saved::Unchanged),
-            Entry::Occupied(_) => {
-                Err(Error::conflict(format!("flow `{}` {} exists with another content", flow.id, flow.version)))
-            }
+            Entry::Occupied(_) => Err(Error::conflict(format!(
+                "flow `{}` {} exists with another content",
+                flow.id, flow.version
+            ))),
         }
     }
 
@@ -56,7 +58,8 @@ impl FlowStore for MemoryBackend {
     fn versions<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Vec<String>>> {
         self.run(move |state, _| {
             let versions = state.flows.rows.get(id);
-            Ok(versions.map_or_else(Vec::new, |all| all.values().rev().map(|flow| flow.version.clone()).collect()))
+            Ok(versions
+                .map_or_else(Vec::new, |all| all.values().rev().map(|flow| flow.version.clone()).collect()))
         })
     }
 

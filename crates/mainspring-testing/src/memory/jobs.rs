@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use mainspring_core::{
-    BoxFuture, Changes, Error, ExecutionId, Failure, Job, JobId, JobLease, JobStatus, JobStore, JobWrite, Progress, Result,
-    Timestamp, WorkerId, execution::page_size, limits,
+    BoxFuture, Changes, Error, ExecutionId, Failure, Job, JobId, JobLease, JobStatus, JobStore, JobWrite,
+    Progress, Result, Timestamp, WorkerId, execution::page_size, limits,
 };
 use serde_json::Value;
 
@@ -61,14 +61,21 @@ impl Jobs {
     }
 
     fn cancel_all(&mut self, execution: &ExecutionId, at: Timestamp) {
-        for job in self.rows.values_mut().filter(|job| job.execution_id == *execution && !job.status.is_terminal()) {
+        for job in
+            self.rows.values_mut().filter(|job| job.execution_id == *execution && !job.status.is_terminal())
+        {
             job.updated_at = at;
             leave(job, JobStatus::Cancelled, at);
         }
     }
 
     /// A change by the holder of `lease`; `None` when the claim was superseded.
-    fn change<T>(&mut self, lease: &JobLease, at: Timestamp, change: impl FnOnce(&mut Job) -> T) -> Option<T> {
+    fn change<T>(
+        &mut self,
+        lease: &JobLease,
+        at: Timestamp,
+        change: impl FnOnce(&mut Job) -> T,
+    ) -> Option<T> {
         let job = self.held_mut(lease)?;
         job.updated_at = at;
         Some(change(job))
@@ -169,7 +176,9 @@ impl JobStore for MemoryBackend {
             match (&job.status, &job.holder) {
                 (JobStatus::Pending, _) => {}
                 // A holder that asks again has forgotten its earlier claim: its process began anew.
-                (JobStatus::Running, Some(holder)) if holder == worker || !state.queue.is_alive(holder, at) => {
+                (JobStatus::Running, Some(holder))
+                    if holder == worker || !state.queue.is_alive(holder, at) =>
+                {
                     job.lost += 1;
                 }
                 _ => return Ok(None),
@@ -179,7 +188,9 @@ impl JobStore for MemoryBackend {
     }
 
     fn heartbeat<'a>(&'a self, lease: &'a JobLease) -> BoxFuture<'a, Result<bool>> {
-        self.run(move |state, at| Ok(state.jobs.change(lease, at, |job| job.heartbeat_at = Some(at)).is_some()))
+        self.run(move |state, at| {
+            Ok(state.jobs.change(lease, at, |job| job.heartbeat_at = Some(at)).is_some())
+        })
     }
 
     fn complete<'a>(&'a self, lease: &'a JobLease, result: Value) -> BoxFuture<'a, Result<bool>> {
@@ -193,7 +204,12 @@ impl JobStore for MemoryBackend {
         self.run(move |state, at| Ok(state.jobs.change(lease, at, |job| fail(job, error, at))))
     }
 
-    fn save_checkpoint<'a>(&'a self, lease: &'a JobLease, key: &'a str, value: Value) -> BoxFuture<'a, Result<bool>> {
+    fn save_checkpoint<'a>(
+        &'a self,
+        lease: &'a JobLease,
+        key: &'a str,
+        value: Value,
+    ) -> BoxFuture<'a, Result<bool>> {
         self.run(move |state, at| {
             limits::check_id("checkpoint key", key)?;
             limits::check_json("job.checkpoint", &value)?;
@@ -205,7 +221,11 @@ impl JobStore for MemoryBackend {
         })
     }
 
-    fn clear_checkpoint<'a>(&'a self, lease: &'a JobLease, key: Option<&'a str>) -> BoxFuture<'a, Result<bool>> {
+    fn clear_checkpoint<'a>(
+        &'a self,
+        lease: &'a JobLease,
+        key: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<bool>> {
         self.run(move |state, at| {
             let cleared = state.jobs.change(lease, at, |job| match key {
                 Some(key) => drop(job.checkpoint.remove(key)),
@@ -249,7 +269,9 @@ impl JobStore for MemoryBackend {
     }
 
     fn get_by_execution<'a>(&'a self, execution: &'a ExecutionId) -> BoxFuture<'a, Result<Vec<Job>>> {
-        self.run(move |state, _| Ok(state.jobs.sorted(|job| job.execution_id == *execution, |job| job.created_at)))
+        self.run(move |state, _| {
+            Ok(state.jobs.sorted(|job| job.execution_id == *execution, |job| job.created_at))
+        })
     }
 
     fn delete_old(&self, before: Timestamp) -> BoxFuture<'_, Result<u64>> {

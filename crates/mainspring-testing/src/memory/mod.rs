@@ -25,8 +25,8 @@ use std::{
 };
 
 use mainspring_core::{
-    Backend, BoxFuture, Changes, Committed, ContextStore, EventStore, ExecutionStore, FlowStore, JobStore, QueueDriver,
-    Result, Timestamp, TokenStore,
+    Backend, BoxFuture, Changes, Committed, ContextStore, EventStore, ExecutionStore, FlowStore, JobStore,
+    QueueDriver, Result, Timestamp, TokenStore,
 };
 
 use clock::Clock;

@@ -8,8 +8,9 @@ use std::{
 };
 
 use mainspring_core::{
-    Available, BoxFuture, ClaimRequest, Claimed, DeadLetter, Delivery, Failure, MessageLease, NewMessage, QueueDriver,
-    QueueStats, Result, Settle, Settlement, Timestamp, Upkeep, WorkerId, execution::page_size, message::check_lease,
+    Available, BoxFuture, ClaimRequest, Claimed, DeadLetter, Delivery, Failure, MessageLease, NewMessage,
+    QueueDriver, QueueStats, Result, Settle, Settlement, Timestamp, Upkeep, WorkerId, execution::page_size,
+    message::check_lease,
 };
 use tokio::sync::Notify;
 
@@ -60,7 +61,8 @@ impl Queue {
                 Available::At(time) => time,
             };
             self.last_seq += 1;
-            let message = Message { pushed, seq: self.last_seq, failures: 0, lost: 0, delays: 0, created_at: at };
+            let message =
+                Message { pushed, seq: self.last_seq, failures: 0, lost: 0, delays: 0, created_at: at };
             self.put(message, due, at);
         }
     }
@@ -138,7 +140,8 @@ impl Queue {
     }
 
     fn stats(&self, queue: &str) -> QueueStats {
-        let count = |names: &mut dyn Iterator<Item = &str>| names.filter(|name| *name == queue).count() as u64;
+        let count =
+            |names: &mut dyn Iterator<Item = &str>| names.filter(|name| *name == queue).count() as u64;
         QueueStats {
             ready: count(&mut self.ready.keys().map(|place| place.0.as_str())),
             claimed: count(&mut self.claimed.keys().map(|place| place.0.as_str())),
@@ -148,7 +151,8 @@ impl Queue {
     }
 
     fn dead_letters(&self, queue: &str, limit: usize) -> Vec<DeadLetter> {
-        let mut found: Vec<&(i64, DeadLetter)> = self.dead.iter().filter(|(_, d)| d.message.queue == queue).collect();
+        let mut found: Vec<&(i64, DeadLetter)> =
+            self.dead.iter().filter(|(_, d)| d.message.queue == queue).collect();
         found.sort_by_key(|(seq, dead)| Reverse((dead.dead_at, *seq)));
         found.into_iter().take(limit).map(|(_, dead)| dead.clone()).collect()
     }
@@ -165,7 +169,8 @@ impl Queue {
 
 fn delivery(message: &Message, token: i64) -> Delivery {
     let pushed = message.pushed.clone();
-    let lease = MessageLease { queue: pushed.queue.clone(), priority: pushed.priority, seq: message.seq, token };
+    let lease =
+        MessageLease { queue: pushed.queue.clone(), priority: pushed.priority, seq: message.seq, token };
     let Message { failures, lost, delays, created_at, .. } = *message;
     Delivery { message: pushed, lease, failures, lost, delays, created_at }
 }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use mainspring_core::{
-    BoxFuture, Changes, ExecutionId, NewToken, Result, ResumeToken, Timestamp, TokenHash, TokenOptions, TokenSecret,
-    TokenStatus, TokenStore, TokenWrite,
+    BoxFuture, Changes, ExecutionId, NewToken, Result, ResumeToken, Timestamp, TokenHash, TokenOptions,
+    TokenSecret, TokenStatus, TokenStore, TokenWrite,
 };
 
 use super::{MemoryBackend, commit};
@@ -71,11 +71,15 @@ impl Tokens {
     }
 
     fn revoke_all(&mut self, execution: &ExecutionId, at: Timestamp) -> u64 {
-        self.mark(TokenStatus::Revoked, usize::MAX, |token| token.execution_id == *execution && works(token, at))
+        self.mark(TokenStatus::Revoked, usize::MAX, |token| {
+            token.execution_id == *execution && works(token, at)
+        })
     }
 
     fn expire(&mut self, at: Timestamp) -> u64 {
-        self.mark(TokenStatus::Expired, BATCH, |token| token.status == TokenStatus::Pending && !works(token, at))
+        self.mark(TokenStatus::Expired, BATCH, |token| {
+            token.status == TokenStatus::Pending && !works(token, at)
+        })
     }
 
     fn mark(&mut self, status: TokenStatus, limit: usize, which: impl Fn(&ResumeToken) -> bool) -> u64 {

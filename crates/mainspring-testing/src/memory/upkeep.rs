@@ -16,7 +16,9 @@ impl Queue {
                 *end = until;
                 Ok(())
             }
-            None => Err(Error::fenced(format!("worker `{holder}` was found dead and its leases were taken back"))),
+            None => {
+                Err(Error::fenced(format!("worker `{holder}` was found dead and its leases were taken back")))
+            }
         }
     }
 
@@ -29,7 +31,8 @@ impl Queue {
     }
 
     pub(super) fn maintain(&mut self, at: Timestamp) -> Upkeep {
-        let dead: Vec<WorkerId> = self.workers.iter().filter(|(_, end)| **end <= at).map(|(id, _)| id.clone()).collect();
+        let dead: Vec<WorkerId> =
+            self.workers.iter().filter(|(_, end)| **end <= at).map(|(id, _)| id.clone()).collect();
         let mut upkeep = Upkeep { dead_holders: dead.len() as u64, ..Upkeep::default() };
         for holder in &dead {
             self.workers.remove(holder);

@@ -29,11 +29,14 @@ enum Leg {
     Tokens,
 }
 
-/// The first flight of a batch: statements, and how to read their answers.
+/// The first flight of a batch: its statements, and who reads their answers.
 pub(crate) struct Deciding {
-    legs: Vec<Leg>,
     pub(crate) queries: Vec<Query>,
+    pub(crate) judge: Judge,
 }
+
+/// Reads the answers of a first flight.
+pub(crate) struct Judge(Vec<Leg>);
 
 /// What became of one change in the first flight.
 #[derive(Debug)]
@@ -67,18 +70,6 @@ fn writes<'a>(batch: &'a [&Changes], new: bool) -> Vec<&'a ExecutionWrite> {
     writes
 }
 
-fn job_ends<'a>(batch: &'a [&Changes]) -> Vec<(&'a JobLease, JobEnd<'a>)> {
-    all(batch, |c| c.jobs.iter())
-        .into_iter()
-        .filter_map(|job| match job {
-            JobWrite::Complete(lease, result) => Some((lease, JobEnd::Complete(result))),
-            JobWrite::Fail(lease, failure) => Some((lease, JobEnd::Fail(failure))),
-            JobWrite::Retry(lease, failure) => Some((lease, JobEnd::Retry(failure))),
-            JobWrite::Create(_) | JobWrite::CancelAll(_) => None,
-        })
-        .collect()
-}
-
 fn consumed_tokens(changes: &Changes) -> impl Iterator<Item = TokenHash> {
     changes.tokens.iter().filter_map(|token| match token {
         TokenWrite::Consume(hash) => Some(*hash),
@@ -89,7 +80,7 @@ fn consumed_tokens(changes: &Changes) -> impl Iterator<Item = TokenHash> {
 impl Deciding {
     /// The statements that decide.
     pub(crate) fn of(batch: &[&Changes]) -> Self {
-        let mut plan = Self { legs: Vec::new(), queries: Vec::new() };
+        let mut plan = Self { queries: Vec::new(), judge: Judge(Vec::new()) };
         let appends = batch.iter().any(|c| !c.appends.is_empty() || c.executions.iter().any(|w| !w.events.is_empty()));
         if appends {
             plan.add(Leg::Fence, fence_query());
@@ -98,7 +89,7 @@ impl Deciding {
         for query in settle_queries(&settles) {
             plan.add(Leg::Settle, query);
         }
-        let ends = job_ends(batch);
+        let ends: Vec<_> = batch.iter().flat_map(|c| &c.jobs).filter_map(JobEnd::of).collect();
         if !ends.is_empty() {
             plan.add(Leg::Jobs, settle_query(&ends));
         }
@@ -126,17 +117,19 @@ impl Deciding {
     }
 
     fn add(&mut self, leg: Leg, query: Query) {
-        self.legs.push(leg);
+        self.judge.0.push(leg);
         self.queries.push(query);
     }
+}
 
+impl Judge {
     /// Who won, in the order of the batch.
     ///
     /// # Errors
     /// Internal, when an answer cannot be read.
-    pub(crate) fn judge(legs: &[Leg], batch: &[&Changes], answers: &[Vec<Row>]) -> Result<Vec<Outcome>> {
+    pub(crate) fn judge(&self, batch: &[&Changes], answers: &[Vec<Row>]) -> Result<Vec<Outcome>> {
         let mut won = Winners::default();
-        for (leg, rows) in legs.iter().zip(answers) {
+        for (leg, rows) in self.0.iter().zip(answers) {
             match leg {
                 Leg::Fence | Leg::FreeKeys => {}
                 Leg::Settle => won.settles.extend(settled(rows)?),
@@ -152,24 +145,6 @@ impl Deciding {
             }
         }
         Ok(batch.iter().enumerate().map(|(n, changes)| won.outcome(n, changes)).collect())
-    }
-
-    /// Takes the statements out, leaving how to read their answers.
-    pub(crate) fn split(self) -> (Judge, Vec<Query>) {
-        (Judge(self.legs), self.queries)
-    }
-}
-
-/// Reads the answers of a first flight.
-pub(crate) struct Judge(Vec<Leg>);
-
-impl Judge {
-    /// As [`Deciding::judge`].
-    ///
-    /// # Errors
-    /// Internal, when an answer cannot be read.
-    pub(crate) fn judge(&self, batch: &[&Changes], answers: &[Vec<Row>]) -> Result<Vec<Outcome>> {
-        Deciding::judge(&self.0, batch, answers)
     }
 }
 

@@ -53,7 +53,7 @@ async fn with_retries(db: &Db<'static>, batch: &[&Changes]) -> Result<Vec<Result
         match without_losers(db, batch).await {
             Err(error) if attempt < ATTEMPTS && is_transient(&error) => {
                 tracing::debug!(attempt, error = error.code(), "batch runs again");
-                mainspring_pg::pause(attempt).await;
+                mainspring_pg::backoff(attempt).await;
                 attempt += 1;
             }
             result => return result,
@@ -85,7 +85,7 @@ async fn without_losers(db: &Db<'static>, batch: &[&Changes]) -> Result<Vec<Resu
 
 /// One transaction. Whether it was committed: not when somebody lost half-way.
 async fn run(db: &Db<'static>, batch: &[&Changes]) -> Result<(Vec<Outcome>, bool)> {
-    let (judge, queries) = Deciding::of(batch).split();
+    let Deciding { queries, judge } = Deciding::of(batch);
     if queries.is_empty() {
         db.together(rest(batch)).await?;
         return Ok((batch.iter().map(|_| Outcome::Won { at: None }).collect(), true));
@@ -143,7 +143,7 @@ pub(crate) async fn commit_within(db: &Db<'_>, changes: &Changes) -> Result<Comm
 
 async fn write_within(db: &Db<'_>, changes: &Changes) -> Result<Committed> {
     let batch = [changes];
-    let (judge, queries) = Deciding::of(&batch).split();
+    let Deciding { queries, judge } = Deciding::of(&batch);
     let rows = db.together(queries).await?;
     match judge.judge(&batch, &rows)?.pop() {
         Some(Outcome::Lost { why, .. }) => Err(explain(db, why).await),

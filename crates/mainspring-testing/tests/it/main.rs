@@ -1,0 +1,3 @@
+//! The test kit, tested.
+
+mod memory;

@@ -1,0 +1,135 @@
+//! `cargo xtask bench`: ours against the floor, in one run.
+//!
+//! The floor of a bench is the minimal SQL for the same durable work, written by hand on plain prepared statements. Floor and
+//! ours take turns, at least three rounds, and the medians are compared, so a busy machine slows both. The server is a
+//! durable one of its own (fsync on) unless DATABASE_URL names another.
+
+mod commit;
+mod floor;
+mod flow;
+mod load;
+mod queue;
+
+use std::{process::ExitCode, time::Duration};
+
+use mainspring::{PgStoreOptions, PgStores};
+use mainspring_embedded::Options;
+use mainspring_pg::{Migrator, Settings};
+
+use crate::{Outcome, server};
+use floor::Floor;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only these: commit.single, commit.group, flow.steps.16, flow.steps, queue.push, queue.drain.
+    names: Vec<String>,
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+    /// Rounds of floor and ours.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Seconds of each measurement.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+}
+
+/// What both sides of a bench are given.
+struct Bench {
+    floor: Floor,
+    stores: PgStores<'static>,
+    time: Duration,
+}
+
+const NAMES: [&str; 6] = ["commit.single", "commit.group", "flow.steps.16", "flow.steps", "queue.push", "queue.drain"];
+
+pub fn run(args: Args) -> Outcome {
+    if cfg!(debug_assertions) {
+        return in_release();
+    }
+    if let Some(unknown) = args.names.iter().find(|name| !NAMES.contains(&name.as_str())) {
+        return Err(format!("no bench `{unknown}`; there are {}", NAMES.join(", ")).into());
+    }
+    let folder = std::env::temp_dir().join(format!("mainspring-bench-{}", std::process::id()));
+    let server = server::find(None, Options::durable(&folder).shared_buffers("1GB").max_connections(200))?;
+    let result = crate::block_on(measure(&server.url(), &args))?;
+    drop(server);
+    let _ = std::fs::remove_dir_all(folder);
+    result
+}
+
+/// A debug build measures the compiler; the same command again, optimized.
+fn in_release() -> Outcome {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = std::process::Command::new(cargo)
+        .args(["run", "--quiet", "--release", "--package", "xtask", "--locked", "--"])
+        .args(std::env::args_os().skip(1))
+        .current_dir(crate::root())
+        .status()?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn measure(url: &str, args: &Args) -> Outcome {
+    let options = PgStoreOptions { table_prefix: "bench_".into(), ..PgStoreOptions::default() };
+    Migrator::new(Settings::parse(url)?, options.names()?).run(mainspring_pg::Mode::DangerouslyForce).await?;
+    let bench = Bench {
+        floor: Floor::new(url).await?,
+        stores: PgStores::connect(url, options)?,
+        time: Duration::from_secs_f64(args.seconds),
+    };
+    for name in NAMES.into_iter().filter(|name| args.names.is_empty() || args.names.iter().any(|n| n == name)) {
+        let mut floor = Vec::new();
+        let mut ours = Vec::new();
+        for _ in 0..args.rounds.max(1) {
+            floor.push(bench.floor_of(name).await?);
+            ours.push(bench.ours_of(name).await?);
+        }
+        print(name, median(ours), median(floor), args.json);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Bench {
+    async fn floor_of(&self, name: &str) -> Result<f64, Box<dyn std::error::Error>> {
+        match name {
+            "commit.single" => self.floor.inserts(1, self.time).await,
+            "commit.group" => self.floor.inserts(64, self.time).await,
+            "flow.steps.16" => self.floor.flow_steps(16, self.time).await,
+            "flow.steps" => self.floor.flow_steps(64, self.time).await,
+            "queue.push" => self.floor.push(self.time).await,
+            _ => self.floor.drain(self.time).await,
+        }
+    }
+
+    async fn ours_of(&self, name: &str) -> Result<f64, Box<dyn std::error::Error>> {
+        match name {
+            "commit.single" => commit::changes(&self.stores, 1, self.time).await,
+            "commit.group" => commit::changes(&self.stores, 64, self.time).await,
+            "flow.steps.16" => flow::steps(&self.stores, 16, self.time).await,
+            "flow.steps" => flow::steps(&self.stores, 64, self.time).await,
+            "queue.push" => queue::push(&self.stores, self.time).await,
+            _ => queue::drain(&self.stores, self.time).await,
+        }
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+fn print(bench: &str, ours: f64, floor: f64, json: bool) {
+    let unit = match bench {
+        "commit.single" | "commit.group" => "commits/s",
+        "flow.steps" | "flow.steps.16" => "steps/s",
+        _ => "messages/s",
+    };
+    let ratio = ours / floor;
+    if json {
+        let line = serde_json::json!({"bench": bench, "ours": ours.round(), "floor": floor.round(),
+            "ratio": (ratio * 100.0).round() / 100.0, "unit": unit});
+        println!("{line}");
+    } else {
+        println!("{bench:<16} ours {ours:>9.0}   floor {floor:>9.0}   ratio {ratio:>5.2}   {unit}");
+    }
+}

@@ -1,0 +1,89 @@
+//! `cargo xtask schema`: docs/SCHEMA.md, read from the catalogue of a freshly migrated database.
+
+use std::{error::Error, fmt::Write as _, fs, process::ExitCode};
+
+use mainspring_embedded::Options;
+use mainspring_pg::{Migrator, Names, Prefix, Schema, Settings};
+use tokio_postgres::Client;
+
+use crate::{Outcome, server};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Fail when docs/SCHEMA.md is not what would be written.
+    #[arg(long)]
+    check: bool,
+}
+
+pub fn run(args: &Args) -> Outcome {
+    let server = server::find(None, Options::throwaway())?;
+    let text = crate::block_on(describe(&server.url()))??;
+    let path = crate::root().join("docs/SCHEMA.md");
+    if !args.check {
+        fs::write(&path, text)?;
+        println!("wrote {}", path.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    if fs::read_to_string(&path).unwrap_or_default() == text {
+        println!("docs/SCHEMA.md is fresh");
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("error: docs/SCHEMA.md is out of date: run `cargo xtask schema`");
+    Ok(ExitCode::FAILURE)
+}
+
+const SCHEMA: &str = "schema_doc";
+
+const TABLES: &str = "SELECT c.relname::text, c.oid FROM pg_catalog.pg_class c
+  WHERE c.relnamespace = $1::text::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+    AND c.relname <> 'schema_history' ORDER BY c.relname";
+
+const COLUMNS: &str = "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+    coalesce(pg_get_expr(d.adbin, d.adrelid), '')
+  FROM pg_catalog.pg_attribute a LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+  WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
+
+const RULES: &str = "SELECT conname || ': ' || pg_get_constraintdef(oid) FROM pg_catalog.pg_constraint
+  WHERE conrelid = $1 AND contype <> 'n'
+  UNION ALL SELECT c.relname || ': ' || regexp_replace(pg_get_indexdef(i.indexrelid), '^CREATE (UNIQUE )?INDEX .* USING ', '\\1')
+  FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+  WHERE i.indrelid = $1 AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_constraint k WHERE k.conindid = i.indexrelid AND k.conrelid = $1)
+  UNION ALL SELECT 'partition ' || c.relname || ': ' || pg_get_expr(c.relpartbound, c.oid)
+  FROM pg_catalog.pg_inherits h JOIN pg_catalog.pg_class c ON c.oid = h.inhrelid
+  WHERE h.inhparent = $1 AND c.relkind = 'r' ORDER BY 1";
+
+async fn describe(url: &str) -> Result<String, Box<dyn Error>> {
+    let settings = Settings::parse(url)?;
+    Migrator::new(settings.clone(), Names::new(Schema::new(SCHEMA)?, Prefix::new("")?)).up().await?;
+    let client = settings.connect().await?;
+    let mut text = String::from(
+        "# Schema\n\nWritten by `cargo xtask schema` from a migrated database; `cargo xtask schema --check` keeps it true. \
+         Names are without\ntheir prefix. Why things are as they are stands in `migrations/`.\n",
+    );
+    for table in client.query(TABLES, &[&SCHEMA]).await? {
+        let name: String = table.get(0);
+        let oid: u32 = table.get(1);
+        write!(text, "\n## {name}\n\n| column | type | null | default |\n|---|---|---|---|\n")?;
+        describe_table(&client, oid, &mut text).await?;
+    }
+    client.batch_execute(&format!("DROP SCHEMA {SCHEMA} CASCADE")).await?;
+    Ok(text)
+}
+
+async fn describe_table(client: &Client, oid: u32, text: &mut String) -> Result<(), Box<dyn Error>> {
+    for column in client.query(COLUMNS, &[&oid]).await? {
+        let (name, kind, not_null): (String, String, bool) = (column.get(0), column.get(1), column.get(2));
+        let default = clean(column.get(3));
+        let null = if not_null { "no" } else { "yes" };
+        writeln!(text, "| {name} | {kind} | {null} | {default} |")?;
+    }
+    writeln!(text)?;
+    for rule in client.query(RULES, &[&oid]).await? {
+        writeln!(text, "- {}", clean(rule.get(0)))?;
+    }
+    Ok(())
+}
+
+fn clean(text: String) -> String {
+    text.replace(&format!("{SCHEMA}."), "").replace('|', "\\|").replace("COLLATE pg_catalog.\"C\" ", "")
+}
