@@ -37,9 +37,11 @@ CREATE INDEX {prefix}events_time ON {events} USING brin (created_at);
 -- The position fence: a writer takes this shared lock before its first position, so that a reader can tell, from the locks
 -- that are held, below which position everything is settled. The lock holds 15 bits of the log's name and 48 of a position.
 CREATE FUNCTION {event_fence}() RETURNS void
-  LANGUAGE sql VOLATILE
+  LANGUAGE plpgsql VOLATILE
   AS $$
-    SELECT pg_catalog.pg_advisory_xact_lock_shared(
-      ((pg_catalog.hashtext('{event_position}') & 32767)::bigint << 48) | s.last_value)
-    FROM {event_position} s
+    BEGIN
+      PERFORM pg_catalog.pg_advisory_xact_lock_shared(
+        ((pg_catalog.hashtext('{event_position}') & 32767)::bigint << 48) | s.last_value)
+      FROM {event_position} s;
+    END
   $$;

@@ -1,14 +1,14 @@
 //! What is special about large values on Postgres; what every backend does alike is in the conformance suite.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
+
 use std::time::SystemTime;
 
 use mainspring_context::{MAX_VALUE, PgContextStore};
 use mainspring_core::{ContextStore, Error, Execution, ExecutionId, ExecutionStore, Result, Timestamp};
 use mainspring_executions::PgExecutionStore;
 use mainspring_pg::Db;
-#[path = "/tmp/pg-stores/scratch.rs"]
-mod scratch;
-use scratch::TestDb;
+use mainspring_testing::TestDb;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 

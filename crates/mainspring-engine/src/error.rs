@@ -14,19 +14,19 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 /// Why a handler failed. Not an error type itself, so that every error type can become one.
 #[derive(Clone, PartialEq)]
 pub struct HandlerError {
-    pub(crate) failure: Failure,
+    pub(crate) failure: Box<Failure>,
     pub(crate) terminal: bool,
 }
 
 impl HandlerError {
     /// A failure with a code the step's policy and the flow's users know.
     pub fn new(code: impl Into<String>, message: impl AsRef<str>) -> Self {
-        Self { failure: Failure::new(code, message), terminal: false }
+        Self { failure: Box::new(Failure::new(code, message)), terminal: false }
     }
 
     /// A failure that no retry can help.
     pub fn terminal(code: impl Into<String>, message: impl AsRef<str>) -> Self {
-        Self { failure: Failure::new(code, message), terminal: true }
+        Self { failure: Box::new(Failure::new(code, message)), terminal: true }
     }
 
     /// The same with more, as JSON.

@@ -102,7 +102,7 @@ impl<F, I, Fut, R> ErasedHandler for Closure<F, I>
 where
     F: Fn(Invocation, I) -> Fut + Send + Sync,
     I: DeserializeOwned + Send,
-    Fut: Future<Output = Result<R, HandlerError>> + Send,
+    Fut: Future<Output = Result<R, HandlerError>> + Send + 'static,
     R: Into<Outcome<Value>>,
 {
     fn call<'a>(&'a self, call: Invocation, input: Value) -> BoxFuture<'a, StepReply> {

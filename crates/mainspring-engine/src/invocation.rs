@@ -9,17 +9,14 @@ use std::{
 };
 
 use mainspring_core::{
-    ContextLimits, Execution, ExecutionId, NewEvent, NewMessage, NewToken, TokenOptions, TokenSecret, flow::code,
+    ContextLimits, Execution, ExecutionId, NewEvent, NewMessage, NewToken, TokenOptions, TokenSecret,
+    flow::code,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    HandlerError, HandlerRegistry,
-    handler::StepReply,
-    registry::Code,
-};
+use crate::{HandlerError, HandlerRegistry, handler::StepReply, registry::Code};
 
 /// One call of a handler. Clones are the same call.
 #[derive(Clone)]
@@ -113,8 +110,9 @@ impl Invocation {
     /// # Errors
     /// A terminal `INPUT_ERROR` when they do not fit.
     pub fn config_as<T: DeserializeOwned>(&self) -> Result<T, HandlerError> {
-        serde_json::from_value(Value::Object(self.facts.config.clone()))
-            .map_err(|e| HandlerError::terminal(code::INPUT_ERROR, format!("the step's config does not fit: {e}")))
+        serde_json::from_value(Value::Object(self.facts.config.clone())).map_err(|e| {
+            HandlerError::terminal(code::INPUT_ERROR, format!("the step's config does not fit: {e}"))
+        })
     }
 
     /// The labels of the execution.
@@ -129,7 +127,8 @@ impl Invocation {
 
     /// A value of the context, as this call has set it or as it was when the step began.
     pub fn get(&self, key: &str) -> Option<Value> {
-        let written = self.effects().context.iter().rev().find(|(k, _)| k == key).map(|(_, value)| value.clone());
+        let written =
+            self.effects().context.iter().rev().find(|(k, _)| k == key).map(|(_, value)| value.clone());
         written.unwrap_or_else(|| self.context().get(key).cloned())
     }
 

@@ -1,13 +1,13 @@
 //! What is special about flows on Postgres; what every backend does alike is in the conformance suite.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
+
 use mainspring_core::{
     Error, Flow, FlowStore, Result, Saved,
     flow::{FlowStatus, Step},
 };
 use mainspring_flows::PgFlowStore;
-#[path = "/tmp/pg-stores/scratch.rs"]
-mod scratch;
-use scratch::TestDb;
+use mainspring_testing::TestDb;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 

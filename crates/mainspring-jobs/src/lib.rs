@@ -43,7 +43,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`create_query`], [`settle_query`] and [`cancel_all_query`] are the same writes as values, for many jobs in one statement.
+//! [`create_query`], [`settle_query`] and [`cancel_all_query`] are the same writes as values, for many jobs in one
+//! statement.
 
 mod row;
 mod store;

@@ -66,43 +66,48 @@ fn refusal(error: Error, job: &Job) -> Error {
 const GET: &str = concat!("SELECT ", columns!(), " FROM {jobs} j WHERE j.id = $1");
 
 const CLAIM: &str = concat!(
-    "UPDATE {jobs} j SET status = 'running', holder = $2, token = nextval('{job_token}'), attempts = j.attempts + 1,
+    "WITH c AS MATERIALIZED (SELECT {now}() AS at)
+     UPDATE {jobs} j SET status = 'running', holder = $2, token = nextval('{job_token}'), attempts = j.attempts + 1,
        heartbeat_at = c.at, progress = NULL, updated_at = c.at
-     FROM (SELECT {now}() AS at) c
+     FROM c
      WHERE j.id = $1 AND j.status = 'pending' RETURNING ",
     columns!()
 );
 
 /// A holder is dead when it has no liveness row that is up to date. One that asks for its own job has forgotten its claim.
 const TAKE_OVER: &str = concat!(
-    "UPDATE {jobs} j SET status = 'running', holder = $2, token = nextval('{job_token}'), attempts = j.attempts + 1,
+    "WITH c AS MATERIALIZED (SELECT {now}() AS at)
+     UPDATE {jobs} j SET status = 'running', holder = $2, token = nextval('{job_token}'), attempts = j.attempts + 1,
        lost = j.lost + CASE WHEN j.status = 'running' THEN 1 ELSE 0 END,
        heartbeat_at = c.at, progress = NULL, updated_at = c.at
-     FROM (SELECT {now}() AS at) c
+     FROM c
      WHERE j.id = $1 AND (j.status = 'pending' OR j.status = 'running' AND (j.holder = $2 OR NOT EXISTS (
        SELECT 1 FROM {workers} w WHERE w.id = j.holder AND w.expires_at > c.at)))
      RETURNING ",
     columns!()
 );
 
-const HEARTBEAT: &str = "UPDATE {jobs} j SET heartbeat_at = c.at, updated_at = c.at
-  FROM (SELECT {now}() AS at) c WHERE j.id = $1 AND j.token = $2 AND j.status = 'running'";
+const HEARTBEAT: &str = "WITH c AS MATERIALIZED (SELECT {now}() AS at)
+  UPDATE {jobs} j SET heartbeat_at = c.at, updated_at = c.at
+  FROM c WHERE j.id = $1 AND j.token = $2 AND j.status = 'running'";
 
 const FAIL: &str = include_str!("sql/fail.sql");
 
 /// Merged by the database, so that writers of different keys cannot overwrite each other.
-const SAVE_CHECKPOINT: &str =
-    "UPDATE {jobs} j SET checkpoint = j.checkpoint || jsonb_build_object($3::text, $4::jsonb),
+const SAVE_CHECKPOINT: &str = "WITH c AS MATERIALIZED (SELECT {now}() AS at)
+  UPDATE {jobs} j SET checkpoint = j.checkpoint || jsonb_build_object($3::text, $4::jsonb),
     heartbeat_at = c.at, updated_at = c.at
-  FROM (SELECT {now}() AS at) c WHERE j.id = $1 AND j.token = $2 AND j.status = 'running'";
+  FROM c WHERE j.id = $1 AND j.token = $2 AND j.status = 'running'";
 
-const CLEAR_CHECKPOINT: &str = "UPDATE {jobs} j SET
+const CLEAR_CHECKPOINT: &str = "WITH c AS MATERIALIZED (SELECT {now}() AS at)
+  UPDATE {jobs} j SET
     checkpoint = CASE WHEN $3::text IS NULL THEN '{}'::jsonb ELSE j.checkpoint - $3 END,
     heartbeat_at = c.at, updated_at = c.at
-  FROM (SELECT {now}() AS at) c WHERE j.id = $1 AND j.token = $2 AND j.status = 'running'";
+  FROM c WHERE j.id = $1 AND j.token = $2 AND j.status = 'running'";
 
-const UPDATE_PROGRESS: &str = "UPDATE {jobs} j SET progress = $3, heartbeat_at = c.at, updated_at = c.at
-  FROM (SELECT {now}() AS at) c WHERE j.id = $1 AND j.token = $2 AND j.status = 'running'";
+const UPDATE_PROGRESS: &str = "WITH c AS MATERIALIZED (SELECT {now}() AS at)
+  UPDATE {jobs} j SET progress = $3, heartbeat_at = c.at, updated_at = c.at
+  FROM c WHERE j.id = $1 AND j.token = $2 AND j.status = 'running'";
 
 const LIST_BY_STATUS: &str =
     concat!("SELECT ", columns!(), " FROM {jobs} j WHERE j.status = $1 ORDER BY j.created_at, j.id LIMIT $2");
@@ -111,8 +116,9 @@ const LIST_BY_STATUS: &str =
 const FIND_STALLED: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM {jobs} j, (SELECT {now}() AS at) c
-     WHERE j.status = 'running' AND extract(epoch FROM c.at - j.heartbeat_at) * 1000 >= j.stalled_after_ms
+    " FROM {jobs} j
+     WHERE j.status = 'running'
+       AND extract(epoch FROM (SELECT {now}()) - j.heartbeat_at) * 1000 >= j.stalled_after_ms
      ORDER BY j.heartbeat_at, j.id LIMIT $1"
 );
 

@@ -1,5 +1,7 @@
 //! What is special about jobs on Postgres; what every backend does alike is in the conformance suite.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
+
 use std::time::Duration;
 
 use mainspring_core::{
@@ -8,10 +10,8 @@ use mainspring_core::{
 };
 use mainspring_executions::PgExecutionStore;
 use mainspring_jobs::{JobEnd, PgJobStore, cancel_all_query, create_query, decode_settled, settle_query};
-use mainspring_pg::Db;
-#[path = "/tmp/pg-stores/scratch.rs"]
-mod scratch;
-use scratch::TestDb;
+use mainspring_pg::{Db, Query};
+use mainspring_testing::TestDb;
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 
@@ -162,7 +162,8 @@ async fn a_write_that_waited_for_a_take_over_finds_its_claim_gone() {
 /// Returns when a statement on our table waits for a lock.
 async fn blocked(db: &Db<'_>) {
     const WAITING: &str = "SELECT count(*) FROM pg_locks l JOIN pg_locks h ON h.pid = l.pid
-      WHERE NOT l.granted AND h.relation = '{jobs}'::regclass";
+      WHERE NOT l.granted AND h.relation = '{jobs}'::regclass
+        AND h.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     loop {
         let waiting: i64 = db.one(WAITING, &[]).await.unwrap().get(0);
         if waiting > 0 {
@@ -233,6 +234,29 @@ async fn a_claim_forgets_the_progress_and_keeps_the_checkpoint() {
     assert_eq!(again.error, Some(failure()));
 }
 
+/// The clock goes on within a statement; each statement reads it once.
+#[tokio::test]
+async fn a_write_happens_at_one_moment() {
+    let world = world().await;
+    let job = world.claimed().await;
+    let lease = job.lease();
+    assert_eq!(job.heartbeat_at, Some(job.updated_at));
+    for n in 0..4 {
+        let progress = Progress { percent: n, message: String::new() };
+        assert!(match n {
+            0 => world.jobs.heartbeat(&lease).await.unwrap(),
+            1 => world.jobs.save_checkpoint(&lease, "k", json!(n)).await.unwrap(),
+            2 => world.jobs.clear_checkpoint(&lease, None).await.unwrap(),
+            _ => world.jobs.update_progress(&lease, progress).await.unwrap(),
+        });
+        let after = world.read(&job.id).await;
+        assert_eq!(after.heartbeat_at, Some(after.updated_at), "{n}");
+    }
+    assert!(world.jobs.complete(&lease, json!(1)).await.unwrap());
+    let ended = world.read(&job.id).await;
+    assert_eq!(ended.finished_at, Some(ended.updated_at));
+}
+
 #[tokio::test]
 async fn a_rollback_leaves_nothing() {
     let world = world().await;
@@ -251,6 +275,26 @@ async fn a_rollback_leaves_nothing() {
     assert!(undone.unwrap_err().is_invalid());
     assert_eq!(world.jobs.get(&new.id).await.unwrap(), None);
     assert_eq!(world.read(&waiting.id).await, waiting);
+}
+
+/// The application's own transaction, with its own statements.
+#[tokio::test]
+async fn a_job_is_created_with_the_row_it_is_for_or_not_at_all() {
+    let world = world().await;
+    let mut client = world.test.client().await;
+    client.batch_execute("CREATE TABLE orders (job text)").await.unwrap();
+    for committed in [false, true] {
+        let new = job("e");
+        let tx = client.transaction().await.unwrap();
+        tx.execute("INSERT INTO orders (job) VALUES ($1)", &[&new.id.as_str()]).await.unwrap();
+        world.jobs.on(&tx).create(new.clone()).await.unwrap();
+        assert_eq!(world.jobs.get(&new.id).await.unwrap(), None, "nobody else sees it yet");
+        let ended = if committed { tx.commit().await } else { tx.rollback().await };
+        ended.unwrap();
+        let orders: i64 = client.query_one("SELECT count(*) FROM orders", &[]).await.unwrap().get(0);
+        let found = world.jobs.get(&new.id).await.unwrap().is_some();
+        assert_eq!((orders, found), (i64::from(committed), committed));
+    }
 }
 
 #[tokio::test]
@@ -331,6 +375,13 @@ async fn cancelling_ends_all_that_is_not_terminal() {
     assert_eq!(world.read(&other.id).await.status, JobStatus::Pending);
 }
 
+/// The rows of one statement in a transaction of its own, as a group commit runs it.
+async fn in_flight(db: &Db<'_>, query: Query) -> usize {
+    let (flight, rows) = db.begin(vec![query]).await.unwrap();
+    flight.commit(Vec::new()).await.unwrap();
+    rows[0].len()
+}
+
 /// Batches over the same jobs, named in opposite orders: without one order of locks they would deadlock.
 #[tokio::test(flavor = "multi_thread")]
 async fn overlapping_batches_do_not_deadlock() {
@@ -345,12 +396,12 @@ async fn overlapping_batches_do_not_deadlock() {
         let reversed: Vec<_> = ends.iter().copied().rev().collect();
         let (e, f) = (execution("e"), execution("f"));
         let (a, b, c, d) = tokio::join!(
-            world.db.run(settle_query(&ends)),
-            world.db.run(settle_query(&reversed)),
-            world.db.run(cancel_all_query(&[&e, &f])),
-            world.db.run(cancel_all_query(&[&f, &e])),
+            in_flight(&world.db, settle_query(&ends)),
+            in_flight(&world.db, settle_query(&reversed)),
+            in_flight(&world.db, cancel_all_query(&[&e, &f])),
+            in_flight(&world.db, cancel_all_query(&[&f, &e])),
         );
-        let changed = [a, b, c, d].into_iter().map(|rows| rows.unwrap().len()).sum::<usize>();
+        let changed = a + b + c + d;
         assert_eq!(changed, 20, "each job ended once");
     }
 }

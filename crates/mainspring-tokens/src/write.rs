@@ -21,8 +21,9 @@ pub fn create_query(tokens: &[&NewToken]) -> Query {
         .bind(column(tokens, |t| t.expires_in.map(micros)))
 }
 
-const CONSUME: &str = "UPDATE {resume_tokens} t SET status = 'used', used_at = c.at
-  FROM (SELECT {now}() AS at) c, unnest($1::bytea[]) AS u(hash)
+const CONSUME: &str = "WITH c AS MATERIALIZED (SELECT {now}() AS at)
+  UPDATE {resume_tokens} t SET status = 'used', used_at = c.at
+  FROM c, unnest($1::bytea[]) AS u(hash)
   WHERE t.hash = u.hash AND t.status = 'pending' AND (t.expires_at IS NULL OR t.expires_at > c.at)
   RETURNING t.hash";
 

@@ -1,3 +1,5 @@
+-- The lateral look-up makes the planner go from the array to the rows by their key, whatever it believes about sizes: left to
+-- itself on a small table it walks the whole array for every row.
 WITH c AS MATERIALIZED (SELECT {now}() AS at)
 UPDATE {executions} e SET
   status = u.status,
@@ -19,10 +21,11 @@ UPDATE {executions} e SET
   metadata = u.metadata,
   error = u.error,
   cancellation = u.cancellation
-FROM c, unnest(
+FROM c, (SELECT i.*, r.row FROM unnest(
   $1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::int[], $6::text[], $7::text[], $8::text[],
   $9::timestamptz[], $10::text[], $11::timestamptz[], $12::jsonb[], $13::jsonb[], $14::jsonb[], $15::jsonb[], $16::jsonb[]
-) AS u(id, expected, status, events, step_count, current_step, driver, holder,
+) AS i(id, expected, status, events, step_count, current_step, driver, holder,
        wake_at, wait_reason, wait_started_at, context, retries, metadata, error, cancellation)
-WHERE e.id = u.id AND e.revision = u.expected AND e.finished_at IS NULL
+  CROSS JOIN LATERAL (SELECT x.ctid AS row FROM {executions} x WHERE x.id = i.id OFFSET 0) r) u
+WHERE e.ctid = u.row AND e.revision = u.expected AND e.finished_at IS NULL
 RETURNING e.id, c.at

@@ -1,7 +1,7 @@
 -- Locked in one order, so that two commits that cancel overlapping families cannot deadlock.
 WITH c AS MATERIALIZED (SELECT {now}() AS at),
 alive AS MATERIALIZED (
-  SELECT id FROM {jobs} WHERE execution_id = ANY($1::text[]) AND status IN ('pending', 'running') ORDER BY id FOR UPDATE
+  SELECT id FROM {jobs} WHERE execution_id = ANY($1::text[]) AND finished_at IS NULL ORDER BY id FOR UPDATE
 )
 UPDATE {jobs} j SET
   status = 'cancelled',

@@ -1,7 +1,7 @@
 -- MATERIALIZED is a fence: without it the planner may run the limited subquery once per row and claim far too many.
 -- The order of locks is the order of the index, and locked rows are skipped, so two claims never wait for each other.
 WITH next AS MATERIALIZED (
-  SELECT priority, seq FROM {messages}
+  SELECT ctid AS row FROM {messages}
   WHERE queue = $1 AND holder IS NULL
   ORDER BY priority DESC, seq LIMIT $2
   FOR UPDATE SKIP LOCKED
@@ -15,6 +15,6 @@ WITH next AS MATERIALIZED (
 )
 UPDATE {messages} m SET holder = $3, token = claim.token
 FROM next, claim
-WHERE m.queue = $1 AND m.priority = next.priority AND m.seq = next.seq
+WHERE m.ctid = next.row
 RETURNING m.priority, m.seq, m.token, m.failures, m.lost, m.delays, m.max_attempts, m.created_at, m.id, m.tenant, m.type,
   m.source, m.subject, m.recipient, m.data, m.headers, (SELECT {now}())

@@ -1,11 +1,14 @@
 -- Everything but a plain Done: the row leaves `messages` and enters the table of its new state, in one statement.
 WITH c AS MATERIALIZED (SELECT {now}() AS at),
 input AS MATERIALIZED (
-  SELECT * FROM unnest($1::text[], $2::smallint[], $3::bigint[], $4::bigint[], $5::text[], $6::timestamptz[], $7::bigint[],
-                       $8::jsonb[]) AS u(queue, priority, seq, token, verdict, at, delay_us, reason)
+  SELECT u.token, u.verdict, u.at, u.delay_us, u.reason, r.row
+  FROM unnest($1::text[], $2::smallint[], $3::bigint[], $4::bigint[], $5::text[], $6::timestamptz[], $7::bigint[],
+              $8::jsonb[]) AS u(queue, priority, seq, token, verdict, at, delay_us, reason)
+  CROSS JOIN LATERAL (SELECT x.ctid AS row FROM {messages} x
+    WHERE x.queue = u.queue AND x.priority = u.priority AND x.seq = u.seq OFFSET 0) r
 ), gone AS (
   DELETE FROM {messages} m USING input i
-  WHERE m.queue = i.queue AND m.priority = i.priority AND m.seq = i.seq AND m.token = i.token
+  WHERE m.ctid = i.row AND m.token = i.token
   RETURNING m.*, i.at, i.delay_us, i.reason,
     CASE WHEN i.verdict = 'retry' AND m.failures + 1 >= m.max_attempts THEN 'dead' ELSE i.verdict END AS verdict,
     (i.verdict = 'retry')::int AS failed

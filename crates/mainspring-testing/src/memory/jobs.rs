@@ -13,6 +13,9 @@ use super::{MemoryBackend, commit};
 /// Most jobs one `delete_old` deletes.
 const BATCH: usize = 1_000;
 
+/// Workers a job may cost before a stall is its end, however many attempts it has left: it may be what kills them.
+const MAX_LOST: u32 = 10;
+
 #[derive(Default)]
 pub(super) struct Jobs {
     rows: BTreeMap<JobId, Job>,
@@ -89,6 +92,7 @@ impl Jobs {
         job.token = self.last_token;
         job.attempts += 1;
         job.heartbeat_at = Some(at);
+        job.progress = None;
         job.updated_at = at;
         Some(job.clone())
     }
@@ -96,8 +100,10 @@ impl Jobs {
     fn reset_stalled(&mut self, id: &JobId, at: Timestamp) -> Option<JobStatus> {
         let job = self.rows.get_mut(id).filter(|job| stalled(job, at))?;
         job.updated_at = at;
-        let error = Failure::new("STALLED", "no sign of life from its worker");
-        Some(fail(job, error, at))
+        let error = Failure::new("JOB_STALLED", "no sign of life from its worker");
+        let status = if job.lost < MAX_LOST { verdict(job) } else { JobStatus::Failed };
+        give_up(job, error, status, at);
+        Some(status)
     }
 
     fn sorted<K: Ord>(&self, matches: impl Fn(&Job) -> bool, order: impl Fn(&Job) -> K) -> Vec<Job> {
@@ -143,10 +149,8 @@ fn give_up(job: &mut Job, error: Failure, status: JobStatus, at: Timestamp) {
     leave(job, status, at);
 }
 
-fn fail(job: &mut Job, error: Failure, at: Timestamp) -> JobStatus {
-    let status = if job.may_retry() { JobStatus::Pending } else { JobStatus::Failed };
-    give_up(job, error, status, at);
-    status
+fn verdict(job: &Job) -> JobStatus {
+    if job.may_retry() { JobStatus::Pending } else { JobStatus::Failed }
 }
 
 impl JobStore for MemoryBackend {
@@ -201,7 +205,14 @@ impl JobStore for MemoryBackend {
     }
 
     fn fail<'a>(&'a self, lease: &'a JobLease, error: Failure) -> BoxFuture<'a, Result<Option<JobStatus>>> {
-        self.run(move |state, at| Ok(state.jobs.change(lease, at, |job| fail(job, error, at))))
+        self.run(move |state, at| {
+            let failed = |job: &mut Job| {
+                let status = verdict(job);
+                give_up(job, error, status, at);
+                status
+            };
+            Ok(state.jobs.change(lease, at, failed))
+        })
     }
 
     fn save_checkpoint<'a>(
@@ -227,9 +238,12 @@ impl JobStore for MemoryBackend {
         key: Option<&'a str>,
     ) -> BoxFuture<'a, Result<bool>> {
         self.run(move |state, at| {
-            let cleared = state.jobs.change(lease, at, |job| match key {
-                Some(key) => drop(job.checkpoint.remove(key)),
-                None => job.checkpoint.clear(),
+            let cleared = state.jobs.change(lease, at, |job| {
+                job.heartbeat_at = Some(at);
+                match key {
+                    Some(key) => drop(job.checkpoint.remove(key)),
+                    None => job.checkpoint.clear(),
+                }
             });
             Ok(cleared.is_some())
         })

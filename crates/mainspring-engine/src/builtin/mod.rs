@@ -1,0 +1,46 @@
+//! The built-in handlers, by the names they have in flow definitions.
+//!
+//! | type | what it does |
+//! |---|---|
+//! | `conditional` | goes on with the step of the first condition that holds |
+//! | `switch` | goes on with the step of a value |
+//! | `delay` | waits |
+//! | `transform` | its output is its input, as its selector made it |
+//! | `http` | makes a request (feature `http`) |
+//! | `batch` | calls another handler for every item |
+//! | `sub-flow` | starts a child execution |
+
+mod batch;
+mod conditional;
+mod delay;
+#[cfg(feature = "http")]
+mod http;
+mod sub_flow;
+mod switch;
+mod transform;
+
+use mainspring_core::Result;
+
+use crate::{Handler, HandlerRegistry};
+
+/// The category of those that choose where to go.
+const CONTROL: &str = "control";
+/// The category of those that make data of data.
+const DATA: &str = "data";
+
+/// Adds all of them whose names are not taken.
+pub(crate) fn register(handlers: &mut HandlerRegistry) -> Result<()> {
+    add(handlers, conditional::Conditional)?;
+    add(handlers, switch::Switch)?;
+    add(handlers, delay::Delay)?;
+    add(handlers, transform::Transform)?;
+    add(handlers, batch::Batch)?;
+    add(handlers, sub_flow::SubFlow)?;
+    #[cfg(feature = "http")]
+    add(handlers, http::Http::default())?;
+    Ok(())
+}
+
+fn add<H: Handler>(handlers: &mut HandlerRegistry, handler: H) -> Result<()> {
+    if handlers.contains(H::NAME) { Ok(()) } else { handlers.register(handler) }
+}

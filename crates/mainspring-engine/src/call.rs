@@ -1,0 +1,191 @@
+//! Calling a handler: in its own task, for a limited time, and never trusted.
+//!
+//! A panic is a failure of the step, a timeout is one too, and a handler that blocks its thread is left behind: its result
+//! comes too late and counts for nothing.
+
+use std::{any::Any, sync::Arc, time::Duration};
+
+use mainspring_core::{
+    Execution, ExecutionId, Failure, Timestamp,
+    flow::{NewChild, StepCall, StepOutcome, StepResult, code},
+};
+use serde_json::json;
+use tokio::{task::JoinError, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    ChildFlow, HandlerError, Invocation, Outcome,
+    engine::Inner,
+    handler::{ErasedHandler, StepReply},
+    invocation::Facts,
+    outcome::Kind,
+    running::Work,
+};
+
+/// How long a handler that was told to stop may take to do so.
+pub(crate) const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Most levels of executions that start each other.
+const MAX_DEPTH: u64 = 32;
+/// Where the level of an execution stands in its metadata.
+const DEPTH: &str = "mainspring.depth";
+
+/// How a call ended.
+pub(crate) enum Called {
+    /// With a result; `terminal` when it is a failure that no retry can help.
+    Returned { result: Box<StepResult>, terminal: bool },
+    /// It was told to stop, and whatever it said does not count.
+    Interrupted,
+}
+
+/// Aborts its task when dropped.
+pub(crate) struct Aborting<T>(pub(crate) tokio::task::JoinHandle<T>);
+
+impl<T> Drop for Aborting<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Inner {
+    /// Runs the handler of a step for `execution`, until it returns, takes too long, or `cancel` fires.
+    pub(crate) async fn call(
+        &self,
+        handler: Arc<dyn ErasedHandler>,
+        call: StepCall<'_>,
+        execution: &Arc<Execution>,
+        cancel: &CancellationToken,
+    ) -> Called {
+        let patience = call.step.timeout.unwrap_or(self.options.step_timeout);
+        let stop = cancel.child_token();
+        let _entry = self.running.enter(&execution.id, Work::Step(execution.revision), &stop);
+        let invocation = Invocation::new(Facts {
+            execution: Arc::clone(execution),
+            config: call.step.config.clone(),
+            attempt: call.attempt,
+            limits: self.options.limits,
+            registry: Arc::clone(&self.handlers),
+            cancel: stop.child_token(),
+        });
+        let started_at = self.backend.now();
+        let (theirs, input) = (invocation.clone(), call.input);
+        let mut task = Aborting(tokio::spawn(async move { handler.call(theirs, input).await }));
+        let reply = tokio::select! {
+            biased;
+            reply = timeout(patience, &mut task.0) => reply,
+            () = stop.cancelled() => {
+                drop(timeout(LAST_WORDS, &mut task.0).await);
+                return Called::Interrupted;
+            }
+        };
+        let reply = match reply {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(error)) => Err(panicked(error)),
+            Err(_) => {
+                invocation.cancel().cancel();
+                drop(timeout(LAST_WORDS, &mut task.0).await);
+                tracing::warn!(execution = %execution.id, step = %call.step.id, ?patience, "a step took too long");
+                Err(HandlerError::new(code::TIMEOUT, format!("took longer than {patience:?}")))
+            }
+        };
+        self.settle_reply(execution, &invocation, reply, started_at).await
+    }
+
+    async fn settle_reply(
+        &self,
+        execution: &Execution,
+        invocation: &Invocation,
+        reply: StepReply,
+        started_at: Timestamp,
+    ) -> Called {
+        let resolved = match reply {
+            Ok(outcome) => self.resolve(execution, outcome).await,
+            Err(error) => Err(error),
+        };
+        match resolved {
+            Ok((outcome, next)) => {
+                let failed = matches!(outcome, StepOutcome::Failure(_));
+                let mut result = StepResult { next, ..StepResult::new(outcome, started_at) };
+                if !failed {
+                    let effects = invocation.take_effects();
+                    result.context = effects.context;
+                    result.tokens = effects.tokens;
+                    result.messages = effects.messages;
+                    result.events = effects.events;
+                }
+                Called::Returned { result: Box::new(result), terminal: false }
+            }
+            Err(HandlerError { failure, terminal }) => {
+                let result = StepResult::new(StepOutcome::Failure(*failure), started_at);
+                Called::Returned { result: Box::new(result), terminal }
+            }
+        }
+    }
+
+    /// The outcome in core's words: the flow of a child is looked up here.
+    async fn resolve(
+        &self,
+        execution: &Execution,
+        outcome: Outcome,
+    ) -> Result<(StepOutcome, Option<mainspring_core::flow::Next>), HandlerError> {
+        let resolved = match outcome.kind {
+            Kind::Success(output) => StepOutcome::Success(output),
+            Kind::Failure(failure) => StepOutcome::Failure(failure),
+            Kind::Wait { delay, reason } => StepOutcome::Wait { delay, reason },
+            Kind::WaitUntil { at, reason } => StepOutcome::WaitUntil { at, reason },
+            Kind::WaitForSignal { reason } => StepOutcome::WaitForSignal { reason },
+            Kind::Child(child) => StepOutcome::Child(Box::new(self.child(execution, child).await?)),
+        };
+        Ok((resolved, outcome.next))
+    }
+
+    async fn child(&self, parent: &Execution, child: ChildFlow) -> Result<NewChild, HandlerError> {
+        let depth = parent.metadata.get(DEPTH).and_then(serde_json::Value::as_u64).unwrap_or(0) + 1;
+        if depth >= MAX_DEPTH {
+            let message =
+                format!("executions start each other {depth} levels deep, at most {MAX_DEPTH} are allowed");
+            return Err(HandlerError::terminal(code::CHILD_FAILED, message));
+        }
+        let found = match &child.version {
+            Some(version) => {
+                self.patiently(|| self.flows.get(&*self.backend, &child.flow_id, version)).await?
+            }
+            None => self.patiently(|| self.flows.latest(&*self.backend, &child.flow_id)).await?,
+        };
+        let Some(flow) = found else {
+            let message = format!("flow `{}` does not exist", child.flow_id);
+            return Err(HandlerError::terminal(code::FLOW_NOT_FOUND, message));
+        };
+        if let Err(error) = self.options.limits.check(&child.context) {
+            return Err(HandlerError::terminal(code::CONTEXT_LIMIT, error.to_string()));
+        }
+        let id = ExecutionId::generate();
+        let mut execution = Execution::new(id, &flow.id, &flow.version, &flow.initial_step_id);
+        execution.context = child.context;
+        execution.metadata = child.metadata;
+        execution.metadata.insert(DEPTH.to_owned(), json!(depth));
+        execution.queue.clone_from(&parent.queue);
+        Ok(NewChild { execution, wait: child.wait, events: Vec::new() })
+    }
+}
+
+/// A panic as a failure of the step.
+pub(crate) fn panicked(error: JoinError) -> HandlerError {
+    let message = match error.try_into_panic() {
+        Ok(panic) => panic_text(panic.as_ref()),
+        Err(error) => error.to_string(),
+    };
+    tracing::error!(panic = %message, "a handler panicked");
+    HandlerError::new("PANIC", message)
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text =
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a panic without a text").to_owned()
+}
+
+/// The failure of something that cannot be committed as it is.
+pub(crate) fn refused(error: &mainspring_core::Error) -> Failure {
+    let code = if error.is_conflict() { "CONFLICT" } else { code::HANDLER_ERROR };
+    Failure::new(code, error.chain())
+}

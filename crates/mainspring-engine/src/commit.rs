@@ -1,0 +1,47 @@
+//! Committing, with patience: a decision in hand is offered again until the database takes or refuses it.
+
+use std::time::Duration;
+
+use mainspring_core::{Changes, Committed, Execution, ExecutionId, Result};
+use mainspring_worker::jittered;
+use tokio::time::{Instant, sleep};
+
+use crate::engine::Inner;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+impl Inner {
+    /// Commits and tells the listeners. Hiccups of the database are waited out for as long as a lease lasts.
+    pub(crate) async fn commit(&self, changes: &Changes) -> Result<Committed> {
+        let committed = self.patiently(|| self.backend.commit(changes.clone())).await?;
+        for write in &changes.executions {
+            self.listeners.tell(&write.execution, &write.events, committed.at);
+        }
+        Ok(committed)
+    }
+
+    /// One execution by id, waiting out hiccups of the database.
+    pub(crate) async fn load(&self, id: &ExecutionId) -> Result<Option<Execution>> {
+        self.patiently(|| self.backend.executions().get(id)).await
+    }
+
+    /// Repeats what changed nothing because the database was busy or away.
+    pub(crate) async fn patiently<T, F>(&self, call: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let begin = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match call().await {
+                Err(error) if error.is_retryable() && begin.elapsed() < self.options.lease => {
+                    tracing::warn!(error = %error.chain(), "the database is busy or away; trying again");
+                    sleep(jittered(pause)).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                result => return result,
+            }
+        }
+    }
+}

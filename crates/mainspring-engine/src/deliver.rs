@@ -1,0 +1,266 @@
+//! Driven by a worker: what a wake-up message leads to.
+//!
+//! The message is settled in the commit that ends the drive, so there is no moment in which an execution has no driver. A
+//! message that is not its execution's driver is stale and goes away: that makes old timers harmless.
+
+use std::{sync::Arc, time::Duration};
+
+use mainspring_core::{
+    Backend, BoxFuture, ClaimRequest, Claimed, DeadLetter, Delivery, Execution, ExecutionId, ExecutionStatus,
+    Failure, JobId, NewEvent, NewMessage, QueueDriver, QueueStats, Result, Settle, Settlement, Upkeep,
+    WorkerId,
+    event::kind,
+    flow::{Answer, JOB_RUN, WAKE, code, woken},
+};
+use mainspring_worker::{Deliver, Verdict, retry_delay};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    drive::{Driven, Seat, Standing},
+    engine::Inner,
+    local::look,
+};
+
+/// How soon an execution is looked at again after the database gave up on it: no failure of its own.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// How long whoever asked for a cancel may take to finish it.
+const CANCEL_GRACE: Duration = Duration::from_secs(1);
+
+pub(crate) struct EngineDeliver(pub(crate) Arc<Inner>);
+
+impl Deliver for EngineDeliver {
+    fn deliver(&self, delivery: Delivery, cancel: CancellationToken) -> BoxFuture<'_, Verdict> {
+        Box::pin(async move {
+            match delivery.message.message_type.as_str() {
+                WAKE => self.0.wake(delivery, &cancel).await,
+                JOB_RUN => self.0.deliver_job(delivery, &cancel).await,
+                other => {
+                    let message = format!("the engine knows no messages of type `{other}`");
+                    Verdict::Settle(Settlement::DeadLetter(Failure::new("UNKNOWN_MESSAGE", message)))
+                }
+            }
+        })
+    }
+
+    /// A step that kills its workers fails; the execution goes on from that failure instead of being lost.
+    fn lost(&self, delivery: Delivery) -> BoxFuture<'_, Verdict> {
+        Box::pin(async move {
+            match delivery.message.message_type.as_str() {
+                JOB_RUN => self.0.give_up_job(&delivery).await,
+                _ => self.0.give_up_step(&delivery).await,
+            }
+        })
+    }
+
+    fn beat(&self) -> BoxFuture<'_, ()> {
+        Box::pin(look(&*self.0.backend, &self.0.running))
+    }
+
+    fn maintain(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.0.flows.publish(&*self.0.backend).await?;
+            self.0.sweep().await
+        })
+    }
+}
+
+/// Why a message leads to no step.
+enum Aside {
+    /// It has done its part.
+    Done,
+    /// It came too early.
+    Early(mainspring_core::Timestamp),
+    /// The execution is to be cancelled.
+    Cancel,
+}
+
+impl Inner {
+    async fn wake(&self, delivery: Delivery, cancel: &CancellationToken) -> Verdict {
+        let mut before = Vec::new();
+        if delivery.lost > 0 {
+            before.push(recovered("worker_lost", delivery.lost));
+        }
+        match Box::pin(self.drive_delivery(&delivery, before, cancel)).await {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                tracing::warn!(message = %delivery.message.id, error = %error.chain(), "an execution cannot be driven now");
+                again(&delivery, &error)
+            }
+        }
+    }
+
+    async fn drive_delivery(
+        &self,
+        delivery: &Delivery,
+        mut before: Vec<NewEvent>,
+        cancel: &CancellationToken,
+    ) -> Result<Verdict> {
+        let Some(id) = subject(delivery) else { return Ok(Settlement::Done.into()) };
+        let seat = Seat { message: delivery.message.id.clone(), lease: delivery.lease.clone() };
+        loop {
+            if cancel.is_cancelled() {
+                return Ok(Verdict::Abandoned);
+            }
+            let Some(execution) = self.load(&id).await? else { return Ok(Settlement::Done.into()) };
+            let standing = match self.stand(execution, delivery, std::mem::take(&mut before)).await? {
+                Ok(standing) => standing,
+                Err(Aside::Done) => return Ok(Settlement::Done.into()),
+                Err(Aside::Early(at)) => return Ok(Settlement::SnoozeUntil(at).into()),
+                Err(Aside::Cancel) => {
+                    self.finish_cancel(&id).await?;
+                    return Ok(Settlement::Done.into());
+                }
+            };
+            match self.drive(standing, Some(&seat), cancel, u32::MAX).await? {
+                Driven::Rests(_) => return Ok(Verdict::Committed),
+                Driven::Changed | Driven::Paused(_) => {}
+                Driven::Stopped | Driven::Fenced => return Ok(Verdict::Abandoned),
+            }
+        }
+    }
+
+    /// What the message leads to, for the execution as it is stored.
+    async fn stand(
+        &self,
+        execution: Execution,
+        delivery: &Delivery,
+        mut before: Vec<NewEvent>,
+    ) -> Result<std::result::Result<Standing, Aside>> {
+        if execution.driver.as_ref() != Some(&delivery.message.id) {
+            return Ok(Err(Aside::Done));
+        }
+        Ok(match execution.status {
+            ExecutionStatus::Completed | ExecutionStatus::Failed | ExecutionStatus::Cancelled => {
+                Err(Aside::Done)
+            }
+            // Whoever asked for the cancel is about to finish it; when not, we do.
+            ExecutionStatus::Cancelling => match execution.updated_at + CANCEL_GRACE {
+                at if at > self.backend.now() => Err(Aside::Early(at)),
+                _ => Err(Aside::Cancel),
+            },
+            ExecutionStatus::Pending | ExecutionStatus::Running => Ok(Standing::new(execution, before)),
+            ExecutionStatus::Waiting => match execution.wake_at {
+                Some(at) if at > self.backend.now() => Err(Aside::Early(at)),
+                Some(_) => {
+                    let (execution, resumed) = woken(execution);
+                    before.extend(resumed);
+                    Ok(Standing::new(execution, before))
+                }
+                None => match self.answer(&delivery.message.data).await? {
+                    Some(answer) => Ok(Standing { execution, before, answer: Some(answer) }),
+                    None => Err(Aside::Done),
+                },
+            },
+        })
+    }
+
+    /// The end that a reply tells of.
+    pub(crate) async fn answer(&self, data: &Value) -> Result<Option<Answer>> {
+        if let Some(id) = data.get("child").and_then(Value::as_str) {
+            let id = ExecutionId::new(id)?;
+            let gone = Failure::new(code::CHILD_FAILED, "the child was deleted");
+            return Ok(match self.load(&id).await? {
+                Some(child) => Answer::of_child(&child),
+                None => Some(Answer::Child { id, outcome: Err(gone) }),
+            });
+        }
+        if let Some(id) = data.get("job").and_then(Value::as_str) {
+            let id = JobId::new(id)?;
+            let gone = Failure::new(code::JOB_FAILED, "the job was deleted");
+            return Ok(match self.patiently(|| self.backend.jobs().get(&id)).await? {
+                Some(job) => Answer::of_job(&job),
+                None => Some(Answer::Job { id, outcome: Err(gone) }),
+            });
+        }
+        Ok(None)
+    }
+
+    async fn give_up_step(&self, delivery: &Delivery) -> Verdict {
+        match Box::pin(self.fail_lost(delivery)).await {
+            Ok(verdict) => verdict,
+            Err(error) => again(delivery, &error),
+        }
+    }
+
+    async fn fail_lost(&self, delivery: &Delivery) -> Result<Verdict> {
+        let Some(id) = subject(delivery) else { return Ok(Settlement::Done.into()) };
+        loop {
+            let Some(execution) = self.load(&id).await? else { return Ok(Settlement::Done.into()) };
+            if execution.driver.as_ref() != Some(&delivery.message.id) || execution.status.is_terminal() {
+                return Ok(Settlement::Done.into());
+            }
+            let message = format!("{} workers died while they drove it", delivery.lost);
+            let before = vec![recovered("worker_lost", delivery.lost)];
+            let failure = Failure::new("WORKER_LOST", message);
+            let mut changes = mainspring_core::flow::failed(execution, before, failure, self.backend.now());
+            changes.settle = Some(Settle { lease: delivery.lease.clone(), settlement: Settlement::Done });
+            match self.commit(&changes).await {
+                Ok(_) => return Ok(Verdict::Committed),
+                Err(error) if error.is_fenced() => return Ok(Verdict::Abandoned),
+                Err(error) if error.is_conflict() || error.is_commit_unknown() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// The event of an execution that was taken over.
+pub(crate) fn recovered(reason: &str, lost: u32) -> NewEvent {
+    NewEvent::new(kind::EXECUTION_RECOVERED, json!({"reason": reason, "lost": lost}))
+}
+
+fn subject(delivery: &Delivery) -> Option<ExecutionId> {
+    delivery.message.subject.as_deref().and_then(|id| ExecutionId::new(id).ok())
+}
+
+/// Later: it is the database that failed, not the execution, whose message has all the attempts there are.
+pub(crate) fn again(delivery: &Delivery, error: &mainspring_core::Error) -> Verdict {
+    let delay = retry_delay(delivery.failures).min(LONGEST_RETRY);
+    Verdict::Settle(Settlement::RetryAfter { delay, error: Failure::new(error.code(), error.chain()) })
+}
+
+/// The queue of a backend, as a driver of its own.
+pub(crate) struct BackendQueue(pub(crate) Arc<dyn Backend>);
+
+impl QueueDriver for BackendQueue {
+    fn push(&self, messages: Vec<NewMessage>) -> BoxFuture<'_, Result<()>> {
+        self.0.queue().push(messages)
+    }
+
+    fn claim(&self, request: ClaimRequest) -> BoxFuture<'_, Result<Claimed>> {
+        self.0.queue().claim(request)
+    }
+
+    fn settle(&self, settles: Vec<Settle>) -> BoxFuture<'_, Result<Vec<Result<()>>>> {
+        self.0.queue().settle(settles)
+    }
+
+    fn register<'a>(&'a self, holder: &'a WorkerId, lease: Duration) -> BoxFuture<'a, Result<()>> {
+        self.0.queue().register(holder, lease)
+    }
+
+    fn extend<'a>(&'a self, holder: &'a WorkerId, lease: Duration) -> BoxFuture<'a, Result<()>> {
+        self.0.queue().extend(holder, lease)
+    }
+
+    fn release<'a>(&'a self, holder: &'a WorkerId) -> BoxFuture<'a, Result<u64>> {
+        self.0.queue().release(holder)
+    }
+
+    fn maintain(&self) -> BoxFuture<'_, Result<Upkeep>> {
+        self.0.queue().maintain()
+    }
+
+    fn stats<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<QueueStats>> {
+        self.0.queue().stats(queue)
+    }
+
+    fn dead_letters<'a>(&'a self, queue: &'a str, limit: u32) -> BoxFuture<'a, Result<Vec<DeadLetter>>> {
+        self.0.queue().dead_letters(queue, limit)
+    }
+
+    fn wait<'a>(&'a self, queue: &'a str, timeout: Duration) -> BoxFuture<'a, ()> {
+        self.0.queue().wait(queue, timeout)
+    }
+}

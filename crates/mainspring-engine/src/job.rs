@@ -1,0 +1,152 @@
+//! One run of a job, as its handler sees it.
+//!
+//! Every write carries the claim of this run. When another worker has taken over, a write changes nothing, the run is told to
+//! stop, and whatever it returns is dropped.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use mainspring_core::{Backend, ExecutionId, Job, JobId, JobLease, Progress};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
+
+use crate::HandlerError;
+
+/// One run of a job. Clones are the same run.
+#[derive(Clone)]
+pub struct JobRun(Arc<Run>);
+
+struct Run {
+    backend: Arc<dyn Backend>,
+    job: Job,
+    lease: JobLease,
+    saved: Mutex<Map<String, Value>>,
+    cancel: CancellationToken,
+    superseded: AtomicBool,
+}
+
+impl JobRun {
+    pub(crate) fn new(backend: Arc<dyn Backend>, job: Job, cancel: CancellationToken) -> Self {
+        let (lease, saved) = (job.lease(), Mutex::new(job.checkpoint.clone()));
+        Self(Arc::new(Run { backend, job, lease, saved, cancel, superseded: AtomicBool::new(false) }))
+    }
+
+    /// The job. Its id is the same for every run, so it is the key to hand to systems outside.
+    pub fn id(&self) -> &JobId {
+        &self.0.job.id
+    }
+
+    /// The execution it works for.
+    pub fn execution_id(&self) -> &ExecutionId {
+        &self.0.job.execution_id
+    }
+
+    /// The step it does.
+    pub fn step_id(&self) -> &str {
+        &self.0.job.step_id
+    }
+
+    /// The isolation key; empty for none.
+    pub fn tenant(&self) -> &str {
+        &self.0.job.tenant
+    }
+
+    /// 1 for the first run; a run that was lost with its worker counts.
+    pub fn attempt(&self) -> u32 {
+        self.0.job.attempts
+    }
+
+    /// Fires when the job was cancelled or taken over: whatever is still done then does not count.
+    pub fn cancel(&self) -> &CancellationToken {
+        &self.0.cancel
+    }
+
+    /// A checkpoint that this run or one before it saved.
+    ///
+    /// # Errors
+    /// When it was saved as something else.
+    pub fn checkpoint<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, HandlerError> {
+        let saved = self.saved().get(key).cloned();
+        Ok(saved.map(serde_json::from_value).transpose()?)
+    }
+
+    /// All checkpoints.
+    pub fn list(&self) -> Map<String, Value> {
+        self.saved().clone()
+    }
+
+    fn saved(&self) -> std::sync::MutexGuard<'_, Map<String, Value>> {
+        self.0.saved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Saves a checkpoint beside the others. It outlives this run.
+    ///
+    /// # Errors
+    /// When another worker has taken over, which also fires [`cancel`](Self::cancel); those of the backend.
+    pub async fn save(&self, key: &str, value: impl Serialize) -> Result<(), HandlerError> {
+        let value = serde_json::to_value(value)?;
+        let written = self.0.backend.jobs().save_checkpoint(&self.0.lease, key, value.clone()).await?;
+        self.still_ours(written)?;
+        self.saved().insert(key.to_owned(), value);
+        Ok(())
+    }
+
+    /// Removes one checkpoint.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub async fn clear(&self, key: &str) -> Result<(), HandlerError> {
+        let written = self.0.backend.jobs().clear_checkpoint(&self.0.lease, Some(key)).await?;
+        self.still_ours(written)?;
+        self.saved().remove(key);
+        Ok(())
+    }
+
+    /// Removes all checkpoints.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub async fn clear_all(&self) -> Result<(), HandlerError> {
+        let written = self.0.backend.jobs().clear_checkpoint(&self.0.lease, None).await?;
+        self.still_ours(written)?;
+        self.saved().clear();
+        Ok(())
+    }
+
+    /// Says how far it is.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save); invalid when over 100 percent.
+    pub async fn progress(&self, percent: u8, message: impl Into<String>) -> Result<(), HandlerError> {
+        let progress = Progress { percent, message: message.into() };
+        let written = self.0.backend.jobs().update_progress(&self.0.lease, progress).await?;
+        self.still_ours(written)
+    }
+
+    fn still_ours(&self, written: bool) -> Result<(), HandlerError> {
+        if written {
+            return Ok(());
+        }
+        self.0.superseded.store(true, Ordering::Release);
+        self.0.cancel.cancel();
+        let error = self.0.lease.fenced();
+        Err(HandlerError::terminal(error.code(), error.to_string()))
+    }
+
+    /// Whether a write found that another worker has taken over.
+    pub(crate) fn is_superseded(&self) -> bool {
+        self.0.superseded.load(Ordering::Acquire)
+    }
+}
+
+impl fmt::Debug for JobRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JobRun({}, attempt {})", self.id(), self.attempt())
+    }
+}

@@ -1,0 +1,24 @@
+//! The stores together, on a real Postgres: the conformance suites, the one commit, the caller's own transaction.
+
+mod budget;
+mod commit;
+mod conformance;
+mod transactions;
+
+use mainspring::{PgStoreOptions, PgStores, create_pg_stores};
+use mainspring_testing::TestDb;
+
+/// All stores on a database of their own.
+async fn fresh() -> (PgStores<'static>, TestDb) {
+    on(TestDb::new().await)
+}
+
+fn on(db: TestDb) -> (PgStores<'static>, TestDb) {
+    let names = db.names();
+    let options = PgStoreOptions {
+        table_prefix: names.prefix().to_owned(),
+        schema: names.schema().to_owned(),
+        ..PgStoreOptions::default()
+    };
+    (create_pg_stores(db.pool(), options).unwrap(), db)
+}

@@ -1,0 +1,96 @@
+//! The caller's own transaction: what is written through it is durable with it, or not at all.
+
+use mainspring::{
+    Backend, Changes, Execution, ExecutionId, ExecutionStore, ExecutionWrite, NewMessage, QueueDriver,
+};
+use mainspring_testing::TestDb;
+use serde_json::json;
+
+fn execution(name: &str) -> Execution {
+    Execution::new(ExecutionId::new(name).unwrap(), "f", "1.0.0", "s")
+}
+
+fn wake() -> NewMessage {
+    NewMessage::new("q", "wake", json!({}))
+}
+
+#[tokio::test]
+async fn stores_on_a_transaction_commit_and_roll_back_with_it() {
+    let (stores, db) = crate::fresh().await;
+    let mut client = db.client().await;
+    client.batch_execute("CREATE TABLE orders (id text PRIMARY KEY)").await.unwrap();
+
+    for (name, commits) in [("kept", true), ("dropped", false)] {
+        let tx = client.transaction().await.unwrap();
+        let here = stores.on(&tx);
+        here.executions.create(execution(name)).await.unwrap();
+        here.queue.push(vec![wake()]).await.unwrap();
+        let changes = Changes {
+            executions: vec![ExecutionWrite::create(execution(&format!("{name}-2")), vec![])],
+            messages: vec![wake()],
+            ..Changes::default()
+        };
+        here.commit(changes).await.unwrap();
+        tx.execute("INSERT INTO orders VALUES ($1)", &[&name]).await.unwrap();
+        assert!(stores.executions.get(&ExecutionId::new(name).unwrap()).await.unwrap().is_none(), "not visible outside");
+        if commits {
+            tx.commit().await.unwrap();
+        } else {
+            tx.rollback().await.unwrap();
+        }
+        let found = stores.executions.get(&ExecutionId::new(format!("{name}-2")).unwrap()).await.unwrap();
+        assert_eq!(found.is_some(), commits, "{name}");
+    }
+    assert_eq!(stores.queue.stats("q").await.unwrap().ready, 2);
+}
+
+#[tokio::test]
+async fn a_refused_commit_leaves_the_callers_transaction_usable() {
+    let (stores, db) = crate::fresh().await;
+    stores.executions.create(execution("taken")).await.unwrap();
+    let mut client = db.client().await;
+    let tx = client.transaction().await.unwrap();
+    let here = stores.on(&tx);
+    let changes = Changes {
+        executions: vec![
+            ExecutionWrite::create(execution("new"), vec![]),
+            ExecutionWrite::create(execution("taken"), vec![]),
+        ],
+        ..Changes::default()
+    };
+    assert!(here.commit(changes).await.unwrap_err().is_conflict());
+    here.executions.create(execution("other")).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(stores.executions.get(&ExecutionId::new("new").unwrap()).await.unwrap().is_none());
+    assert!(stores.executions.get(&ExecutionId::new("other").unwrap()).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn two_prefixes_and_two_schemas_in_one_database_do_not_see_each_other() {
+    // F80
+    use mainspring::{Migrator, Names, PgStoreOptions, Prefix, Schema, create_pg_stores};
+    let db = TestDb::empty().await;
+    let mut all = Vec::new();
+    for (schema, prefix) in [("public", "a_"), ("public", "a_b_"), ("other", "a_"), ("other", "")] {
+        let names = Names::new(Schema::new(schema).unwrap(), Prefix::new(prefix).unwrap());
+        Migrator::new(db.settings().clone(), names).up().await.unwrap();
+        let options = PgStoreOptions { table_prefix: prefix.into(), schema: schema.into(), ..PgStoreOptions::default() };
+        all.push(create_pg_stores(db.pool(), options).unwrap());
+    }
+    for stores in &all {
+        stores.executions.create(execution("same-id")).await.unwrap();
+        stores.queue.push(vec![wake()]).await.unwrap();
+        assert_eq!(stores.queue.stats("q").await.unwrap().ready, 1);
+    }
+}
+
+#[test]
+fn names_that_are_not_names_are_refused() {
+    // Bad input list, identifiers.
+    use mainspring::{PgStoreOptions, PgStores};
+    for prefix in ["a\"; DROP TABLE x;--", "A", "a b", "a.b", "1a", "é", "pg_x", &"x".repeat(25)] {
+        let options = PgStoreOptions { table_prefix: prefix.to_owned(), ..PgStoreOptions::default() };
+        let error = PgStores::connect("postgres://localhost/x", options).err().unwrap();
+        assert!(error.is_invalid(), "{prefix}: {error}");
+    }
+}
