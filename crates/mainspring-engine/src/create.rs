@@ -9,7 +9,11 @@ use mainspring_core::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::{Engine, drive::Standing, engine::Inner};
+use crate::{
+    Engine,
+    drive::{Driven, Standing},
+    engine::Inner,
+};
 
 const DEFAULT_WINDOW: Duration = Duration::from_secs(24 * 3600);
 const LONGEST_WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -128,7 +132,12 @@ impl Create {
         if created.created
             && let Some(driving) = engine.0.running.drive(&id)
         {
-            engine.0.drive_here(Standing::new(created.execution, Vec::new()), u32::MAX, driving).await?;
+            let standing = Standing::new(created.execution, Vec::new());
+            if let Driven::Rests(execution) = engine.0.drive_here(standing, u32::MAX, driving).await?
+                && (execution.status.is_terminal() || execution.driver.is_none())
+            {
+                return Ok(execution); // over, or waiting for someone outside
+            }
         }
         engine.run(&id).await
     }

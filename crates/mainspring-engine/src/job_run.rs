@@ -8,9 +8,10 @@
 use std::{sync::Arc, time::Duration};
 
 use mainspring_core::{
-    Append, Changes, Delivery, ExecutionFact, Failure, Job, JobId, JobStatus, JobWrite, Result, Settle,
+    Append, Changes, Delivery, Failure, Job, JobId, JobStatus, JobWrite, NewEvent, Result, Settle,
     Settlement, Timestamp, WorkerId,
     event::kind,
+    execution::stream_of,
     flow::{code, reply_message},
 };
 use mainspring_worker::{Verdict, retry_delay};
@@ -260,16 +261,11 @@ fn with_step(job: &Job, failure: Failure) -> Failure {
 
 /// What is recorded of a run: that it was claimed, and from whom.
 fn facts(job: &Job) -> Vec<Append> {
-    let fact = |event_type: &str, data| ExecutionFact {
-        execution_id: job.execution_id.clone(),
-        event_type: event_type.to_owned(),
-        step_id: Some(job.step_id.clone()),
-        data,
-    };
+    let fact = |event_type: &str, data| NewEvent::new(event_type, data).about(job.step_id.clone());
     let mut facts = Vec::new();
     if job.lost > 0 {
         facts.push(fact(kind::JOB_SUPERSEDED, json!({"jobId": job.id, "lost": job.lost})));
     }
     facts.push(fact(kind::JOB_CLAIMED, json!({"jobId": job.id, "attempt": job.attempts})));
-    facts.into_iter().map(|fact| Append { tenant: job.tenant.clone(), ..Append::from(fact) }).collect()
+    vec![Append { tenant: job.tenant.clone(), ..Append::to(stream_of(&job.execution_id), facts) }]
 }

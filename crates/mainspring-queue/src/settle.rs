@@ -8,11 +8,11 @@ use serde_json::Value;
 
 use crate::row::{get, micros};
 
-/// The lateral look-up makes the planner go from the array to the rows by their key, whatever it believes about sizes.
+/// From the array to the rows by their key, and from there by their place; see `update.sql` of the executions.
 const DONE: &str = "DELETE FROM {messages} m USING (
     SELECT i.token, r.row FROM unnest($1::text[], $2::smallint[], $3::bigint[], $4::bigint[]) AS i(queue, priority, seq, token)
     CROSS JOIN LATERAL (SELECT x.ctid AS row FROM {messages} x
-      WHERE x.queue = i.queue AND x.priority = i.priority AND x.seq = i.seq OFFSET 0) r) u
+      WHERE x.queue = i.queue AND x.priority = i.priority AND x.seq = i.seq OFFSET 0) r OFFSET 0) u
   WHERE m.ctid = u.row AND m.token = u.token
   RETURNING m.seq, m.token";
 

@@ -6,7 +6,7 @@ use mainspring_core::{Backend, ContextLimits, ExecutionId, ExecutionStatus, Flow
 use mainspring_engine::{Engine, Invocation, Outcome};
 use serde_json::{Map, Value, json};
 
-use crate::{backend, builder, dynamic, drain, history, line, note, single, stored, types};
+use crate::{backend, builder, drain, dynamic, history, line, note, single, stored, types};
 
 #[tokio::test(start_paused = true)]
 async fn a_line_of_steps_completes_with_its_history() {
@@ -70,11 +70,18 @@ async fn what_cannot_be_done_fails_with_its_code() {
     assert!(error.is_not_found() && error.to_string().contains("flow `nothing`"), "{error}");
 
     // Saved by a process with other handlers.
-    dynamic(&backend).flows().save(&Flow::builder("g", "1.0.0").step(Step::new("s", "theirs")).build().unwrap()).await.unwrap();
+    dynamic(&backend)
+        .flows()
+        .save(&Flow::builder("g", "1.0.0").step(Step::new("s", "theirs")).build().unwrap())
+        .await
+        .unwrap();
     let created = engine.create("g", json!({})).await.unwrap();
     let tick = engine.tick(&created.execution.id).await.unwrap();
     let error = tick.error.unwrap();
-    assert_eq!((tick.done, error.code.as_str(), error.step_id.as_deref()), (true, "HANDLER_NOT_FOUND", Some("s")));
+    assert_eq!(
+        (tick.done, error.code.as_str(), error.step_id.as_deref()),
+        (true, "HANDLER_NOT_FOUND", Some("s"))
+    );
     assert!(error.timestamp.is_some());
 }
 
@@ -84,9 +91,15 @@ async fn what_is_put_together_wrong_is_refused_by_name() {
     let flow = |handler: &str| Flow::builder("f", "1.0.0").step(Step::new("s", handler)).build().unwrap();
     let cases = [
         (builder(&backend()).flow(flow("mine")), "mine"),
-        (builder(&backend()).handle_fn("note", note).handle_fn("note", note), "handler `note` is registered twice"),
+        (
+            builder(&backend()).handle_fn("note", note).handle_fn("note", note),
+            "handler `note` is registered twice",
+        ),
         (builder(&backend()).flow(flow("delay")).builtins(false), "delay"),
-        (builder(&backend()).flow(flow("transform")).flow(flow("delay")), "flow `f` 1.0.0 is registered twice"),
+        (
+            builder(&backend()).flow(flow("transform")).flow(flow("delay")),
+            "flow `f` 1.0.0 is registered twice",
+        ),
         (builder(&backend()).max_steps(0), "engine.max_steps"),
         (builder(&backend()).step_timeout(Duration::ZERO), "engine.step_timeout"),
         (builder(&backend()).lease(Duration::ZERO), "engine.lease"),
@@ -121,10 +134,16 @@ async fn every_option_of_a_create_is_stored() {
         .unwrap();
     let execution = stored(&backend, &created.execution.id).await;
     assert_eq!(execution, created.execution);
-    assert_eq!((execution.id.as_str(), execution.tenant.as_str(), execution.queue.as_str()), ("mine", "acme", "slow"));
+    assert_eq!(
+        (execution.id.as_str(), execution.tenant.as_str(), execution.queue.as_str()),
+        ("mine", "acme", "slow")
+    );
     assert_eq!((execution.metadata, execution.timeouts), (metadata, timeouts));
     assert_eq!((execution.parent, execution.root), (Some(parent.id.clone()), parent.id));
-    assert_eq!(execution.idempotency_expires_at.unwrap().since(backend.now()), Duration::from_secs(7 * 24 * 3600));
+    assert_eq!(
+        execution.idempotency_expires_at.unwrap().since(backend.now()),
+        Duration::from_secs(7 * 24 * 3600)
+    );
     assert_eq!(drain(&engine).await, 1, "the parent; the other queue has a worker of its own");
     assert_eq!(engine.worker().queue("slow").drain().await.unwrap(), 1);
 }
@@ -132,7 +151,8 @@ async fn every_option_of_a_create_is_stored() {
 #[tokio::test(start_paused = true)]
 async fn bad_input_of_a_create_is_refused_by_name() {
     let limits = ContextLimits { max_keys: 1, ..ContextLimits::default() };
-    let engine = builder(&backend()).handle_fn("note", note).limits(limits).flow(line("line", 1)).build().unwrap();
+    let engine =
+        builder(&backend()).handle_fn("note", note).limits(limits).flow(line("line", 1)).build().unwrap();
     let create = || engine.create("line", json!({}));
     let cases = [
         (engine.create("line", json!([1])), "context: is not a JSON object"),
@@ -166,13 +186,18 @@ async fn a_key_finds_the_first_execution_within_its_window() {
     let first = create("line", "k").await.unwrap();
     assert!(first.created && !first.idempotency_hit);
     let second = create("line", "k").await.unwrap();
-    assert_eq!((second.created, second.idempotency_hit, &second.execution.id), (false, true, &first.execution.id));
+    assert_eq!(
+        (second.created, second.idempotency_hit, &second.execution.id),
+        (false, true, &first.execution.id)
+    );
     for other in [create("line", "k2"), create("other", "k"), create("line", "k").tenant("t")] {
         assert!(other.await.unwrap().created);
     }
     // The look-up comes before the flow is: a key that was used is answered by an engine that never knew the flow.
     let bare = Engine::builder(dynamic(&backend)).build().unwrap();
-    assert!(bare.create("line", json!({})).idempotency_key("k").version("0.0.0").await.unwrap().idempotency_hit);
+    assert!(
+        bare.create("line", json!({})).idempotency_key("k").version("0.0.0").await.unwrap().idempotency_hit
+    );
     backend.advance(Duration::from_secs(24 * 3600));
     assert!(create("line", "k").await.unwrap().created);
 }
@@ -191,8 +216,7 @@ async fn the_version_is_pinned_when_an_execution_is_created() {
     // F19, F37
     let backend = backend();
     let flow = |version: &str, value: &str| {
-        let step = Step::new("s", "transform").input(json!({"static": true, "value": value}));
-        let step = if step.input == mainspring_core::flow::Selector::Full { step } else { step.output_key("out") };
+        let step = Step::new("s", "transform").input(json!({"static": value})).output_key("out");
         Flow::builder("f", version).step(step).build().unwrap()
     };
     let make = |versions: &[&str]| {
@@ -207,7 +231,9 @@ async fn the_version_is_pinned_when_an_execution_is_created() {
     assert_eq!(late.flow_version, "1.10.0");
     let asked = new.create("f", json!({})).version("1.2.0").await.unwrap().execution;
     // Both engines run all of them: what one does not know it finds in the store.
-    for (engine, execution, version) in [(&new, early, "1.9.0"), (&old, late, "1.10.0"), (&new, asked, "1.2.0")] {
+    for (engine, execution, version) in
+        [(&new, early, "1.9.0"), (&old, late, "1.10.0"), (&new, asked, "1.2.0")]
+    {
         assert_eq!(engine.run(&execution.id).await.unwrap().context["out"], version);
     }
     let other = builder(&backend).flow(flow("1.9.0", "changed")).build().unwrap();

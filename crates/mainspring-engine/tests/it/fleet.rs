@@ -1,1 +1,216 @@
-//! todo
+//! Many workers, some of which die.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use mainspring_core::{
+    Backend, ClaimRequest, ExecutionStatus, NewMessage, QueueStats, Settle, Settlement, WorkerId,
+    flow::{StepOutcome, StepResult, WAKE, advance},
+};
+use mainspring_engine::{Engine, Invocation};
+use mainspring_testing::MemoryBackend;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::{backend, builder, drain, line, note, stored, types};
+
+/// `note`, but the first `hang` calls never return.
+fn hanging(backend: &MemoryBackend, hang: u32) -> (Engine, mpsc::UnboundedReceiver<String>) {
+    let calls = Arc::new(AtomicU32::new(0));
+    let (started, starts) = mpsc::unbounded_channel();
+    let handler = move |call: Invocation, _: Value| {
+        let call_number = calls.fetch_add(1, Ordering::SeqCst);
+        started.send(call.idempotency_key()).unwrap();
+        async move {
+            if call_number < hang {
+                std::future::pending::<()>().await;
+            }
+            Ok(json!(call.idempotency_key()))
+        }
+    };
+    (builder(backend).handle_fn("note", handler).flow(line("line", 3)).build().unwrap(), starts)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fleet_runs_every_step_of_everything_once() {
+    let backend = backend();
+    let calls: Arc<Mutex<Vec<String>>> = Arc::default();
+    let make = || {
+        let calls = Arc::clone(&calls);
+        let handler = move |call: Invocation, _: Value| {
+            calls.lock().unwrap().push(call.idempotency_key());
+            async { Ok(json!(null)) }
+        };
+        builder(&backend).handle_fn("note", handler).flow(line("line", 3)).build().unwrap()
+    };
+    let engines: Vec<Engine> = (0..3).map(|_| make()).collect();
+    let workers: Vec<_> =
+        engines.iter().map(|engine| engine.worker().concurrency(4).start().unwrap()).collect();
+    let ids = futures_util::future::try_join_all(
+        (0..100).map(|_| engines[0].create("line", json!({})).into_future()),
+    );
+    for created in ids.await.unwrap() {
+        let done = engines[1].run(&created.execution.id).await.unwrap();
+        assert_eq!((done.status, done.step_count), (ExecutionStatus::Completed, 3));
+    }
+    for worker in workers {
+        worker.stop().await.unwrap();
+    }
+    let mut calls = std::mem::take(&mut *calls.lock().unwrap());
+    calls.sort();
+    calls.dedup();
+    assert_eq!(calls.len(), 300, "and none of them twice");
+    assert_eq!(backend.queue().stats("default").await.unwrap(), QueueStats::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_of_a_dead_worker_runs_again_with_the_same_key() {
+    // X1, F02, F03
+    let backend = backend();
+    let (engine, mut starts) = hanging(&backend, 1);
+    let id = engine.create("line", json!({})).await.unwrap().execution.id;
+    let dying = engine.worker().start().unwrap();
+    let first = starts.recv().await.unwrap();
+    drop(dying); // killed in the middle of a handler
+    backend.advance(Duration::from_secs(31));
+    drain(&engine).await;
+    assert_eq!(starts.recv().await.unwrap(), first);
+    let done = stored(&backend, &id).await;
+    assert_eq!((done.status, done.step_count, done.retries.len()), (ExecutionStatus::Completed, 3, 0));
+    assert_eq!(types(&backend, &id).await[1], "execution.recovered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_commit_of_a_zombie_is_refused() {
+    // X2, F07: claim, let the holder expire, let another finish; the old decision changes nothing.
+    let backend = backend();
+    let engine = builder(&backend).handle_fn("note", note).flow(line("line", 1)).build().unwrap();
+    let execution = engine.create("line", json!({})).await.unwrap().execution;
+    let request = ClaimRequest {
+        queue: "default".into(),
+        holder: WorkerId::generate(),
+        lease: Duration::from_secs(1),
+        max: 1,
+    };
+    let old = backend.queue().claim(request).await.unwrap().deliveries.remove(0);
+    backend.advance(Duration::from_secs(2));
+    drain(&engine).await;
+    let done = stored(&backend, &execution.id).await;
+    assert_eq!(done.status, ExecutionStatus::Completed);
+    let late = StepResult::new(StepOutcome::Success(json!("late")), backend.now());
+    let flow = line("line", 1);
+    let mut decision =
+        advance(&flow, execution, Vec::new(), late, &Default::default(), backend.now()).changes;
+    assert!(backend.commit(decision.clone()).await.unwrap_err().is_conflict());
+    decision.settle = Some(Settle { lease: old.lease, settlement: Settlement::Done });
+    assert!(backend.commit(decision).await.unwrap_err().is_fenced());
+    assert_eq!(stored(&backend, &done.id).await, done);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_graceful_stop_gives_executions_back_at_once() {
+    // X11, F10
+    let backend = backend();
+    let (engine, mut starts) = hanging(&backend, 1);
+    let id = engine.create("line", json!({})).await.unwrap().execution.id;
+    let worker = engine.worker().grace(Duration::from_millis(10)).start().unwrap();
+    starts.recv().await.unwrap();
+    worker.stop().await.unwrap();
+    assert_eq!(
+        backend.queue().stats("default").await.unwrap(),
+        QueueStats { ready: 1, ..QueueStats::default() }
+    );
+    drain(&engine).await;
+    let done = stored(&backend, &id).await;
+    assert_eq!(done.status, ExecutionStatus::Completed);
+    assert!(!types(&backend, &id).await.contains(&"execution.recovered".to_owned()), "nothing was lost");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_dead_process_drove_by_itself_goes_to_the_workers() {
+    let backend = backend();
+    let (dying, mut starts) = hanging(&backend, 1);
+    let run = tokio::spawn(dying.create("line", json!({})).id("e").run());
+    starts.recv().await.unwrap();
+    run.abort();
+    drop(dying); // its heartbeat ends with it
+    drop(run.await);
+    let id = mainspring_core::ExecutionId::new("e").unwrap();
+    assert!(stored(&backend, &id).await.holder.is_some());
+    let (engine, _starts) = hanging(&backend, 0);
+    drain(&engine).await;
+    assert_eq!(stored(&backend, &id).await.status, ExecutionStatus::Pending, "its lease still runs");
+    backend.advance(Duration::from_secs(31));
+    drain(&engine).await;
+    drain(&engine).await;
+    let done = stored(&backend, &id).await;
+    assert_eq!((done.status, done.step_count), (ExecutionStatus::Completed, 3));
+    assert_eq!(types(&backend, &id).await[1], "execution.recovered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_shuts_down_gives_back_what_it_drove() {
+    let backend = backend();
+    let (engine, mut starts) = hanging(&backend, 1);
+    let run = tokio::spawn(engine.create("line", json!({})).id("e").run());
+    starts.recv().await.unwrap();
+    run.abort();
+    drop(run.await);
+    engine.shutdown().await.unwrap();
+    let (next, _starts) = hanging(&backend, 0);
+    drain(&next).await;
+    drain(&next).await;
+    let id = mainspring_core::ExecutionId::new("e").unwrap();
+    assert_eq!(stored(&backend, &id).await.status, ExecutionStatus::Completed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_execution_that_kills_its_workers_fails() {
+    // F12
+    let backend = backend();
+    let (engine, mut starts) = hanging(&backend, u32::MAX);
+    let id = engine.create("line", json!({})).await.unwrap().execution.id;
+    for _ in 0..2 {
+        let dying = engine.worker().start().unwrap();
+        starts.recv().await.unwrap();
+        drop(dying);
+        backend.advance(Duration::from_secs(31));
+        backend.queue().maintain().await.unwrap();
+    }
+    engine.worker().max_lost(2).drain().await.unwrap();
+    let failed = stored(&backend, &id).await;
+    assert_eq!(
+        (failed.status, failed.error.unwrap().code.as_str()),
+        (ExecutionStatus::Failed, "WORKER_LOST")
+    );
+    assert_eq!(backend.queue().stats("default").await.unwrap(), QueueStats::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_nobody_waits_for_go_away_and_strangers_are_parked() {
+    let backend = backend();
+    let engine = builder(&backend).handle_fn("note", note).flow(line("line", 1)).build().unwrap();
+    let id = engine.create("line", json!({})).await.unwrap().execution.id;
+    let wake = |subject: Option<&str>| NewMessage {
+        subject: subject.map(Into::into),
+        ..NewMessage::new("default", WAKE, json!(null))
+    };
+    let messages = vec![
+        wake(Some(id.as_str())),
+        wake(Some("nobody")),
+        wake(None),
+        NewMessage::new("default", "stranger", json!(1)),
+    ];
+    backend.queue().push(messages).await.unwrap();
+    assert_eq!(drain(&engine).await, 5);
+    assert_eq!(stored(&backend, &id).await.step_count, 1);
+    assert_eq!(
+        backend.queue().stats("default").await.unwrap(),
+        QueueStats { dead: 1, ..QueueStats::default() }
+    );
+}

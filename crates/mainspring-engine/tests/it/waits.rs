@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use mainspring_core::{Backend, ExecutionStatus, Flow, TokenOptions, TokenSecret, flow::Step};
+use mainspring_core::{Backend, ExecutionStatus, Flow, Timeouts, TokenOptions, TokenSecret, flow::Step};
 use mainspring_engine::{Engine, Invocation, Outcome};
 use mainspring_testing::MemoryBackend;
 use serde_json::{Value, json};
@@ -40,7 +40,8 @@ async fn a_long_sleep_wakes_once_and_on_time_however_often_the_process_restarts(
     let woke = Arc::default();
     let id = {
         let engine = napping(&backend, &woke);
-        let id = engine.create("nap", json!({})).await.unwrap().execution.id;
+        let timeouts = Timeouts { execution_timeout_ms: 100 * 24 * 3_600_000, ..Timeouts::default() };
+        let id = engine.create("nap", json!({})).timeouts(timeouts).await.unwrap().execution.id;
         assert_eq!(drain(&engine).await, 1);
         id
     };
@@ -52,7 +53,10 @@ async fn a_long_sleep_wakes_once_and_on_time_however_often_the_process_restarts(
         let engine = napping(&backend, &woke); // another process
         assert_eq!(drain(&engine).await, 0);
         let tick = engine.tick(&id).await.unwrap();
-        assert_eq!((tick.done, tick.status, tick.wake_at), (false, ExecutionStatus::Waiting, waiting.wake_at));
+        assert_eq!(
+            (tick.done, tick.status, tick.wake_at),
+            (false, ExecutionStatus::Waiting, waiting.wake_at)
+        );
     }
     assert_eq!(woke.load(Ordering::SeqCst), 0);
     backend.advance(Duration::from_secs(3600));
@@ -79,7 +83,14 @@ async fn run_sleeps_through_timed_waits() {
         let engine = engine.clone();
         async move { engine.create("nap", json!({})).id("n").run().await.unwrap() }
     });
-    while backend.executions().count_by_status().await.unwrap().iter().all(|(s, _)| *s != ExecutionStatus::Waiting) {
+    while backend
+        .executions()
+        .count_by_status()
+        .await
+        .unwrap()
+        .iter()
+        .all(|(s, _)| *s != ExecutionStatus::Waiting)
+    {
         tokio::task::yield_now().await;
     }
     assert!(!running.is_finished());
@@ -103,7 +114,8 @@ fn approving(backend: &MemoryBackend) -> (Engine, Arc<Mutex<Option<TokenSecret>>
             Ok(Outcome::wait_for_signal("approval"))
         }
     };
-    let take = |call: Invocation, _: Value| async move { Ok(call.resume_data().cloned().unwrap_or_default()) };
+    let take =
+        |call: Invocation, _: Value| async move { Ok(call.resume_data().cloned().unwrap_or_default()) };
     let flow = Flow::builder("approve", "1.0.0")
         .step(Step::new("ask", "ask").on_resume("take"))
         .step(Step::new("take", "take").output_key("answer"))
@@ -118,7 +130,10 @@ async fn a_token_resumes_its_execution_once() {
     let backend = backend();
     let (engine, given) = approving(&backend);
     let waiting = engine.create("approve", json!({})).run().await.unwrap();
-    assert_eq!((waiting.status, waiting.wake_at, waiting.driver.clone()), (ExecutionStatus::Waiting, None, None));
+    assert_eq!(
+        (waiting.status, waiting.wake_at, waiting.driver.clone()),
+        (ExecutionStatus::Waiting, None, None)
+    );
     let tick = engine.tick(&waiting.id).await.unwrap();
     assert_eq!((tick.done, tick.status), (false, ExecutionStatus::Waiting), "a tick resumes nothing");
     let secret = given.lock().unwrap().take().unwrap();
@@ -130,7 +145,10 @@ async fn a_token_resumes_its_execution_once() {
     }
     assert_eq!(drain(&engine).await, 1);
     let done = stored(&backend, &waiting.id).await;
-    assert_eq!((done.status, &done.context["answer"]), (ExecutionStatus::Completed, &done.context["resumeData"]));
+    assert_eq!(
+        (done.status, &done.context["answer"]),
+        (ExecutionStatus::Completed, &done.context["resumeData"])
+    );
     let types = types(&backend, &waiting.id).await;
     assert!(types.contains(&"token.created".into()) && types.contains(&"token.used".into()));
 }
@@ -140,7 +158,7 @@ async fn a_token_that_does_not_work_says_why() {
     // F52
     let backend = backend();
     let (engine, given) = approving(&backend);
-    let mut secret = async || {
+    let secret = async || {
         let id = engine.create("approve", json!({})).run().await.unwrap().id;
         (id, given.lock().unwrap().take().unwrap())
     };

@@ -1,5 +1,5 @@
--- The lateral look-up makes the planner go from the array to the rows by their key, whatever it believes about sizes: left to
--- itself on a small table it walks the whole array for every row.
+-- From the array to the rows by their key, and from there by their place: OFFSET 0 keeps the planner from turning it round.
+-- Left to itself on a small table it walks the whole array for every row, and keeps that plan while the table grows.
 WITH c AS MATERIALIZED (SELECT {now}() AS at)
 UPDATE {executions} e SET
   status = u.status,
@@ -26,6 +26,6 @@ FROM c, (SELECT i.*, r.row FROM unnest(
   $9::timestamptz[], $10::text[], $11::timestamptz[], $12::jsonb[], $13::jsonb[], $14::jsonb[], $15::jsonb[], $16::jsonb[]
 ) AS i(id, expected, status, events, step_count, current_step, driver, holder,
        wake_at, wait_reason, wait_started_at, context, retries, metadata, error, cancellation)
-  CROSS JOIN LATERAL (SELECT x.ctid AS row FROM {executions} x WHERE x.id = i.id OFFSET 0) r) u
-WHERE e.ctid = u.row AND e.revision = u.expected AND e.finished_at IS NULL
+  CROSS JOIN LATERAL (SELECT x.ctid AS row FROM {executions} x WHERE x.id = i.id OFFSET 0) r OFFSET 0) u
+WHERE e.ctid = u.row AND e.revision = u.expected AND e.status NOT IN ('completed', 'failed', 'cancelled')
 RETURNING e.id, c.at

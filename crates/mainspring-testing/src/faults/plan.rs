@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use mainspring_core::{Error, ErrorKind, Result};
@@ -12,6 +13,9 @@ use tokio::sync::Notify;
 
 /// The environment variable a child process reads its faults from.
 pub const VARIABLE: &str = "MAINSPRING_FAULTS";
+
+/// How long a stop takes to reach all threads, generously.
+const SPREADS: Duration = Duration::from_millis(50);
 
 /// What happens at a point.
 #[derive(Debug, Clone)]
@@ -187,8 +191,10 @@ async fn carry_out(action: Action) {
         Action::Abort => std::process::abort(),
         Action::Pause(until) => until.notified().await,
         Action::StopSelf => {
-            // Returns when someone lets us continue. That a process may not stop itself does not happen.
+            // That a process may not stop itself does not happen.
             let _ = kill_process(getpid(), Signal::STOP);
+            // Another thread may take the signal, and this one would run on until it has spread.
+            std::thread::sleep(SPREADS);
         }
         Action::Error | Action::ExecuteThenError => {}
     }

@@ -1,6 +1,6 @@
 //! The one write: everything is checked first, in the order [`Changes`] promises, and then applied.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use mainspring_core::{
     Append, Changes, Committed, Error, Execution, ExecutionId, ExecutionWrite, Expect, JobWrite, Result,
@@ -11,9 +11,10 @@ use super::{State, executions::key_of};
 
 pub(super) fn commit(state: &mut State, changes: Changes, at: Timestamp) -> Result<Committed> {
     changes.check()?;
+    check_once(&changes)?;
     check_leases(state, &changes)?;
     check_executions(state, &changes.executions, at)?;
-    check_appends(state, &changes.appends)?;
+    changes.appends.iter().try_for_each(|append| check_append(state, append))?;
     check_jobs(state, &changes)?;
     check_tokens(state, &changes, at)?;
     apply(state, changes, at);
@@ -27,27 +28,49 @@ pub(super) fn write_execution(state: &mut State, write: ExecutionWrite, at: Time
     Ok(state.executions.apply(write, at))
 }
 
+/// Nothing is touched twice: one of the two writes would be lost without a word.
+fn check_once(changes: &Changes) -> Result<()> {
+    let (mut seen, mut twice) = (HashSet::new(), None);
+    let mut touch = |what: &str, which: String| {
+        if !seen.insert(format!("{what} {which}")) {
+            twice = Some(format!("touches {what} `{which}` twice"));
+        }
+    };
+    for write in &changes.executions {
+        touch("execution", write.execution.id.to_string());
+        if let (Expect::New, Some(key)) = (write.expect, key_of(&write.execution)) {
+            touch("key", format!("{key:?}"));
+        }
+    }
+    for append in &changes.appends {
+        touch("stream", format!("{}/{}", append.tenant, append.stream));
+    }
+    for job in &changes.jobs {
+        match (job, job.lease()) {
+            (JobWrite::Create(job), _) => touch("job", job.id.to_string()),
+            (_, Some(lease)) => touch("job", lease.id.to_string()),
+            (_, None) => {}
+        }
+    }
+    for token in &changes.tokens {
+        if let TokenWrite::Consume(hash) = token {
+            touch("token", format!("{hash:?}"));
+        }
+    }
+    twice.map_or(Ok(()), |problem| Err(Error::invalid("changes", problem)))
+}
+
 fn check_leases(state: &State, changes: &Changes) -> Result<()> {
     if let Some(settle) = &changes.settle {
         state.queue.check(settle)?;
     }
-    let mut spent = HashSet::new();
-    for lease in changes.jobs.iter().filter_map(JobWrite::lease) {
-        if !state.jobs.holds(lease) || !spent.insert(lease) {
-            return Err(lease.fenced());
-        }
-    }
-    Ok(())
+    let lost = changes.jobs.iter().filter_map(JobWrite::lease).find(|lease| !state.jobs.holds(lease));
+    lost.map_or(Ok(()), |lease| Err(lease.fenced()))
 }
 
 fn check_executions(state: &State, writes: &[ExecutionWrite], at: Timestamp) -> Result<()> {
-    let (mut ids, mut keys) = (HashSet::new(), HashSet::new());
     for write in writes {
         state.executions.check(write, at)?;
-        let new_key = if write.expect == Expect::New { key_of(&write.execution) } else { None };
-        if !ids.insert(&write.execution.id) || new_key.is_some_and(|key| !keys.insert(key)) {
-            return Err(write.conflict());
-        }
         // The history of a deleted execution stays, and its positions are taken.
         if write.expect == Expect::New && !write.events.is_empty() {
             let head = state.log.head(EXECUTIONS, &write.execution.tenant, &write.execution.stream());
@@ -59,23 +82,15 @@ fn check_executions(state: &State, writes: &[ExecutionWrite], at: Timestamp) -> 
     Ok(())
 }
 
-pub(super) fn check_appends(state: &State, appends: &[Append]) -> Result<()> {
-    let mut heads: HashMap<(&str, &str), i64> = HashMap::new();
-    for append in appends {
-        let head = heads.entry((&append.tenant, &append.stream)).or_insert_with(|| state.log.head_of(append));
-        if !append.expected.holds(*head) {
-            return Err(append.conflict(*head));
-        }
-        *head += i64::try_from(append.events.len()).unwrap_or(i64::MAX);
-    }
-    Ok(())
+pub(super) fn check_append(state: &State, append: &Append) -> Result<()> {
+    let head = state.log.head_of(append);
+    if append.expected.holds(head) { Ok(()) } else { Err(append.conflict(head)) }
 }
 
 fn check_jobs(state: &State, changes: &Changes) -> Result<()> {
-    let mut new = HashSet::new();
     for job in &changes.jobs {
         if let JobWrite::Create(job) = job {
-            if state.jobs.get(&job.id).is_some() || !new.insert(&job.id) {
+            if state.jobs.get(&job.id).is_some() {
                 return Err(Error::conflict(format!("job `{}` exists", job.id)));
             }
             require(state, changes, &job.execution_id)?;
@@ -85,21 +100,18 @@ fn check_jobs(state: &State, changes: &Changes) -> Result<()> {
 }
 
 fn check_tokens(state: &State, changes: &Changes, at: Timestamp) -> Result<()> {
-    let mut seen = HashSet::new();
     for token in &changes.tokens {
         match token {
             TokenWrite::Create(token) => {
-                if state.tokens.get(&token.hash).is_some() || !seen.insert(token.hash) {
+                if state.tokens.get(&token.hash).is_some() {
                     return Err(Error::conflict(format!("token `{}` exists", token.id)));
                 }
                 require(state, changes, &token.execution_id)?;
             }
-            TokenWrite::Consume(hash) => {
-                if !state.tokens.works(hash, at) || !seen.insert(*hash) {
-                    return Err(Error::conflict("resume token is used, revoked, expired or unknown"));
-                }
+            TokenWrite::Consume(hash) if !state.tokens.works(hash, at) => {
+                return Err(Error::conflict("resume token is used, revoked, expired or unknown"));
             }
-            TokenWrite::RevokeAll(_) => {}
+            TokenWrite::Consume(_) | TokenWrite::RevokeAll(_) => {}
         }
     }
     Ok(())

@@ -123,7 +123,7 @@ impl EventStore for MemoryBackend {
     fn append(&self, append: Append) -> BoxFuture<'_, Result<i64>> {
         self.run(move |state, at| {
             append.check()?;
-            commit::check_appends(state, std::slice::from_ref(&append))?;
+            commit::check_append(state, &append)?;
             Ok(state.log.append(append, at))
         })
     }

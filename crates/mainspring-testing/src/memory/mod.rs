@@ -5,7 +5,8 @@
 //! that two tasks interleave between a read and the commit that builds on it.
 //!
 //! Time stands still until [`advance`](MemoryBackend::advance) moves it; a [`realtime`](MemoryBackend::realtime) backend
-//! also follows the machine. Deferred messages become ready in `maintain` only, as in Postgres.
+//! also follows the machine. Deferred messages become ready in `maintain`, and in a claim that would else come
+//! back short, as in Postgres.
 
 mod clock;
 mod commit;

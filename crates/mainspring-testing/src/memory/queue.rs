@@ -78,10 +78,12 @@ impl Queue {
     }
 
     fn claim(&mut self, request: &ClaimRequest, at: Timestamp) -> Claimed {
-        self.workers.insert(request.holder.clone(), at + request.lease);
         let mut claimed = Claimed::default();
         while claimed.deliveries.len() < request.max as usize {
             let Some(place) = self.first_ready(&request.queue) else {
+                if self.promote(at) > 0 {
+                    continue;
+                }
                 claimed.next_due = self.next_due(&request.queue);
                 break;
             };
@@ -90,6 +92,9 @@ impl Queue {
                 claimed.deliveries.push(delivery(&message, self.last_token));
                 self.claimed.insert(place, (request.holder.clone(), self.last_token, message));
             }
+        }
+        if !claimed.deliveries.is_empty() {
+            self.workers.insert(request.holder.clone(), at + request.lease);
         }
         claimed
     }

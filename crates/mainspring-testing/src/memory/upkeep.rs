@@ -42,12 +42,19 @@ impl Queue {
                 self.make_ready(message);
             }
         }
+        upkeep.promoted = self.promote(at);
+        upkeep
+    }
+
+    /// Makes ready what is due, in every queue.
+    pub(super) fn promote(&mut self, at: Timestamp) -> u64 {
+        let mut promoted = 0;
         while let Some(entry) = self.deferred.first_entry().filter(|entry| entry.key().0 <= at) {
             let message = entry.remove();
-            upkeep.promoted += 1;
+            promoted += 1;
             self.make_ready(message);
         }
-        upkeep
+        promoted
     }
 
     fn make_ready(&mut self, message: Message) {

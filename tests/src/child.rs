@@ -1,0 +1,105 @@
+//! A worker in a process of its own, seen from both sides.
+
+use std::{env, error::Error, process::Command};
+
+use mainspring::{PgStoreOptions, Settings, create_pg_stores, pool};
+use mainspring_testing::{
+    ChildWorker, Faults, FaultyBackend,
+    faults::VARIABLE as FAULTS,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{Ledger, Trap, lab::CONNECTIONS, order, worker};
+
+const URL: &str = "CHAOS_URL";
+const LEDGER: &str = "CHAOS_LEDGER";
+const TRAP: &str = "CHAOS_TRAP";
+const CONCURRENCY: &str = "CHAOS_CONCURRENCY";
+const MAX_LOST: &str = "CHAOS_MAX_LOST";
+
+/// What a child is to be like; see [`Lab::child`](crate::Lab::child).
+#[must_use = "nothing runs until it is spawned"]
+#[derive(Debug)]
+pub struct ChildPlan(Command);
+
+impl ChildPlan {
+    pub(crate) fn new(program: &str, url: &str, ledger: &Ledger) -> Self {
+        let mut command = Command::new(program);
+        command.env(URL, url).env(LEDGER, ledger.path()).env_remove(FAULTS).env_remove(TRAP);
+        Self(command)
+    }
+
+    /// Where its backend breaks, as [`Faults::parse`] reads it.
+    pub fn faults(mut self, faults: &str) -> Self {
+        self.0.env(FAULTS, faults);
+        self
+    }
+
+    /// Where its handlers break, as [`Trap::parse`] reads it.
+    pub fn trap(mut self, trap: &str) -> Self {
+        self.0.env(TRAP, trap);
+        self
+    }
+
+    /// Deliveries in flight at once. Defaults to 1, so that it is known which one is hit.
+    pub fn concurrency(mut self, deliveries: usize) -> Self {
+        self.0.env(CONCURRENCY, deliveries.to_string());
+        self
+    }
+
+    /// How many workers one message may cost.
+    pub fn max_lost(mut self, workers: u32) -> Self {
+        self.0.env(MAX_LOST, workers.to_string());
+        self
+    }
+
+    /// Starts it.
+    ///
+    /// # Panics
+    /// When the program cannot be run.
+    pub fn spawn(&mut self) -> ChildWorker {
+        ChildWorker::spawn(&mut self.0).expect("the child runs")
+    }
+}
+
+/// What the child does: works until it is asked to end.
+///
+/// # Errors
+/// Those of its surroundings: there is no database at that address, or the ledger cannot be written.
+#[allow(clippy::print_stdout, reason = "a parent process waits for these lines")]
+pub async fn work() -> Result<(), Box<dyn Error>> {
+    let settings = Settings::parse(&env::var(URL)?)?;
+    let options = PgStoreOptions { listen: Some(settings.clone()), ..PgStoreOptions::default() };
+    let stores = create_pg_stores(pool(&settings, CONNECTIONS)?, options)?;
+    let backend = FaultyBackend::new(stores, Faults::from_env()?);
+    let trap = Trap::parse(&env::var(TRAP).unwrap_or_default());
+    let engine = order::builder(backend, &Ledger::open(env::var(LEDGER)?)?, &trap).build()?;
+    let mut worker = worker(&engine).concurrency(number(CONCURRENCY)?.unwrap_or(1));
+    if let Some(workers) = number(MAX_LOST)? {
+        worker = worker.max_lost(u32::try_from(workers)?);
+    }
+    die_with(std::os::unix::process::parent_id());
+    let mut terminated = signal(SignalKind::terminate())?;
+    println!("ready");
+    worker
+        .run_until(async move {
+            terminated.recv().await;
+        })
+        .await?;
+    println!("stopped");
+    Ok(())
+}
+
+fn number(variable: &str) -> Result<Option<usize>, Box<dyn Error>> {
+    Ok(env::var(variable).ok().map(|text| text.parse()).transpose()?)
+}
+
+/// A child whose parent was killed would work for ever.
+fn die_with(parent: u32) {
+    std::thread::spawn(move || {
+        while std::os::unix::process::parent_id() == parent {
+            std::thread::sleep(crate::LEASE);
+        }
+        std::process::exit(1);
+    });
+}

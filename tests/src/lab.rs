@@ -1,0 +1,193 @@
+//! A database, a ledger, and workers on both.
+
+use std::fmt;
+
+use mainspring::{
+    Backend, Engine, Execution, ExecutionId, Names, PgStoreOptions, PgStores, QueueStats, Settings, Worker,
+    create_pg_stores, pool,
+};
+use mainspring_pg::Session;
+use mainspring_testing::{History, Report, TestDb};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::{ChildPlan, LEASE, LOOK, Ledger, Trap, broken_invariants, order, until};
+
+/// Connections of one process.
+pub(crate) const CONNECTIONS: usize = 4;
+
+/// A database, a ledger, and everything that works on them.
+pub struct Lab {
+    /// What handlers did.
+    pub ledger: Ledger,
+    settings: Settings,
+    url: String,
+    names: Names,
+    near: PgStores<'static>,
+    db: Option<TestDb>,
+    _folder: TempDir,
+}
+
+impl Lab {
+    /// One with a database of its own.
+    pub async fn new() -> Self {
+        let db = TestDb::new().await;
+        let mut lab = Self::at(db.url(), db.settings().clone());
+        lab.db = Some(db);
+        lab
+    }
+
+    /// One on a migrated database that belongs to someone else.
+    ///
+    /// # Panics
+    /// When there is no room for the ledger.
+    pub fn at(url: &str, settings: Settings) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the ledger");
+        let ledger = Ledger::open(folder.path().join("effects")).expect("a ledger");
+        let near = stores(&settings, CONNECTIONS);
+        let names = Names::default();
+        Self { ledger, settings, url: url.to_owned(), names, near, db: None, _folder: folder }
+    }
+
+    /// The database.
+    ///
+    /// # Panics
+    /// When it belongs to someone else.
+    pub fn db(&self) -> &TestDb {
+        self.db.as_ref().expect("a database of our own")
+    }
+
+    /// Stores that nothing breaks, for looking and for creating.
+    pub fn near(&self) -> &PgStores<'static> {
+        &self.near
+    }
+
+    /// Stores of their own with `connections`, as another process has them.
+    pub fn stores(&self, connections: usize) -> PgStores<'static> {
+        stores(&self.settings, connections)
+    }
+
+    /// Stores that reach the database by another way.
+    pub fn stores_by(&self, way: &Settings, connections: usize) -> PgStores<'static> {
+        stores(way, connections)
+    }
+
+    /// An engine with stores of its own that runs `order`.
+    ///
+    /// # Panics
+    /// Never: what it is built of is valid.
+    pub fn engine(&self) -> Engine {
+        self.engine_on(self.stores(CONNECTIONS))
+    }
+
+    /// An engine on `backend` that runs `order`.
+    ///
+    /// # Panics
+    /// Never: what it is built of is valid.
+    pub fn engine_on(&self, backend: impl Backend + 'static) -> Engine {
+        order::builder(backend, &self.ledger, &Trap::default()).build().unwrap()
+    }
+
+    /// A worker in a process of its own.
+    pub fn child(&self, program: &str) -> ChildPlan {
+        ChildPlan::new(program, &self.url, &self.ledger)
+    }
+
+    /// A connection of its own.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub async fn client(&self) -> Session {
+        self.settings.connect().await.expect("a connection")
+    }
+
+    /// Creates `count` executions of `order`, acknowledged.
+    ///
+    /// # Panics
+    /// When one was not.
+    pub async fn create(&self, engine: &Engine, count: usize) -> Vec<ExecutionId> {
+        let mut ids = Vec::with_capacity(count);
+        for _ in 0..count {
+            ids.push(engine.create("order", json!({})).await.expect("created").execution.id);
+        }
+        ids
+    }
+
+    /// One execution as it stands.
+    ///
+    /// # Panics
+    /// When it is not there.
+    pub async fn get(&self, id: &ExecutionId) -> Execution {
+        self.near.executions().get(id).await.expect("read").unwrap_or_else(|| panic!("{id} is lost"))
+    }
+
+    /// Whether all of these are over.
+    pub async fn are_over(&self, ids: &[ExecutionId]) -> bool {
+        let Ok(found) = self.near.executions().get_many(ids).await else { return false };
+        found.len() == ids.len() && found.iter().all(|execution| execution.status.is_terminal())
+    }
+
+    /// Waits until all of these are over.
+    pub async fn over(&self, ids: &[ExecutionId]) {
+        until("the executions end", async || self.are_over(ids).await).await;
+    }
+
+    /// Waits until the default queue is empty.
+    pub async fn drained(&self) {
+        let empty = async || {
+            let stats = self.near.queue().stats(mainspring::DEFAULT_QUEUE).await;
+            stats.is_ok_and(|stats| stats == QueueStats::default())
+        };
+        until("the queue is empty", empty).await;
+    }
+
+    /// What must hold and does not, right now.
+    pub async fn broken(&self) -> Vec<String> {
+        broken_invariants(&self.client().await, &self.names).await
+    }
+
+    /// Waits until `ids` are over and the queue is empty, then checks everything: nothing lost, nothing unasked for, nothing
+    /// recorded twice, every invariant.
+    ///
+    /// # Panics
+    /// When anything is not as it should be.
+    pub async fn verdict(&self, ids: &[ExecutionId]) -> Report {
+        self.over(ids).await;
+        self.drained().await;
+        let broken = self.broken().await;
+        assert!(broken.is_empty(), "{broken:#?}");
+        let history = History::new().accepted(ids.iter().cloned()).nothing_else().drained("default");
+        history.check(&self.near).await.expect("the history is read").expect_clean()
+    }
+
+    /// [`verdict`](Self::verdict) for executions of `order`, all of which completed, with every effect and every step.
+    ///
+    /// # Panics
+    /// When anything is not as it should be.
+    pub async fn all_completed(&self, ids: &[ExecutionId]) -> Report {
+        let report = self.verdict(ids).await;
+        let count = ids.len() as u64;
+        // each with its child
+        assert_eq!(report.with_status(mainspring::ExecutionStatus::Completed), 2 * count, "{report}");
+        assert_eq!(report.steps_started, order::STEPS * count, "{report}");
+        assert_eq!(report.steps_retried, count, "{report}");
+        assert_eq!(self.ledger.counts().len(), order::EFFECTS * ids.len(), "{:#?}", self.ledger.counts());
+        report
+    }
+}
+
+impl fmt::Debug for Lab {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lab({:?})", self.settings)
+    }
+}
+
+fn stores(settings: &Settings, connections: usize) -> PgStores<'static> {
+    let options = PgStoreOptions { listen: Some(settings.clone()), ..PgStoreOptions::default() };
+    create_pg_stores(pool(settings, connections).expect("a pool"), options).expect("stores")
+}
+
+/// A worker with the timings of the tests.
+pub fn worker(engine: &Engine) -> Worker {
+    engine.worker().concurrency(8).lease(LEASE).poll_interval(LOOK).maintenance_interval(LOOK)
+}
