@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use mainspring_embedded::Options;
-use mainspring_pg::{Migrator, Names, Prefix, Schema, Settings};
+use mainspring_pg::{MigrationState, Migrator, Names, Prefix, Schema, Settings, Status};
 
 use crate::{Outcome, server};
 
@@ -32,25 +32,37 @@ pub struct Args {
 pub fn run(args: Args) -> Outcome {
     let names = Names::new(Schema::new(&args.schema)?, Prefix::new(&args.prefix)?);
     if args.print {
-        println!("{}", Migrator::print(&names)?);
+        println!("{}", Migrator::new(Settings::parse("postgres://localhost")?, names).print()?);
         return Ok(ExitCode::SUCCESS);
     }
     let server = server::find(args.url.as_deref(), Options::throwaway())?;
     let migrator = Migrator::new(Settings::parse(&server.url())?, names);
     crate::block_on(async {
-        if args.status {
-            let status = migrator.status().await?;
-            println!("{status}");
-            migrator.verify().await?;
-            println!("tables: as expected");
-        } else if args.dry_run {
+        if args.dry_run {
             for planned in migrator.plan().await? {
-                println!("would apply {planned}");
+                println!("would apply {}", planned.name);
             }
-        } else {
-            let applied = migrator.up().await?;
-            println!("applied {} migrations", applied.len());
+            return Ok(ExitCode::SUCCESS);
         }
+        let status = if args.status { migrator.status().await? } else { migrator.up().await? };
+        show(&status);
+        migrator.verify().await?;
+        println!("tables are as this version expects");
         Ok(ExitCode::SUCCESS)
     })?
+}
+
+fn show(status: &Status) {
+    for (version, name, _, state) in &status.migrations {
+        let state = match state {
+            MigrationState::Applied(on) => format!("applied {on}"),
+            MigrationState::Pending => "pending".to_owned(),
+            MigrationState::Newer(on) => format!("applied {on} by a newer version"),
+            _ => String::new(),
+        };
+        println!("V{version:<3} {name:<12} {state}");
+    }
+    if let Some(note) = &status.note {
+        println!("{note}");
+    }
 }

@@ -106,7 +106,8 @@ async fn claim(shared: &Shared, wanted: usize) -> Option<(Arc<Term>, Claimed)> {
     };
     // Never dropped half-way: what a dropped claim brought would be in nobody's hands.
     match shared.queue.claim(request).await {
-        Ok(claimed) if term.is_lost() => {
+        // The term ended while its claim was under way: what came is given back with it.
+        Ok(claimed) if term.is_lost() || term.is_limbo() => {
             if !claimed.deliveries.is_empty() {
                 shared.terms.retire(&term);
             }

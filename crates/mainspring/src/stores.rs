@@ -128,6 +128,12 @@ impl<'t> PgStores<'t> {
     }
 }
 
+impl From<PgStores<'static>> for Arc<dyn Backend> {
+    fn from(stores: PgStores<'static>) -> Self {
+        Arc::new(stores)
+    }
+}
+
 impl Backend for PgStores<'_> {
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<Committed>> {
         Box::pin(async move {

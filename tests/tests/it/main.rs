@@ -1,4 +1,47 @@
 //! End to end, on a real Postgres, with real processes: what breaks, and what must be true afterwards. The numbers are those of
 //! the fault list (F01 …) and of the scenarios every façade must pass (X1 …).
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "the helpers of tests are tests too")]
+
+mod connection;
 mod kills;
+mod mixed;
+mod poison;
+mod pool;
+mod postgres;
+mod races;
+mod sleep;
+mod stop;
+mod zombies;
+
+use std::sync::Arc;
+
+use mainspring_testing::ChildWorker;
+use mainspring_tests::PATIENCE;
+use tokio::{sync::Semaphore, task::JoinSet};
+
+/// The program of a worker in a process of its own.
+const WORKER: &str = env!("CARGO_BIN_EXE_chaos-worker");
+
+/// Waits until an armed fault is hit: a fault that is never hit tests nothing.
+async fn hit(child: &mut ChildWorker, point: &str) {
+    child.line(&format!("hit {point}"), PATIENCE).await.unwrap();
+}
+
+/// Runs scenarios, a few at once, and panics as the first of them does.
+async fn all(scenarios: impl IntoIterator<Item = impl Future<Output = ()> + Send + 'static>) {
+    let seats = Arc::new(Semaphore::new(4));
+    let mut running = JoinSet::new();
+    for scenario in scenarios {
+        let seats = seats.clone();
+        running.spawn(async move {
+            let _seat = seats.acquire().await;
+            scenario.await;
+        });
+    }
+    while let Some(ended) = running.join_next().await {
+        if let Err(error) = ended {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+}

@@ -14,6 +14,8 @@ mod children;
 mod faults;
 mod flaky;
 mod fleet;
+#[cfg(feature = "http")]
+mod http;
 mod jobs;
 mod listeners;
 mod retries;

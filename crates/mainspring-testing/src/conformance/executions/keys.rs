@@ -84,6 +84,7 @@ pub async fn a_key_stays_taken_when_its_execution_ends(backend: &dyn Backend) {
 pub async fn a_deleted_execution_frees_its_key(backend: &dyn Backend) {
     backend.executions().create(keyed("e", "k", hours(1), backend)).await.unwrap();
     assert!(backend.executions().delete(&id("e")).await.unwrap());
+    backend.executions().create(keyed("e", "other", hours(1), backend)).await.unwrap();
     assert!(backend.executions().find_by_idempotency_key("", "order", "k").await.unwrap().is_none());
     backend.executions().create(keyed("f", "k", hours(1), backend)).await.unwrap();
 }

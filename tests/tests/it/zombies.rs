@@ -1,0 +1,79 @@
+//! A worker is stopped for longer than its lease, another one finishes, and the first one comes back (X2, F07).
+
+use mainspring::{Backend, Execution, ExecutionId, Job, RecordedEvent};
+use mainspring_tests::{Lab, worker};
+
+use crate::{WORKER, all, hit};
+
+/// Everything that is stored about an execution, its child and its jobs.
+type Stored = Vec<(Execution, Vec<Job>, Vec<RecordedEvent>)>;
+
+async fn stored(lab: &Lab, id: &ExecutionId) -> Stored {
+    let near = lab.near();
+    let mut family = vec![lab.get(id).await];
+    family.extend(near.executions().find_children(id).await.unwrap());
+    let mut stored = Vec::new();
+    for member in family {
+        let jobs = near.jobs().get_by_execution(&member.id).await.unwrap();
+        let events = near.events().get_by_execution(&member.id).await.unwrap();
+        stored.push((member, jobs, events));
+    }
+    stored
+}
+
+/// Stops a worker at a point until another one has finished its work, lets it continue, and lets it work alone.
+async fn revive(point: &str, faults: &str, trap: &str) {
+    let lab = Lab::new().await;
+    let engine = lab.engine();
+    let ids = lab.create(&engine, 1).await;
+    let mut zombie = lab.child(WORKER).faults(faults).trap(trap).spawn();
+    hit(&mut zombie, point).await;
+
+    let second = worker(&engine).start().unwrap();
+    lab.all_completed(&ids).await;
+    second.stop().await.unwrap();
+    let before = stored(&lab, &ids[0]).await;
+    let effects = lab.ledger.by(zombie.id()).len();
+
+    zombie.cont().unwrap();
+    // It has one slot: when it has done another execution, it is through with what it came back to.
+    let fresh = lab.create(&engine, 1).await;
+    lab.over(&fresh).await;
+    assert_eq!(stored(&lab, &ids[0]).await, before, "{point}: what a zombie did was stored");
+    let by_zombie = lab.ledger.by(zombie.id()).len() - effects;
+    // At the trap in a step the effect itself is still to come; a loser does nothing after its next write.
+    let late = usize::from(point.starts_with("handler.") && !point.ends_with("report"));
+    assert_eq!(by_zombie, mainspring_tests::order::EFFECTS + late, "{point}");
+    let both = [ids, fresh].concat();
+    lab.verdict(&both).await;
+
+    zombie.terminate().unwrap();
+    zombie.line("stopped", mainspring_tests::PATIENCE).await.unwrap();
+    assert!(zombie.exit(mainspring_tests::PATIENCE).await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zombie_commits_nothing_and_works_on_as_a_fresh_holder() {
+    // F07, X2: the end of a step, the start of a child, its end, the end of a job, the end of all
+    all([1_u64, 4, 5, 8, 11].map(|nth| async move {
+        revive("commit.before", &format!("commit.before=stop@{nth}"), "").await;
+    }))
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zombie_saves_no_checkpoint_and_does_no_further_item() {
+    // F07, X2: checkpoint
+    revive("handler.report", "", "report@2=stop").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zombie_that_wakes_in_a_handler_or_at_its_claim_changes_nothing() {
+    // F07, X2: settle
+    all([("handler.reserve", "", "reserve@1=stop"), ("claim.after", "claim.after=stop@1", "")].map(
+        |(point, faults, trap)| async move {
+            revive(point, faults, trap).await;
+        },
+    ))
+    .await;
+}
