@@ -14,11 +14,9 @@ mod sleep;
 mod stop;
 mod zombies;
 
-use std::sync::Arc;
-
+use futures_util::{StreamExt, stream};
 use mainspring_testing::ChildWorker;
 use mainspring_tests::PATIENCE;
-use tokio::{sync::Semaphore, task::JoinSet};
 
 /// The program of a worker in a process of its own.
 const WORKER: &str = env!("CARGO_BIN_EXE_chaos-worker");
@@ -28,20 +26,7 @@ async fn hit(child: &mut ChildWorker, point: &str) {
     child.line(&format!("hit {point}"), PATIENCE).await.unwrap();
 }
 
-/// Runs scenarios, a few at once, and panics as the first of them does.
-async fn all(scenarios: impl IntoIterator<Item = impl Future<Output = ()> + Send + 'static>) {
-    let seats = Arc::new(Semaphore::new(4));
-    let mut running = JoinSet::new();
-    for scenario in scenarios {
-        let seats = seats.clone();
-        running.spawn(async move {
-            let _seat = seats.acquire().await;
-            scenario.await;
-        });
-    }
-    while let Some(ended) = running.join_next().await {
-        if let Err(error) = ended {
-            std::panic::resume_unwind(error.into_panic());
-        }
-    }
+/// Runs scenarios, a few at once.
+async fn all(scenarios: impl IntoIterator<Item = impl Future<Output = ()>>) {
+    stream::iter(scenarios).buffer_unordered(4).collect::<Vec<()>>().await;
 }

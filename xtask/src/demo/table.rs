@@ -15,7 +15,9 @@ pub(super) fn table() -> Table {
 /// What became of everything, in numbers.
 pub(super) fn summary(verdict: &Verdict, watched: &Watched) -> String {
     let mut table = table();
-    let mut row = |what: &str, count: String| drop(table.add_row([what, &count]));
+    let mut row = |what: &str, count: String| {
+        table.add_row([what, &count]);
+    };
     row("orders", verdict.orders.to_string());
     for status in ExecutionStatus::ALL {
         let count = verdict.statuses.get(&status).copied().unwrap_or(0);

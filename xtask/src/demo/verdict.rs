@@ -6,7 +6,7 @@ use std::{
 };
 
 use mainspring::{
-    Backend, EventQuery, EventStore, Execution, ExecutionId, ExecutionStatus, ExecutionStore, PgStores, event::kind,
+    Backend, EventQuery, Execution, ExecutionId, ExecutionStatus, ExecutionStore, PgStores, event::kind,
 };
 use mainspring_testing::{History, Report, Violation};
 

@@ -144,7 +144,7 @@ async fn batch_calls_a_handler_for_every_item() {
                 assert_eq!(done.context["out"]["failed"], failed);
             }
             Err(text) => {
-                assert!(done.error.as_ref().unwrap().to_string().starts_with(text), "{:?}", done.error)
+                assert!(done.error.as_ref().unwrap().to_string().starts_with(text), "{:?}", done.error);
             }
         }
     }

@@ -33,11 +33,17 @@ fn engine(backend: &MemoryBackend, started: mpsc::UnboundedSender<ExecutionId>) 
     let flow = |id: &str, handler: &str| {
         Flow::builder(id, "1.0.0").step(Step::new("s", handler).output_key("out")).build().unwrap()
     };
+    let later = Flow::builder("later", "1.0.0")
+        .step(Step::new("a", "transform").on_success("b"))
+        .step(Step::new("b", "hang").output_key("out"))
+        .build()
+        .unwrap();
     builder(backend)
         .handle_fn("hang", hang)
         .handle_fn("park", park)
         .flow(flow("hanging", "hang"))
         .flow(flow("parking", "park"))
+        .flow(later)
         .build()
         .unwrap()
 }
@@ -73,27 +79,31 @@ async fn what_is_not_driven_is_cancelled_in_one_commit() {
 
 #[tokio::test(start_paused = true)]
 async fn a_running_step_is_told_at_once_and_what_it_says_does_not_count() {
-    // F06, F08: driven by a worker of this process, and by the process itself.
-    for by_worker in [true, false] {
-        let backend = backend();
-        let (started, mut starts) = mpsc::unbounded_channel();
-        let engine = engine(&backend, started);
-        let worker = engine.worker().start().unwrap();
-        let run = (!by_worker).then(|| tokio::spawn(engine.create("hanging", json!({})).run()));
-        if by_worker {
-            engine.create("hanging", json!({})).await.unwrap();
+    // F06, F08: in the first step and in a later one, driven by a worker of this process and by the process itself.
+    for (flow, previous) in [("hanging", ExecutionStatus::Pending), ("later", ExecutionStatus::Running)] {
+        for by_worker in [true, false] {
+            let backend = backend();
+            let (started, mut starts) = mpsc::unbounded_channel();
+            let engine = engine(&backend, started);
+            let worker = engine.worker().start().unwrap();
+            let run = (!by_worker).then(|| tokio::spawn(engine.create(flow, json!({})).run()));
+            if by_worker {
+                engine.create(flow, json!({})).await.unwrap();
+            }
+            let id = starts.recv().await.unwrap();
+            let result = engine.cancel(&id, "stop").await.unwrap();
+            assert_eq!((result.cancelled, result.previous_status), (true, Some(previous)));
+            let cancelled = stored(&backend, &id).await;
+            assert_eq!((cancelled.status, cancelled.context.get("out")), (ExecutionStatus::Cancelled, None));
+            assert_eq!(cancelled.cancellation.as_ref().unwrap().reason.as_deref(), Some("stop"));
+            let announced = types(&backend, &id).await.contains(&"execution.cancelling".to_owned());
+            assert_eq!(announced, previous == ExecutionStatus::Running);
+            if let Some(run) = run {
+                assert_eq!(run.await.unwrap().unwrap().status, ExecutionStatus::Cancelled);
+            }
+            worker.stop().await.unwrap();
+            assert_eq!(stored(&backend, &id).await, cancelled);
         }
-        let id = starts.recv().await.unwrap();
-        // It is running by now in the row only if it is not its first step; the intent or the end, both stop it.
-        let result = engine.cancel(&id, "stop").await.unwrap();
-        assert!(result.cancelled);
-        let cancelled = stored(&backend, &id).await;
-        assert_eq!((cancelled.status, cancelled.context.get("out")), (ExecutionStatus::Cancelled, None));
-        if let Some(run) = run {
-            assert_eq!(run.await.unwrap().unwrap().status, ExecutionStatus::Cancelled);
-        }
-        worker.stop().await.unwrap();
-        assert_eq!(stored(&backend, &id).await, cancelled);
     }
 }
 

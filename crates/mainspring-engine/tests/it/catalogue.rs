@@ -58,7 +58,7 @@ async fn a_typed_handler_gets_what_fits_and_fails_by_name_otherwise() {
         match expected {
             Ok(output) => assert_eq!(done.context["out"], output),
             Err(text) => {
-                assert!(done.error.as_ref().unwrap().to_string().starts_with(text), "{:?}", done.error)
+                assert!(done.error.as_ref().unwrap().to_string().starts_with(text), "{:?}", done.error);
             }
         }
     }
