@@ -188,3 +188,20 @@ async fn every_visit_of_a_step_has_its_own_key() {
     engine.create("f", json!({})).id("e").run().await.unwrap();
     assert_eq!(*keys.lock().unwrap(), ["e/s/0", "e/s/0", "e/s/2", "e/s/2"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_outcome_takes_its_effects_with_it() {
+    let backend = backend();
+    let handler = |call: Invocation, _: Value| async move {
+        call.set("leaked", true)?;
+        call.emit("mine.leaked", json!(null));
+        Ok(Outcome::<Value>::failure("NO", "no"))
+    };
+    let flow = Flow::builder("f", "1.0.0")
+        .step(Step::new("s", "x").on_failure("t"))
+        .step(Step::new("t", "transform"));
+    let engine = builder(&backend).handle_fn("x", handler).flow(flow.build().unwrap()).build().unwrap();
+    let done = engine.create("f", json!({})).run().await.unwrap();
+    assert_eq!((done.status, done.context.len()), (ExecutionStatus::Completed, 0));
+    assert!(!types(&backend, &done.id).await.contains(&"mine.leaked".to_owned()));
+}

@@ -201,3 +201,52 @@ async fn a_resume_makes_an_older_timer_stale() {
     assert_eq!(stored(&backend, &id).await, done);
     assert_eq!(woke.load(Ordering::SeqCst), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_timer_does_not_end_a_later_wait() {
+    let backend = backend();
+    let nap = |_: Invocation, _: Value| async { Ok(Outcome::wait(DAY, "a day")) };
+    let ask = |_: Invocation, _: Value| async { Ok(Outcome::wait_for_signal("an answer")) };
+    let long = |_: Invocation, _: Value| async { Ok(Outcome::wait(2 * DAY, "two days")) };
+    for (second, handler) in [("a signal", "ask"), ("a longer time", "long")] {
+        let flow = Flow::builder(handler, "1.0.0")
+            .step(Step::new("a", "nap").on_success("b"))
+            .step(Step::new("b", handler).on_success("c"))
+            .step(Step::new("c", "transform"))
+            .build()
+            .unwrap();
+        let engine =
+            builder(&backend).handle_fn("nap", nap).handle_fn("ask", ask).handle_fn("long", long).flow(flow);
+        let engine = engine.build().unwrap();
+        let timeouts = Timeouts { execution_timeout_ms: 100 * 24 * 3_600_000, ..Timeouts::default() };
+        let id = engine.create(handler, json!({})).timeouts(timeouts).await.unwrap().execution.id;
+        drain(&engine).await;
+        engine.resume_execution(&id, json!("early")).await.unwrap();
+        drain(&engine).await;
+        let waiting = stored(&backend, &id).await;
+        assert_eq!(
+            (waiting.status, waiting.current_step.as_str()),
+            (ExecutionStatus::Waiting, "c"),
+            "{second}"
+        );
+        backend.advance(DAY);
+        assert_eq!(drain(&engine).await, 1, "the old timer");
+        assert_eq!(stored(&backend, &id).await, waiting, "{second}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_of_another_drive_is_stale_whatever_the_execution_does() {
+    let backend = backend();
+    let engine = napping(&backend, &Arc::default());
+    let execution = engine.create("nap", json!({})).await.unwrap().execution;
+    let id = mainspring_core::MessageId::generate();
+    let forged = mainspring_core::flow::wake_message(&execution, id, mainspring_core::Available::Now);
+    backend.queue().push(vec![mainspring_core::NewMessage { priority: 9, ..forged }]).await.unwrap();
+    assert_eq!(engine.worker().concurrency(1).drain().await.unwrap(), 2);
+    let waiting = stored(&backend, &execution.id).await;
+    assert_eq!(
+        (waiting.status, waiting.step_count, waiting.driver),
+        (ExecutionStatus::Waiting, 1, execution.driver)
+    );
+}
