@@ -9,11 +9,10 @@ use mainspring_testing::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{Ledger, Trap, lab::CONNECTIONS, order, worker};
+use crate::{Ledger, lab::CONNECTIONS, order, worker};
 
 const URL: &str = "CHAOS_URL";
 const LEDGER: &str = "CHAOS_LEDGER";
-const TRAP: &str = "CHAOS_TRAP";
 const CONCURRENCY: &str = "CHAOS_CONCURRENCY";
 const MAX_LOST: &str = "CHAOS_MAX_LOST";
 
@@ -25,19 +24,13 @@ pub struct ChildPlan(Command);
 impl ChildPlan {
     pub(crate) fn new(program: &str, url: &str, ledger: &Ledger) -> Self {
         let mut command = Command::new(program);
-        command.env(URL, url).env(LEDGER, ledger.path()).env_remove(FAULTS).env_remove(TRAP);
+        command.env(URL, url).env(LEDGER, ledger.path()).env_remove(FAULTS);
         Self(command)
     }
 
-    /// Where its backend breaks, as [`Faults::parse`] reads it.
+    /// Where it breaks, as [`Faults::parse`] reads it.
     pub fn faults(mut self, faults: &str) -> Self {
         self.0.env(FAULTS, faults);
-        self
-    }
-
-    /// Where its handlers break, as [`Trap::parse`] reads it.
-    pub fn trap(mut self, trap: &str) -> Self {
-        self.0.env(TRAP, trap);
         self
     }
 
@@ -71,9 +64,9 @@ pub async fn work() -> Result<(), Box<dyn Error>> {
     let settings = Settings::parse(&env::var(URL)?)?;
     let options = PgStoreOptions { listen: Some(settings.clone()), ..PgStoreOptions::default() };
     let stores = create_pg_stores(pool(&settings, CONNECTIONS)?, options)?;
-    let backend = FaultyBackend::new(stores, Faults::from_env()?);
-    let trap = Trap::parse(&env::var(TRAP).unwrap_or_default());
-    let engine = order::builder(backend, &Ledger::open(env::var(LEDGER)?)?, &trap).build()?;
+    let faults = Faults::from_env()?;
+    let backend = FaultyBackend::new(stores, faults.clone());
+    let engine = order::builder(backend, &Ledger::open(env::var(LEDGER)?)?, &faults).build()?;
     let mut worker = worker(&engine).concurrency(number(CONCURRENCY)?.unwrap_or(1));
     if let Some(workers) = number(MAX_LOST)? {
         worker = worker.max_lost(u32::try_from(workers)?);

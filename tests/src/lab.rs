@@ -7,11 +7,11 @@ use mainspring::{
     create_pg_stores, pool,
 };
 use mainspring_pg::Session;
-use mainspring_testing::{History, Report, TestDb};
+use mainspring_testing::{Faults, History, Report, TestDb};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{ChildPlan, LEASE, LOOK, Ledger, Trap, broken_invariants, order, until};
+use crate::{ChildPlan, LEASE, LOOK, Ledger, broken_invariants, order, until};
 
 /// Connections of one process.
 pub(crate) const CONNECTIONS: usize = 4;
@@ -85,7 +85,7 @@ impl Lab {
     /// # Panics
     /// Never: what it is built of is valid.
     pub fn engine_on(&self, backend: impl Backend + 'static) -> Engine {
-        order::builder(backend, &self.ledger, &Trap::default()).build().unwrap()
+        order::builder(backend, &self.ledger, &Faults::none()).build().unwrap()
     }
 
     /// A worker in a process of its own.

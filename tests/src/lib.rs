@@ -22,7 +22,6 @@ mod invariants;
 mod lab;
 mod ledger;
 pub mod order;
-mod trap;
 mod wait;
 
 use std::time::Duration;
@@ -32,7 +31,6 @@ pub use {
     invariants::broken_invariants,
     lab::{Lab, worker},
     ledger::{Effect, Ledger},
-    trap::Trap,
     wait::{eventually, until},
 };
 

@@ -11,10 +11,11 @@ use mainspring::{
     Backend, Engine, EngineBuilder, ExecutionId, Flow, HandlerError, Invocation, JobHandler, JobRun,
     flow::{RetryPolicy, Step},
 };
+use mainspring_testing::Faults;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-use crate::{LEASE, Ledger, Trap};
+use crate::{LEASE, Ledger};
 
 /// Different effects of one execution of `order`, its child's included.
 pub const EFFECTS: usize = 8;
@@ -42,24 +43,25 @@ pub fn flows() -> [Flow; 2] {
     [order.build().unwrap(), parcel.build().unwrap()]
 }
 
-/// An engine that runs `order`: its handlers note what they do in `ledger` and pass `trap` on the way.
-pub fn builder(backend: impl Backend + 'static, ledger: &Ledger, trap: &Trap) -> EngineBuilder {
+/// An engine that runs `order`: its handlers note what they do in `ledger`, and pass a point of `faults` on the way: a step
+/// before it does something, as `reserve.before`; the job after it did, as `report.after`.
+pub fn builder(backend: impl Backend + 'static, ledger: &Ledger, faults: &Faults) -> EngineBuilder {
     let [order, parcel] = flows();
     let backend: Arc<dyn Backend> = Arc::new(backend);
-    let (book, places) = (ledger.clone(), trap.clone());
+    let (book, points) = (ledger.clone(), faults.clone());
     let effect = move |call: Invocation, _input: Value| {
-        let (book, places) = (book.clone(), places.clone());
+        let (book, points) = (book.clone(), points.clone());
         async move {
-            places.pass(call.step_id());
+            points.pass(&format!("{}.before", call.step_id())).await?;
             note(&book, &call);
             Ok(json!({"done": call.step_id()}))
         }
     };
-    let (book, places) = (ledger.clone(), trap.clone());
+    let (book, points) = (ledger.clone(), faults.clone());
     let flaky = move |call: Invocation, _input: Value| {
-        let (book, places) = (book.clone(), places.clone());
+        let (book, points) = (book.clone(), points.clone());
         async move {
-            places.pass(call.step_id());
+            points.pass(&format!("{}.before", call.step_id())).await?;
             note(&book, &call);
             match call.attempt() {
                 1 => Err(HandlerError::new("FLAKY", "the first attempt always fails")),
@@ -71,7 +73,7 @@ pub fn builder(backend: impl Backend + 'static, ledger: &Ledger, trap: &Trap) ->
         .lease(LEASE)
         .handle_fn("effect", effect)
         .handle_fn("flaky", flaky)
-        .job_handler(Report { ledger: ledger.clone(), trap: trap.clone() })
+        .job_handler(Report { ledger: ledger.clone(), faults: faults.clone() })
         .flow(order)
         .flow(parcel)
 }
@@ -89,7 +91,7 @@ fn id(id: &ExecutionId) -> &str {
 /// A job of three items, with a checkpoint after each.
 struct Report {
     ledger: Ledger,
-    trap: Trap,
+    faults: Faults,
 }
 
 impl JobHandler for Report {
@@ -102,7 +104,7 @@ impl JobHandler for Report {
         for item in done + 1..=ITEMS {
             let step = format!("report#{item}");
             self.ledger.note(id(job.execution_id()), &step, job.attempt(), &format!("{}/{item}", job.id()));
-            self.trap.pass(job.step_id());
+            self.faults.pass("report.after").await?;
             job.save("done", item).await?;
         }
         Ok(json!({"items": ITEMS}))

@@ -14,7 +14,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Commands of the Mainspring workspace", disable_help_subcommand = true)]
+#[command(
+    name = "cargo xtask",
+    about = "Commands of the Mainspring workspace",
+    disable_help_subcommand = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

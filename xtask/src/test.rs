@@ -17,7 +17,8 @@ pub fn run(args: &Args) -> Outcome {
     let server = Server::from_env("TEST_DATABASE_URL", Options::throwaway().max_connections(400))?;
     eprintln!("{server}");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let nextest = Command::new(&cargo).args(["nextest", "--version"]).output().is_ok_and(|out| out.status.success());
+    let nextest =
+        Command::new(&cargo).args(["nextest", "--version"]).output().is_ok_and(|out| out.status.success());
 
     let mut runs: Vec<Vec<&str>> = Vec::new();
     if nextest {

@@ -83,7 +83,10 @@ fn source_problems(name: &str, text: &str) -> Vec<String> {
         found.push(format!("{name}: trailing space or tab"));
     }
     let is_store = name.starts_with("crates/") && name.contains("/src/");
-    if is_store && !name.starts_with("crates/mainspring-pg/") && !name.starts_with("crates/mainspring-testing/") {
+    if is_store
+        && !name.starts_with("crates/mainspring-pg/")
+        && !name.starts_with("crates/mainspring-testing/")
+    {
         for word in ONLY_PG.iter().filter(|word| code(text).any(|line| line.contains(**word))) {
             found.push(format!("{name}: names `{word}`, which only mainspring-pg may"));
         }
@@ -151,7 +154,8 @@ fn sources(root: &Path) -> io::Result<Vec<PathBuf>> {
 fn checksums(root: &Path) -> io::Result<Vec<String>> {
     let folder = root.join("migrations");
     let known = fs::read_to_string(folder.join("CHECKSUMS"))?;
-    let known: BTreeMap<&str, &str> = known.lines().filter_map(|line| line.split_once("  ")).map(|(sum, name)| (name, sum)).collect();
+    let known: BTreeMap<&str, &str> =
+        known.lines().filter_map(|line| line.split_once("  ")).map(|(sum, name)| (name, sum)).collect();
     let mut found = Vec::new();
     for entry in fs::read_dir(&folder)? {
         let path = entry?.path();
@@ -162,7 +166,9 @@ fn checksums(root: &Path) -> io::Result<Vec<String>> {
         let sum = checksum(&fs::read(&path)?);
         match known.get(name.as_str()) {
             None => found.push(format!("migrations/{name}: add `{sum}  {name}` to migrations/CHECKSUMS")),
-            Some(before) if *before != sum => found.push(format!("migrations/{name}: was changed after it was recorded")),
+            Some(before) if *before != sum => {
+                found.push(format!("migrations/{name}: was changed after it was recorded"))
+            }
             Some(_) => {}
         }
     }
@@ -171,7 +177,9 @@ fn checksums(root: &Path) -> io::Result<Vec<String>> {
 
 /// FNV-1a, 64 bits: enough to notice a change.
 fn checksum(bytes: &[u8]) -> String {
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     format!("{hash:016x}")
 }
 
@@ -189,9 +197,11 @@ mod tests {
     fn what_is_not_tidy_is_found() {
         let long = "//! x\n".repeat(501);
         assert!(source_problems("crates/mainspring-core/src/a.rs", &long)[0].contains("501 lines"));
-        assert!(source_problems("crates/mainspring-jobs/src/a.rs", "use tokio_postgres;")
-            .iter()
-            .any(|p| p.contains("only mainspring-pg")));
+        assert!(
+            source_problems("crates/mainspring-jobs/src/a.rs", "use tokio_postgres;")
+                .iter()
+                .any(|p| p.contains("only mainspring-pg"))
+        );
         assert!(source_problems("xtask/src/a.rs", "fn a() {}")[0].contains("does not begin"));
         assert_eq!(dependencies("[dependencies]\na.workspace = true\n[dev-dependencies]\nb = 1\n"), ["a"]);
     }

@@ -5,12 +5,12 @@ use mainspring_tests::{Lab, order, worker};
 
 use crate::{WORKER, all, hit};
 
-/// Kills a worker that stands at a point of its backend (`faults`) or of a handler (`trap`), then lets another one finish.
-async fn kill(point: &str, faults: &str, trap: &str) -> (Lab, Report) {
+/// Kills a worker that stands at a point of its backend or of a handler for the `nth` time, then lets another one finish.
+async fn kill(point: &str, nth: u64) -> (Lab, Report) {
     let lab = Lab::new().await;
     let engine = lab.engine();
     let ids = lab.create(&engine, 1).await;
-    let mut child = lab.child(WORKER).faults(faults).trap(trap).spawn();
+    let mut child = lab.child(WORKER).faults(&format!("{point}=stop@{nth}")).spawn();
     hit(&mut child, point).await;
     assert!(!lab.are_over(&ids).await || point == "commit.after", "{point} was hit too late");
     child.kill9().unwrap();
@@ -28,25 +28,25 @@ fn repeats(lab: &Lab) -> Vec<usize> {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_before_its_claim_a_worker_costs_nothing() {
     // F01
-    let (lab, report) = kill("claim.before", "claim.before=stop@1", "").await;
+    let (lab, report) = kill("claim.before", 1).await;
     assert_eq!((report.recovered, repeats(&lab)), (0, vec![]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_after_its_claim_a_worker_is_replaced() {
     // F02
-    let (lab, report) = kill("claim.after", "claim.after=stop@1", "").await;
+    let (lab, report) = kill("claim.after", 1).await;
     assert_eq!((report.recovered, repeats(&lab)), (1, vec![]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_in_the_middle_of_a_handler_its_step_runs_again() {
-    // F03: before the side effect of a step, so nothing is done twice
-    let steps = ["reserve@1", "charge@1", "charge@2", "pack@1", "close@1"];
-    all(steps.map(|place| async move {
-        let (point, _) = place.split_once('@').unwrap();
-        let (lab, _) = kill(&format!("handler.{point}"), "", &format!("{place}=stop")).await;
-        assert!(repeats(&lab).is_empty(), "{place}");
+    // F03: before its side effect, so that nothing is done twice
+    let points =
+        [("reserve.before", 1), ("charge.before", 1), ("charge.before", 2), ("pack.before", 1), ("close.before", 1)];
+    all(points.map(|(point, nth)| async move {
+        let (lab, _) = kill(point, nth).await;
+        assert!(repeats(&lab).is_empty(), "{point} {nth}");
     }))
     .await;
 }
@@ -55,7 +55,7 @@ async fn killed_in_the_middle_of_a_handler_its_step_runs_again() {
 async fn killed_in_the_middle_of_a_job_it_goes_on_from_its_last_checkpoint() {
     // F03: after the side effect of an item and before its checkpoint, so that one item is done twice and no other is
     all((1..=3).map(|item| async move {
-        let (lab, _) = kill("handler.report", "", &format!("report@{item}=stop")).await;
+        let (lab, _) = kill("report.after", item).await;
         let repeats = lab.ledger.repeats();
         assert!(matches!(&repeats[..], [(key, 2)] if key.ends_with(&format!("/{item}"))), "{repeats:?}");
     }))
@@ -66,7 +66,7 @@ async fn killed_in_the_middle_of_a_job_it_goes_on_from_its_last_checkpoint() {
 async fn killed_between_side_effect_and_commit_the_step_is_done_twice_and_recorded_once() {
     // F04, at every commit of an execution, its child and its job
     all((1..=order::COMMITS).map(|nth| async move {
-        let (lab, _) = kill("commit.before", &format!("commit.before=stop@{nth}"), "").await;
+        let (lab, _) = kill("commit.before", nth).await;
         // Starting a child or a job, taking over its end, and a delay have no side effect; nor has a job's end, whose items
         // have checkpoints.
         let expected = if [4, 6, 7, 8, 9, 10].contains(&nth) { vec![] } else { vec![2] };
@@ -79,7 +79,7 @@ async fn killed_between_side_effect_and_commit_the_step_is_done_twice_and_record
 async fn killed_after_its_commit_a_step_never_runs_again() {
     // F05, and F06: what follows a step is committed with it
     all((1..=order::COMMITS).map(|nth| async move {
-        let (lab, _) = kill("commit.after", &format!("commit.after=stop@{nth}"), "").await;
+        let (lab, _) = kill("commit.after", nth).await;
         assert!(repeats(&lab).is_empty(), "commit {nth}: {:?}", lab.ledger.repeats());
     }))
     .await;

@@ -10,6 +10,7 @@ mod poison;
 mod pool;
 mod postgres;
 mod races;
+mod signals;
 mod sleep;
 mod stop;
 mod zombies;

@@ -1,1 +1,104 @@
-//! todo
+//! Postgres dies, or its sessions do, while two workers and a crowd of callers are at it (X3, F14, F39).
+
+use std::time::Duration;
+
+use mainspring::{Engine, ExecutionId, Migrator, Names, Settings};
+use mainspring_testing::{Cluster, ClusterOptions};
+use mainspring_tests::{Lab, until, worker};
+use serde_json::json;
+use tokio::{
+    task::{JoinHandle, JoinSet, block_in_place},
+    time::{interval, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Creates `order` with a key until it is acknowledged.
+async fn insist(engine: &Engine, key: usize) -> ExecutionId {
+    loop {
+        let create = engine.create("order", json!({})).idempotency_key(format!("order {key}"));
+        match create.await {
+            Ok(created) => return created.execution.id,
+            // The only answers there may be: nothing happened, or nobody knows, and the key makes it safe to ask again.
+            Err(error) if error.is_retryable() || error.is_commit_unknown() => {
+                sleep(Duration::from_millis(20)).await;
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
+/// Ten callers, each of which insists on ten executions and on more until `calm`.
+fn crowd(engine: &Engine, calm: &CancellationToken) -> JoinHandle<Vec<ExecutionId>> {
+    let mut running = JoinSet::new();
+    for caller in 0..10 {
+        let (engine, calm) = (engine.clone(), calm.clone());
+        running.spawn(async move {
+            let mut ids = Vec::new();
+            while ids.len() < 10 || !calm.is_cancelled() {
+                ids.push(insist(&engine, caller * 1_000 + ids.len()).await);
+                let last = ids.len() - 1;
+                // No faster than the workers: one caller has at most two that are not over.
+                if last > 0 {
+                    drop(engine.run(&ids[last - 1]).await);
+                }
+            }
+            ids
+        });
+    }
+    tokio::spawn(async move { running.join_all().await.concat() })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_under_load_postgres_loses_nothing_that_was_acknowledged() {
+    // F14, X3
+    let mut cluster = block_in_place(|| Cluster::start(ClusterOptions::throwaway())).unwrap();
+    let url = cluster.url("postgres");
+    let settings = Settings::parse(&url).unwrap();
+    Migrator::new(settings.clone(), Names::default()).up().await.unwrap();
+    let lab = Lab::at(&url, settings);
+    let engines = [lab.engine(), lab.engine()];
+    let workers = engines.each_ref().map(|engine| worker(engine).start().unwrap());
+    let (calm, caller) = (CancellationToken::new(), lab.engine());
+    let crowd = crowd(&caller, &calm);
+
+    for effects in [50, 300] {
+        until("the load is there", async || lab.ledger.len() >= effects).await;
+        block_in_place(|| cluster.kill9()).unwrap();
+        block_in_place(|| cluster.restart()).unwrap();
+    }
+    calm.cancel();
+    let ids = crowd.await.unwrap();
+    let report = lab.all_completed(&ids).await;
+    assert!(ids.len() >= 100 && report.executions == 2 * ids.len() as u64, "one order and its parcel each: {report}");
+    for worker in workers {
+        worker.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn terminated_all_the_time_sessions_cost_nothing_but_time() {
+    // F39, F15
+    const KILL: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let lab = Lab::new().await;
+    let admin = lab.client().await;
+    let engines = [lab.engine(), lab.engine()];
+    let workers = engines.each_ref().map(|engine| worker(engine).start().unwrap());
+    let (calm, caller) = (CancellationToken::new(), lab.engine());
+    let crowd = crowd(&caller, &calm);
+    until("the load is there", async || lab.ledger.len() >= 20).await;
+
+    let (mut every, mut terminated) = (interval(Duration::from_millis(200)), 0);
+    for _ in 0..15 {
+        every.tick().await;
+        terminated += admin.query_one(KILL, &[]).await.unwrap().get::<_, i64>(0);
+    }
+    assert!(terminated >= 15, "only {terminated} sessions were there to be terminated");
+    calm.cancel();
+    let ids = crowd.await.unwrap();
+    let report = lab.all_completed(&ids).await;
+    assert!(ids.len() >= 100 && report.executions == 2 * ids.len() as u64, "one order and its parcel each: {report}");
+    for worker in workers {
+        worker.stop().await.unwrap();
+    }
+}

@@ -6,11 +6,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mainspring::{Backend, Changes, Execution, ExecutionId, ExecutionStatus, ExecutionWrite, NewEvent, PgStores};
+use mainspring::{
+    Backend, Changes, Execution, ExecutionId, ExecutionStatus, ExecutionWrite, NewEvent, PgStores,
+};
 
 use super::{floor::payload, load::per_second};
 
-pub async fn changes(stores: &PgStores<'static>, width: usize, time: Duration) -> Result<f64, Box<dyn Error>> {
+pub async fn changes(
+    stores: &PgStores<'static>,
+    width: usize,
+    time: Duration,
+) -> Result<f64, Box<dyn Error>> {
     per_second(width, time, |n, stop, done| {
         let stores = stores.clone();
         async move {

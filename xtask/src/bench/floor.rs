@@ -114,7 +114,8 @@ impl Floor {
         per_second(1, time, |_, stop, done| {
             let client = Arc::clone(&client);
             async move {
-                let insert = client.prepare("INSERT INTO floor.q (data) SELECT * FROM unnest($1::jsonb[])").await?;
+                let insert =
+                    client.prepare("INSERT INTO floor.q (data) SELECT * FROM unnest($1::jsonb[])").await?;
                 while Instant::now() < stop {
                     let batch: Vec<Value> = (0..PUSH_BATCH).map(payload).collect();
                     client.execute(&insert, &[&batch]).await?;

@@ -16,7 +16,9 @@ const STEPS: u64 = 5;
 pub async fn steps(stores: &PgStores<'static>, width: usize, time: Duration) -> Result<f64, Box<dyn Error>> {
     let mut flow = Flow::builder("bench", "1.0.0");
     for n in 1..=STEPS {
-        let step = Step::new(format!("s{n}"), "transform").input(json!({"static": {"ok": n}})).output_key(format!("s{n}"));
+        let step = Step::new(format!("s{n}"), "transform")
+            .input(json!({"static": {"ok": n}}))
+            .output_key(format!("s{n}"));
         flow = flow.step(if n < STEPS { step.on_success(format!("s{}", n + 1)) } else { step });
     }
     let engine = Engine::builder(stores.clone()).flow(flow.build()?).build()?;
@@ -25,7 +27,8 @@ pub async fn steps(stores: &PgStores<'static>, width: usize, time: Duration) -> 
         let engine = engine.clone();
         async move {
             while Instant::now() < stop {
-                let execution = engine.create("bench", json!({"n": 1, "to": "user@example.com"})).run().await?;
+                let execution =
+                    engine.create("bench", json!({"n": 1, "to": "user@example.com"})).run().await?;
                 if execution.status != ExecutionStatus::Completed {
                     return Err(format!("ended as {}", execution.status).into());
                 }

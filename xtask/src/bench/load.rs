@@ -15,7 +15,8 @@ where
 {
     let done = Arc::new(AtomicU64::new(0));
     let begin = Instant::now();
-    let tasks: Vec<_> = (0..width).map(|n| tokio::spawn(worker(n, begin + time, Arc::clone(&done)))).collect();
+    let tasks: Vec<_> =
+        (0..width).map(|n| tokio::spawn(worker(n, begin + time, Arc::clone(&done)))).collect();
     for task in tasks {
         task.await?.map_err(|e| e.to_string())?;
     }

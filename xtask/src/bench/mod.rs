@@ -41,7 +41,8 @@ struct Bench {
     time: Duration,
 }
 
-const NAMES: [&str; 6] = ["commit.single", "commit.group", "flow.steps.16", "flow.steps", "queue.push", "queue.drain"];
+const NAMES: [&str; 6] =
+    ["commit.single", "commit.group", "flow.steps.16", "flow.steps", "queue.push", "queue.drain"];
 
 pub fn run(args: Args) -> Outcome {
     if cfg!(debug_assertions) {
@@ -77,7 +78,8 @@ async fn measure(url: &str, args: &Args) -> Outcome {
         stores: PgStores::connect(url, options)?,
         time: Duration::from_secs_f64(args.seconds),
     };
-    for name in NAMES.into_iter().filter(|name| args.names.is_empty() || args.names.iter().any(|n| n == name)) {
+    for name in NAMES.into_iter().filter(|name| args.names.is_empty() || args.names.iter().any(|n| n == name))
+    {
         let mut floor = Vec::new();
         let mut ours = Vec::new();
         for _ in 0..args.rounds.max(1) {

@@ -47,8 +47,10 @@ pub async fn drain(stores: &PgStores<'static>, time: Duration) -> Result<f64, Bo
                 if deliveries.is_empty() {
                     break;
                 }
-                let settles: Vec<Settle> =
-                    deliveries.into_iter().map(|d| Settle { lease: d.lease, settlement: Settlement::Done }).collect();
+                let settles: Vec<Settle> = deliveries
+                    .into_iter()
+                    .map(|d| Settle { lease: d.lease, settlement: Settlement::Done })
+                    .collect();
                 let settled = queue.settle(settles).await?.into_iter().filter(Result::is_ok).count();
                 done.fetch_add(settled as u64, Ordering::Relaxed);
             }

@@ -4,12 +4,16 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use mainspring::{
-    BoxFuture, Deliver, Delivery, Engine, Failure, PgStores, Result, Settlement, TokenSecret, Verdict, Worker, WorkerHandle,
+    BoxFuture, Deliver, Delivery, Engine, Failure, PgStores, Result, Settlement, TokenSecret, Verdict,
+    Worker, WorkerHandle,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{APPROVALS, orders::Order};
+
+/// Upkeep is left to the workers, so that it is one of them who takes over from the other.
+const UPKEEP: Duration = Duration::from_secs(600);
 
 struct Approver {
     engine: Engine,
@@ -21,7 +25,10 @@ struct Approver {
 pub(super) fn start(engine: &Engine, stores: &PgStores<'static>, orders: &[Order]) -> Result<WorkerHandle> {
     let refused = orders.iter().filter(|order| !order.approve).map(|order| order.id.clone()).collect();
     let approver = Approver { engine: engine.clone(), refused };
-    Worker::new(Arc::new(stores.queue.clone()), Arc::new(approver)).queue(APPROVALS).start()
+    Worker::new(Arc::new(stores.queue.clone()), Arc::new(approver))
+        .queue(APPROVALS)
+        .maintenance_interval(UPKEEP)
+        .start()
 }
 
 impl Deliver for Approver {

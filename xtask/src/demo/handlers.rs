@@ -10,7 +10,13 @@ use super::{APPROVALS, ship::Ship};
 
 /// Adds all of them.
 pub(super) fn register(builder: EngineBuilder) -> EngineBuilder {
-    builder.handler(Validate).handler(Reserve).handler(Charge).handler(RequestApproval).job_handler(Ship).handler(Fail)
+    builder
+        .handler(Validate)
+        .handler(Reserve)
+        .handler(Charge)
+        .handler(RequestApproval)
+        .job_handler(Ship)
+        .handler(Fail)
 }
 
 /// What a real handler would do: wait for someone else's answer.

@@ -35,6 +35,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{Outcome, server};
 use orders::Order;
+use progress::Progress;
 use watch::Watch;
 use worker::{CONCURRENCY, LEASE, Process};
 
@@ -74,9 +75,16 @@ pub struct Args {
 pub fn run(args: Args) -> Outcome {
     trace();
     let example = |name: &str| crate::root().join("examples/order").join(name);
-    let flows = orders::read_flows(&args.flow.clone().unwrap_or_else(|| example("flow.json")))?;
+    let flow_file = args.flow.clone().unwrap_or_else(|| example("flow.json"));
+    let flows = orders::read_flows(&flow_file)?;
     let limit = args.orders.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
     let orders = orders::read_orders(&args.input.clone().unwrap_or_else(|| example("orders.jsonl")), limit)?;
+    let others: Vec<&str> = flows.iter().skip(1).map(|flow| flow.id.as_str()).collect();
+    let others = if others.is_empty() { String::new() } else { format!(" (with {})", others.join(", ")) };
+    if let Some(flow) = flows.first() {
+        let file = flow_file.strip_prefix(crate::root()).unwrap_or(&flow_file).display();
+        say(format_args!("flow: {} {}{others} of {file}", flow.id, flow.version));
+    }
     let server = server::find(args.url.as_deref(), Options::throwaway())?;
     crate::block_on(async {
         tokio::select! {
@@ -105,14 +113,16 @@ async fn play(args: &Args, server: &Server, flows: Vec<Flow>, orders: &[Order]) 
 
     let ids = create(&engine, &stores, &flow, orders).await?;
     let approver = approve::start(&engine, &stores, orders)?;
-    let (one, two) = tokio::try_join!(Process::spawn(1, &url, &prefix), Process::spawn(2, &url, &prefix))?;
-    say(format_args!(
+    let progress = Progress::new(ids.len() as u64);
+    let spawn = |number| Process::spawn(number, &url, &prefix, progress.beside());
+    let (one, two) = tokio::try_join!(spawn(1), spawn(2))?;
+    progress.tell(format_args!(
         "workers: processes {} and {}, {CONCURRENCY} deliveries at a time each, leases of {} s",
         one.pid,
         two.pid,
         LEASE.as_secs()
     ));
-    let watch = Watch::new(&stores, &ids, vec![one, two], Duration::from_secs(args.patience));
+    let watch = Watch::new(&stores, &ids, vec![one, two], progress, Duration::from_secs(args.patience));
     let watched = watch.until_all_ended().await?;
     approver.stop().await?;
 
@@ -143,7 +153,7 @@ async fn create(
     let transactions: i64 = stores.db().one(TRANSACTIONS, &[&ids]).await?.try_get(0)?;
     let known = created.iter().filter(|created| created.idempotency_hit).count();
     say(format_args!(
-        "orders: {} taken in {:.2} s by {transactions} transactions, each once by its id{}",
+        "orders: {} created in {:.2} s by {transactions} transactions, each once by its id{}",
         orders.len() - known,
         took.as_secs_f64(),
         if known > 0 { format!("; {known} were there already") } else { String::new() }

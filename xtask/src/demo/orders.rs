@@ -73,7 +73,10 @@ pub(super) fn read_flows(path: &Path) -> Result<Vec<Flow>> {
         return Err(Error::invalid(&file, "has no flow"));
     }
     let flow = |(i, json): (usize, Value)| {
-        let id = json.get("id").and_then(Value::as_str).map_or(format!("flow {}", i + 1), |id| format!("flow `{id}`"));
+        let id = json
+            .get("id")
+            .and_then(Value::as_str)
+            .map_or(format!("flow {}", i + 1), |id| format!("flow `{id}`"));
         Flow::from_value(json).map_err(|e| Error::invalid(&format!("{file}: {id}"), e.chain()))
     };
     all.into_iter().enumerate().map(flow).collect()
@@ -91,7 +94,8 @@ pub(super) fn read_orders(path: &Path, limit: Option<usize>) -> Result<Vec<Order
     let mut seen: HashMap<String, usize> = HashMap::new();
     for (i, line) in lines.take(limit.unwrap_or(usize::MAX)) {
         let number = i + 1;
-        let order = order(number, line).map_err(|problem| Error::invalid(&format!("{file}:{number}"), problem))?;
+        let order =
+            order(number, line).map_err(|problem| Error::invalid(&format!("{file}:{number}"), problem))?;
         if let Some(first) = seen.insert(order.id.clone(), number) {
             let problem = format!("the id `{}` is that of line {first}", order.id);
             return Err(Error::invalid(&format!("{file}:{number}"), problem));
@@ -116,10 +120,9 @@ fn order(number: usize, line: &str) -> std::result::Result<Order, String> {
     context.entry("id").or_insert_with(|| Value::String(id.clone()));
     let expect = match context.get("expect") {
         None => Expect::Completed,
-        Some(text) => text
-            .as_str()
-            .and_then(Expect::read)
-            .ok_or_else(|| format!("`expect` is {text}, not \"completed\", \"cancelled\" or \"failed:CODE\""))?,
+        Some(text) => text.as_str().and_then(Expect::read).ok_or_else(|| {
+            format!("`expect` is {text}, not \"completed\", \"cancelled\" or \"failed:CODE\"")
+        })?,
     };
     let approve = context.get("approve") != Some(&Value::Bool(false));
     Ok(Order { id, expect, approve, context })
@@ -131,7 +134,8 @@ fn at_column(error: &serde_json::Error) -> String {
 }
 
 fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).map_err(|e| Error::invalid(&path.display().to_string(), "cannot be read").with_source(e))
+    fs::read_to_string(path)
+        .map_err(|e| Error::invalid(&path.display().to_string(), "cannot be read").with_source(e))
 }
 
 #[cfg(test)]
@@ -157,7 +161,10 @@ mod tests {
         assert_eq!((plain.id.as_str(), plain.approve, plain.expect), ("line-7", true, Expect::Completed));
         assert_eq!(plain.context["id"], "line-7");
         let other = read(r#"{"id": 42, "approve": false, "expect": "failed:NO"}"#).unwrap();
-        assert_eq!((other.id.as_str(), other.approve, other.expect.to_string()), ("42", false, "failed:NO".to_owned()));
+        assert_eq!(
+            (other.id.as_str(), other.approve, other.expect.to_string()),
+            ("42", false, "failed:NO".to_owned())
+        );
         for (line, problem) in [
             ("{", "is not JSON: EOF while parsing an object at column 1"),
             ("[]", "is not a JSON object"),

@@ -33,9 +33,11 @@ pub(super) struct Progress {
     bar: Option<ProgressBar>,
     total: u64,
     last_line: Duration,
+    last_counts: Counts,
 }
 
-const LINE_EVERY: Duration = Duration::from_secs(1);
+/// Between two lines when something has moved, and when nothing has.
+const LINE_EVERY: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
 
 impl Progress {
     pub(super) fn new(total: u64) -> Self {
@@ -43,7 +45,7 @@ impl Progress {
             let style = ProgressStyle::with_template("{elapsed:>4} {bar:32} {pos}/{len} ended  {msg}");
             ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
-        Self { begin: Instant::now(), bar, total, last_line: Duration::ZERO }
+        Self { begin: Instant::now(), bar, total, last_line: Duration::ZERO, last_counts: Counts::default() }
     }
 
     pub(super) fn elapsed(&self) -> Duration {
@@ -55,19 +57,40 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.set_message(counts.text());
             bar.set_position(counts.ended());
-        } else if elapsed - self.last_line >= LINE_EVERY {
-            self.last_line = elapsed;
+        } else if elapsed - self.last_line >= LINE_EVERY[usize::from(*counts == self.last_counts)] {
+            (self.last_line, self.last_counts) = (elapsed, counts.clone());
             let (ended, total) = (counts.ended(), self.total);
             eprintln!("{:5.1} s  {ended}/{total} ended  {}", elapsed.as_secs_f64(), counts.text());
         }
     }
 
+    /// What lets others write to standard error beside the bar.
+    pub(super) fn beside(&self) -> Beside {
+        Beside(self.bar.clone())
+    }
+
     /// A line of the story, with its time.
     pub(super) fn say(&self, line: impl Display) {
-        let line = format!("{:5.1} s  {line}", self.elapsed().as_secs_f64());
+        self.tell(format_args!("{:5.1} s  {line}", self.elapsed().as_secs_f64()));
+    }
+
+    /// A line of the story.
+    pub(super) fn tell(&self, line: impl Display) {
         match &self.bar {
             Some(bar) => bar.suspend(|| say(line)),
             None => say(line),
+        }
+    }
+}
+
+/// See [`Progress::beside`].
+pub(super) struct Beside(Option<ProgressBar>);
+
+impl Beside {
+    pub(super) fn note(&self, line: impl Display) {
+        match &self.0 {
+            Some(bar) => bar.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
         }
     }
 }

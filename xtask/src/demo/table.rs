@@ -1,14 +1,17 @@
 //! The summary.
 
-use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use mainspring::ExecutionStatus;
 
 use super::{verdict::Verdict, watch::Watched};
 
+const RULE: LineStyle = LineStyle::none().fill('─').junction('─');
+const STYLE: TableStyle = TableStyle::new().top_border(RULE).header_separator(RULE).bottom_border(RULE);
+
 /// A table in the demo's style.
 pub(super) fn table() -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.load_style(STYLE);
     table
 }
 
@@ -35,8 +38,9 @@ pub(super) fn summary(verdict: &Verdict, watched: &Watched) -> String {
     row("resumed by the approver", verdict.approvals.to_string());
     if let Some(hands) = &watched.in_hands {
         row("in the hands of the killed worker", hands.len().to_string());
-        row("taken over by the other one", verdict.recovered.len().to_string());
-        row("parcels kept by checkpoints", verdict.kept.to_string());
+        row("  taken over and ended", verdict.taken_over.to_string());
+        row("  caught in a step or a job", verdict.recovered.len().to_string());
+        row("  parcels kept by checkpoints", verdict.kept.to_string());
     }
     row("steps recorded more than once", verdict.double_steps().to_string());
     row("events in the log, all checked", verdict.log.events.to_string());

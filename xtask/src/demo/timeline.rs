@@ -9,7 +9,10 @@ use super::{Result, table::table, verdict::Verdict};
 const DETAIL: usize = 60;
 
 /// The order with the most to tell: taken over after the kill, retried, approved.
-pub(super) async fn of_the_most_eventful(stores: &PgStores<'static>, verdict: &Verdict) -> Result<Option<String>> {
+pub(super) async fn of_the_most_eventful(
+    stores: &PgStores<'static>,
+    verdict: &Verdict,
+) -> Result<Option<String>> {
     let rank = |kind: &&str| match *kind {
         kind::EXECUTION_RECOVERED | kind::JOB_SUPERSEDED => 3,
         _ => 2,
@@ -23,7 +26,7 @@ pub(super) async fn of_the_most_eventful(stores: &PgStores<'static>, verdict: &V
         Some(Value::String(order)) => format!("{order} ({id})"),
         _ => id.to_string(),
     };
-    Ok(Some(format!("the life of {title}:\n{}", render(&events))))
+    Ok(Some(format!("the life of {title}, without transitions:\n{}", render(&events))))
 }
 
 fn render(events: &[RecordedEvent]) -> String {
@@ -31,8 +34,11 @@ fn render(events: &[RecordedEvent]) -> String {
     table.set_header(["ms", "event", "step", "detail"]);
     let times = times(events);
     let begin = times.first().copied().unwrap_or(Timestamp::MIN);
-    for (event, at) in events.iter().zip(times) {
-        let event = &event.event;
+    for (RecordedEvent { event, .. }, at) in events.iter().zip(times) {
+        // What comes next says the same.
+        if [kind::TRANSITION, kind::EXECUTION_WAITING].contains(&event.event_type.as_str()) {
+            continue;
+        }
         let step = event.subject.as_deref().unwrap_or_default();
         let ms = at.since(begin).as_millis().to_string();
         table.add_row([ms.as_str(), &event.event_type, step, &detail(&event.event_type, &event.data)]);
@@ -46,7 +52,8 @@ fn render(events: &[RecordedEvent]) -> String {
 /// When each event happened. All events of a step are written when it ends; the log says when its handler was called.
 fn times(events: &[RecordedEvent]) -> Vec<Timestamp> {
     let happened = |event: &RecordedEvent| {
-        let started = event.event.data.get("startedAt").and_then(Value::as_str).and_then(|text| text.parse().ok());
+        let started =
+            event.event.data.get("startedAt").and_then(Value::as_str).and_then(|text| text.parse().ok());
         started.unwrap_or(event.created_at).min(event.created_at)
     };
     let mut times: Vec<Timestamp> = events.iter().map(happened).collect();
@@ -65,7 +72,6 @@ fn detail(event_type: &str, data: &Value) -> String {
     };
     let detail = match event_type {
         kind::EXECUTION_CREATED => format!("{} {}", text("flowId"), text("flowVersion")),
-        kind::TRANSITION => format!("{} → {} ({})", text("from"), text("to"), text("on")),
         kind::STEP_STARTED if data["attempt"] != 1 => format!("attempt {}", text("attempt")),
         kind::STEP_RETRY => format!("{}, again in {} ms", text("code"), text("delayMs")),
         kind::STEP_FAILED | kind::EXECUTION_FAILED => format!("{}: {}", text("code"), text("message")),
@@ -76,7 +82,7 @@ fn detail(event_type: &str, data: &Value) -> String {
         kind::CHILD_STARTED => format!("flow {}", text("flowId")),
         kind::CHILD_FINISHED => text("status"),
         kind::EXECUTION_COMPLETED => format!("{} steps", text("steps")),
-        kind::STEP_WAITING | kind::EXECUTION_WAITING | kind::EXECUTION_RESUMED => text("reason"),
+        kind::STEP_WAITING | kind::EXECUTION_RESUMED => text("reason"),
         _ => String::new(),
     };
     if detail.chars().count() <= DETAIL {

@@ -30,7 +30,9 @@ pub(super) struct Verdict {
     pub(super) reasons: BTreeMap<String, usize>,
     /// Answers of the approver.
     pub(super) approvals: usize,
-    /// Orders that went on after the death of a worker that drove them.
+    /// Orders that the killed worker held and that ended all the same.
+    pub(super) taken_over: usize,
+    /// Orders of which the log says that they went on after the death of a worker: it had begun a step or a job of theirs.
     pub(super) recovered: BTreeSet<String>,
     /// What jobs had done before their worker died, and did not do again.
     pub(super) kept: i64,
@@ -43,7 +45,8 @@ pub(super) struct Verdict {
 }
 
 /// Events that make an order worth a look.
-const NOTABLE: [&str; 4] = [kind::EXECUTION_RECOVERED, kind::JOB_SUPERSEDED, kind::STEP_RETRY, kind::TOKEN_USED];
+const NOTABLE: [&str; 4] =
+    [kind::EXECUTION_RECOVERED, kind::JOB_SUPERSEDED, kind::STEP_RETRY, kind::TOKEN_USED];
 
 impl Verdict {
     pub(super) async fn read(
@@ -59,6 +62,7 @@ impl Verdict {
             statuses: BTreeMap::new(),
             reasons: BTreeMap::new(),
             approvals: 0,
+            taken_over: 0,
             recovered: BTreeSet::new(),
             kept: stores.db().one(KEPT, &[]).await?.try_get(0)?,
             log,
@@ -71,18 +75,20 @@ impl Verdict {
             let rows = stores.executions.get_many(ids).await?;
             let rows: HashMap<&ExecutionId, &Execution> = rows.iter().map(|row| (&row.id, row)).collect();
             for (order, id) in orders.iter().zip(ids) {
-                verdict.judge(order, rows.get(id).copied());
+                verdict.judge(order, rows.get(id).copied(), watched);
             }
         }
         Ok(verdict)
     }
 
-    fn judge(&mut self, order: &Order, execution: Option<&Execution>) {
+    fn judge(&mut self, order: &Order, execution: Option<&Execution>, watched: &Watched) {
         let Some(execution) = execution else {
             self.unexpected.push(format!("{}: is gone", order.id));
             return;
         };
         *self.statuses.entry(execution.status).or_default() += 1;
+        let held = watched.in_hands.iter().flatten().any(|id| id == execution.id.as_str());
+        self.taken_over += usize::from(held && execution.status.is_terminal());
         if let Some(failure) = &execution.error {
             // A sub-flow that failed has its own reason.
             let inner = failure.details.get("code").and_then(serde_json::Value::as_str);
@@ -113,12 +119,19 @@ impl Verdict {
                 .collect();
             let subjects: Vec<ExecutionId> = subjects.into_iter().collect();
             let rows = stores.executions.get_many(&subjects).await?;
-            let roots: HashMap<String, &str> = rows.iter().map(|row| (row.stream(), row.root.as_str())).collect();
+            let roots: HashMap<String, &str> =
+                rows.iter().map(|row| (row.stream(), row.root.as_str())).collect();
             for event in &page {
-                let Some(root) = roots.get(&event.stream).filter(|root| ids.contains(*root)) else { continue };
-                let Some(kind) = NOTABLE.into_iter().find(|kind| *kind == event.event.event_type) else { continue };
+                let Some(root) = roots.get(&event.stream).filter(|root| ids.contains(*root)) else {
+                    continue;
+                };
+                let Some(kind) = NOTABLE.into_iter().find(|kind| *kind == event.event.event_type) else {
+                    continue;
+                };
                 match kind {
-                    kind::EXECUTION_RECOVERED | kind::JOB_SUPERSEDED => drop(self.recovered.insert((*root).to_owned())),
+                    kind::EXECUTION_RECOVERED | kind::JOB_SUPERSEDED => {
+                        drop(self.recovered.insert((*root).to_owned()))
+                    }
                     kind::TOKEN_USED => self.approvals += 1,
                     _ => {}
                 }
@@ -146,7 +159,8 @@ impl Verdict {
             eprintln!("error: and {} more", self.unexpected.len() - NAMED);
         }
         // What has not ended is named above already.
-        let broken = |violation: &&Violation| self.all_ended || !matches!(violation, Violation::Unfinished(..));
+        let broken =
+            |violation: &&Violation| self.all_ended || !matches!(violation, Violation::Unfinished(..));
         let broken: Vec<&Violation> = self.log.violations.iter().filter(broken).collect();
         for violation in broken.iter().take(NAMED) {
             eprintln!("error: the log: {violation}");

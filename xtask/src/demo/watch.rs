@@ -51,9 +51,9 @@ impl<'a> Watch<'a> {
         stores: &'a PgStores<'static>,
         ids: &'a [String],
         workers: Vec<Process>,
+        progress: Progress,
         patience: Duration,
     ) -> Self {
-        let progress = Progress::new(ids.len() as u64);
         Self { stores, ids, workers, patience, act: Act::Waiting, progress }
     }
 
@@ -85,7 +85,8 @@ impl<'a> Watch<'a> {
         }
         match (&watched.in_hands, watched.all_ended) {
             (_, false) => {
-                self.progress.say(format_args!("gives up: nothing has moved for {} s", self.patience.as_secs()));
+                self.progress
+                    .say(format_args!("gives up: nothing has moved for {} s", self.patience.as_secs()));
             }
             (None, true) => self.progress.say("nobody was killed: worker 2 never had anything in its hands"),
             (Some(_), true) => {}
@@ -109,7 +110,9 @@ impl<'a> Watch<'a> {
                 let left: i64 = self.stores.db().one(LEFT, &[holder]).await?.try_get(0)?;
                 if left == 0 {
                     let seconds = at.elapsed().as_secs_f64();
-                    self.progress.say(format_args!("worker 2's lease is over after {seconds:.1} s: worker 1 takes over"));
+                    self.progress.say(format_args!(
+                        "worker 2's lease is over after {seconds:.1} s: worker 1 takes over"
+                    ));
                     self.act = Act::TakenOver;
                 }
             }

@@ -13,10 +13,11 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, ChildStdin, Command},
     sync::oneshot,
+    task::JoinHandle,
     time::timeout,
 };
 
-use super::{Result, engine, options, trace};
+use super::{Result, engine, options, progress::Beside, trace};
 use crate::Outcome;
 
 /// How long a worker counts as alive after a sign of life. Short, so that nobody has to wait for the other one to take over.
@@ -77,20 +78,31 @@ pub(super) struct Process {
     pub(super) pid: u32,
     child: Child,
     input: Option<ChildStdin>,
+    /// Passes on what it complains about.
+    complaints: Option<JoinHandle<()>>,
 }
 
 impl Process {
     /// Starts one and waits until it works.
-    pub(super) async fn spawn(number: usize, url: &str, prefix: &str) -> Result<Self> {
+    pub(super) async fn spawn(number: usize, url: &str, prefix: &str, beside: Beside) -> Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["demo-worker", "--prefix", prefix])
             .env(URL, url)
             .process_group(0) // a Ctrl-C is for us alone
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
         let input = child.stdin.take();
+        let complaints = child.stderr.take().map(|errors| {
+            tokio::spawn(async move {
+                let mut lines = BufReader::new(errors).lines();
+                while let Ok(Some(line)) = lines.next_line().await {
+                    beside.note(format_args!("worker {number}: {line}"));
+                }
+            })
+        });
         let mut holder = String::new();
         if let Some(output) = child.stdout.take() {
             BufReader::new(output).read_line(&mut holder).await?;
@@ -99,7 +111,7 @@ impl Process {
         if holder.is_empty() {
             return Err(format!("worker {number} ended before it began: {}", child.wait().await?).into());
         }
-        Ok(Self { number, holder, pid, child, input })
+        Ok(Self { number, holder, pid, child, input, complaints })
     }
 
     /// SIGKILL: it has no chance to give anything back.
@@ -115,6 +127,12 @@ impl Process {
     /// Lets it stop by itself, for a while.
     pub(super) async fn stop(mut self) {
         drop(self.input.take());
-        let _ = timeout(Duration::from_secs(5), self.child.wait()).await;
+        let ended = async {
+            let _ = self.child.wait().await;
+            if let Some(complaints) = self.complaints.take() {
+                let _ = complaints.await;
+            }
+        };
+        let _ = timeout(Duration::from_secs(5), ended).await;
     }
 }

@@ -214,3 +214,20 @@ async fn messages_nobody_waits_for_go_away_and_strangers_are_parked() {
         QueueStats { dead: 1, ..QueueStats::default() }
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_not_the_driver_calls_no_handler() {
+    let backend = backend();
+    let (engine, mut starts) = hanging(&backend, 0);
+    let execution = engine.create("line", json!({})).await.unwrap().execution;
+    let id = mainspring_core::MessageId::generate();
+    let stale = mainspring_core::flow::wake_message(&execution, id, mainspring_core::Available::Now);
+    backend.queue().push(vec![stale]).await.unwrap();
+    assert_eq!(drain(&engine).await, 2); // both at once
+    assert_eq!(stored(&backend, &execution.id).await.status, ExecutionStatus::Completed);
+    let mut calls = 0;
+    while starts.try_recv().is_ok() {
+        calls += 1;
+    }
+    assert_eq!(calls, 3);
+}

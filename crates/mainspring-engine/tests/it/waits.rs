@@ -236,17 +236,15 @@ async fn a_stale_timer_does_not_end_a_later_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_of_another_drive_is_stale_whatever_the_execution_does() {
+async fn a_message_that_comes_too_early_is_put_off() {
     let backend = backend();
     let engine = napping(&backend, &Arc::default());
-    let execution = engine.create("nap", json!({})).await.unwrap().execution;
-    let id = mainspring_core::MessageId::generate();
-    let forged = mainspring_core::flow::wake_message(&execution, id, mainspring_core::Available::Now);
-    backend.queue().push(vec![mainspring_core::NewMessage { priority: 9, ..forged }]).await.unwrap();
-    assert_eq!(engine.worker().concurrency(1).drain().await.unwrap(), 2);
-    let waiting = stored(&backend, &execution.id).await;
-    assert_eq!(
-        (waiting.status, waiting.step_count, waiting.driver),
-        (ExecutionStatus::Waiting, 1, execution.driver)
-    );
+    let id = engine.create("nap", json!({})).await.unwrap().execution.id;
+    drain(&engine).await;
+    let waiting = stored(&backend, &id).await;
+    let driver = waiting.driver.clone().unwrap();
+    let twin = mainspring_core::flow::wake_message(&waiting, driver, mainspring_core::Available::Now);
+    backend.queue().push(vec![twin]).await.unwrap();
+    assert_eq!(drain(&engine).await, 1);
+    assert_eq!(stored(&backend, &id).await, waiting);
 }

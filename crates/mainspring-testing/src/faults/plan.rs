@@ -34,7 +34,8 @@ pub enum Action {
 }
 
 /// Armed points, shared by all clones. A point is a verb and a side, such as `commit.before` or `claim.after`; the verbs are
-/// `commit` and those of the queue: `push`, `claim`, `settle`, `register`, `extend`, `release`, `maintain`.
+/// `commit` and those of the queue: `push`, `claim`, `settle`, `register`, `extend`, `release`, `maintain`; code of one's own
+/// has points of its own, which it [passes](Self::pass).
 #[derive(Clone, Default)]
 pub struct Faults(Arc<Inner>);
 
@@ -151,6 +152,23 @@ impl Faults {
         tell(name);
         self.0.fired.notify_waiters();
         Some(action)
+    }
+
+    /// Passes a point of one's own, such as `charge.before` in a handler: what is armed there happens.
+    ///
+    /// # Errors
+    /// As armed.
+    pub async fn pass(&self, point: &str) -> Result<()> {
+        match self.hit(point) {
+            Some(Action::Error | Action::ExecuteThenError) => {
+                Err(Error::new(ErrorKind::Unavailable, format!("fault at {point}")))
+            }
+            Some(action) => {
+                carry_out(action).await;
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     /// Runs a call between its two points.
