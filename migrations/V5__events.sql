@@ -9,7 +9,7 @@ CREATE TABLE {streams} (
   stream          text COLLATE "C" NOT NULL,
   stream_position bigint NOT NULL CHECK (stream_position > 0),
   created_at      timestamptz NOT NULL,
-  PRIMARY KEY (partition, tenant, stream)
+  PRIMARY KEY (partition, stream, tenant)
 ) WITH (fillfactor = 60);
 
 CREATE TABLE {events} (
@@ -25,7 +25,7 @@ CREATE TABLE {events} (
   metadata        jsonb,
   correlation_id  text,
   causation_id    text,
-  PRIMARY KEY (partition, tenant, stream, stream_position)
+  PRIMARY KEY (partition, stream, tenant, stream_position)
 ) PARTITION BY LIST (partition);
 
 CREATE TABLE {events_executions} PARTITION OF {events} FOR VALUES IN ('executions');

@@ -3,10 +3,7 @@
 use std::{env, error::Error, process::Command};
 
 use mainspring::{PgStoreOptions, Settings, create_pg_stores, pool};
-use mainspring_testing::{
-    ChildWorker, Faults, FaultyBackend,
-    faults::VARIABLE as FAULTS,
-};
+use mainspring_testing::{ChildWorker, Faults, FaultyBackend, faults::VARIABLE as FAULTS};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{Ledger, lab::CONNECTIONS, order, worker};

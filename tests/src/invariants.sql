@@ -34,7 +34,9 @@ SELECT 'execution ' || e.id || ' was cancelled and its child ' || c.id || ' is '
 FROM {executions} e JOIN {executions} c ON c.parent_execution_id = e.id
 WHERE e.status = 'cancelled' AND c.finished_at IS NULL
 UNION ALL
-SELECT 'execution ' || e.id || ' has ' || (SELECT count(*) FROM {events_executions} v WHERE v.stream = 'execution-' || e.id)
+SELECT 'execution ' || e.id || ' has ' || (SELECT count(*) FROM {events_executions} v 
+    WHERE v.partition = 'executions' AND v.tenant = e.tenant AND v.stream = 'execution-' || e.id)
   || ' events and its row says ' || e.position
 FROM {executions} e
-WHERE e.position <> (SELECT count(*) FROM {events_executions} v WHERE v.stream = 'execution-' || e.id)
+WHERE e.position <> (SELECT count(*) FROM {events_executions} v 
+    WHERE v.partition = 'executions' AND v.tenant = e.tenant AND v.stream = 'execution-' || e.id)

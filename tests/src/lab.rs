@@ -165,6 +165,11 @@ impl Lab {
     /// # Panics
     /// When anything is not as it should be.
     pub async fn all_completed(&self, ids: &[ExecutionId]) -> Report {
+        self.over(ids).await;
+        let failed = self.near.executions().find_by_status(mainspring::ExecutionStatus::Failed, 10).await;
+        let failed: Vec<_> =
+            failed.expect("read").into_iter().map(|e| (e.id, e.current_step, e.error)).collect();
+        assert!(failed.is_empty(), "{failed:#?}");
         let report = self.verdict(ids).await;
         let count = ids.len() as u64;
         // each with its child

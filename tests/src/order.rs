@@ -26,11 +26,8 @@ pub const STEPS: u64 = 8;
 /// Items of the job.
 const ITEMS: usize = 3;
 
-/// `order` and the flow it starts.
-///
-/// # Panics
-/// Never: the definitions are valid.
-pub fn flows() -> [Flow; 2] {
+/// `order`, the flow it starts, and `poison`, whose only step passes `poison.before`.
+fn flows() -> [Flow; 3] {
     let retry = RetryPolicy { max_attempts: 3, ..RetryPolicy::default() };
     let order = Flow::builder("order", "1.0.0")
         .step(Step::new("reserve", "effect").on_success("charge"))
@@ -40,13 +37,14 @@ pub fn flows() -> [Flow; 2] {
         .step(Step::new("nap", "delay").config(json!({"ms": 20})).on_success("close"))
         .step(Step::new("close", "effect"));
     let parcel = Flow::builder("parcel", "1.0.0").step(Step::new("pack", "effect"));
-    [order.build().unwrap(), parcel.build().unwrap()]
+    let poison = Flow::builder("poison", "1.0.0").step(Step::new("poison", "effect"));
+    [order, parcel, poison].map(|flow| flow.build().unwrap())
 }
 
 /// An engine that runs `order`: its handlers note what they do in `ledger`, and pass a point of `faults` on the way: a step
 /// before it does something, as `reserve.before`; the job after it did, as `report.after`.
 pub fn builder(backend: impl Backend + 'static, ledger: &Ledger, faults: &Faults) -> EngineBuilder {
-    let [order, parcel] = flows();
+    let [order, parcel, poison] = flows();
     let backend: Arc<dyn Backend> = Arc::new(backend);
     let (book, points) = (ledger.clone(), faults.clone());
     let effect = move |call: Invocation, _input: Value| {
@@ -76,6 +74,7 @@ pub fn builder(backend: impl Backend + 'static, ledger: &Ledger, faults: &Faults
         .job_handler(Report { ledger: ledger.clone(), faults: faults.clone() })
         .flow(order)
         .flow(parcel)
+        .flow(poison)
 }
 
 /// Notes the effect of a step: the same key for every run that is to count once.

@@ -55,7 +55,8 @@ pub trait ExecutionStore: Send + Sync {
     /// Those of `ids` that exist, in no particular order.
     fn get_many<'a>(&'a self, ids: &'a [ExecutionId]) -> BoxFuture<'a, Result<Vec<Execution>>>;
 
-    /// Writes every column of one that is as `expect` says, and returns it as stored.
+    /// Writes what may change of one that is as `expect` says, and returns it as written. Its tenant, flow, version, queue,
+    /// timeouts, parent, root, idempotency key, reply and creation time never change.
     ///
     /// # Errors
     /// Conflict when it is not, or when it is terminal.
@@ -86,10 +87,10 @@ pub trait ExecutionStore: Send + Sync {
     /// The direct children, oldest first.
     fn find_children<'a>(&'a self, parent: &'a ExecutionId) -> BoxFuture<'a, Result<Vec<Execution>>>;
 
-    /// Not terminal and older than their execution timeout, oldest first.
+    /// Not terminal and older than their execution timeout, by deadline.
     fn find_timed_out_executions(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Execution>>>;
 
-    /// Waiting longer than their wait timeout, oldest wait first.
+    /// Waiting longer than their wait timeout, by deadline.
     fn find_timed_out_waits(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Execution>>>;
 
     /// Held by a worker that is no longer alive.
@@ -134,7 +135,8 @@ pub trait JobStore: Send + Sync {
     /// Claims a pending job: running, one more attempt, a new token. `None` when it is not pending.
     fn claim<'a>(&'a self, id: &'a JobId, worker: &'a WorkerId) -> BoxFuture<'a, Result<Option<Job>>>;
 
-    /// Claims a job that is pending or whose holder is known to be dead; a running one counts as lost once more.
+    /// Claims a job that is pending, or that `worker` itself or a holder without a live liveness row has; a running one counts
+    /// as lost once more.
     fn take_over<'a>(&'a self, id: &'a JobId, worker: &'a WorkerId) -> BoxFuture<'a, Result<Option<Job>>>;
 
     /// A sign of life; false when the claim was superseded.
@@ -290,7 +292,8 @@ pub trait QueueDriver: Send + Sync {
     /// Pushes all of them or none.
     fn push(&self, messages: Vec<NewMessage>) -> BoxFuture<'_, Result<()>>;
 
-    /// Claims ready messages by priority, then age. Marks the holder alive for the length of the lease.
+    /// Claims ready messages by priority, then age. A claim that brings something leaves the holder alive for at least half
+    /// the lease; [`extend`](Self::extend) makes it a whole one.
     fn claim(&self, request: ClaimRequest) -> BoxFuture<'_, Result<Claimed>>;
 
     /// Settles deliveries, each by its own lease; a lost lease is that item's fenced error and changes nothing.
@@ -317,6 +320,7 @@ pub trait QueueDriver: Send + Sync {
     /// The dead letters of a queue, newest first.
     fn dead_letters<'a>(&'a self, queue: &'a str, limit: u32) -> BoxFuture<'a, Result<Vec<DeadLetter>>>;
 
-    /// Waits until there may be something to claim in `queue`, at most `timeout`. A hint only: claims find the truth.
+    /// Waits until there may be something new in `queue`, at most `timeout`. A hint only, and what was there before may not
+    /// count: claims find the truth.
     fn wait<'a>(&'a self, queue: &'a str, timeout: Duration) -> BoxFuture<'a, ()>;
 }

@@ -14,7 +14,8 @@ use crate::{
 ///
 /// What can refuse it, in this order: the lease behind `settle` and job writes ([fenced](Error::is_fenced)), then a
 /// revision, an id or an idempotency key that is taken, an expected position, a token that is spent
-/// ([conflict](Error::is_conflict)).
+/// ([conflict](Error::is_conflict)). Touching the same execution, message, job, token or stream twice is
+/// [invalid](Error::is_invalid).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Changes {
     /// Executions created or changed, each with what goes into its history.
@@ -105,9 +106,7 @@ impl ExecutionWrite {
         execution.revision += 1;
         execution.position += i64::try_from(self.events.len()).unwrap_or(i64::MAX);
         execution.updated_at = at;
-        if execution.status.is_terminal() && execution.finished_at.is_none() {
-            execution.finished_at = Some(at);
-        }
+        execution.finished_at = execution.status.is_terminal().then_some(at);
         execution
     }
 
@@ -159,7 +158,8 @@ impl JobWrite {
         match self {
             Self::Create(job) => job.check(),
             Self::Complete(_, result) => crate::limits::check_json("job.result", result),
-            Self::Fail(..) | Self::Retry(..) | Self::CancelAll(_) => Ok(()),
+            Self::Fail(_, failure) | Self::Retry(_, failure) => failure.check("job.error"),
+            Self::CancelAll(_) => Ok(()),
         }
     }
 }

@@ -155,6 +155,27 @@ impl Execution {
                 format!("`{}` cannot be its own parent", self.id),
             ));
         }
+        if self.wake_at.is_some() && self.status != ExecutionStatus::Waiting {
+            return Err(Error::invalid(
+                "execution.wake_at",
+                format!("is set, but the status is {}", self.status),
+            ));
+        }
+        if self.idempotency_key.is_some() != self.idempotency_expires_at.is_some() {
+            return Err(Error::invalid(
+                "execution.idempotency_key",
+                "needs an expiry, and an expiry needs a key",
+            ));
+        }
+        if let Some(reason) = &self.wait_reason {
+            limits::check_message("execution.wait_reason", reason)?;
+        }
+        if let Some(failure) = &self.error {
+            failure.check("execution.error")?;
+        }
+        if let Some(reason) = self.cancellation.as_ref().and_then(|c| c.reason.as_ref()) {
+            limits::check_message("execution.cancellation", reason)?;
+        }
         limits::check_map("execution.context", &self.context, limits::MAX_CONTEXT)?;
         limits::check_map("execution.metadata", &self.metadata, limits::MAX_METADATA)?;
         self.timeouts.check()
@@ -273,6 +294,21 @@ impl Failure {
             details: Value::Null,
             timestamp: None,
         }
+    }
+}
+
+impl Failure {
+    /// Checks what a caller could have put in.
+    ///
+    /// # Errors
+    /// Invalid, naming `field` and the limit.
+    pub fn check(&self, field: &str) -> Result<()> {
+        limits::check_message(field, &self.code)?;
+        limits::check_message(field, &self.message)?;
+        if let Some(step) = &self.step_id {
+            limits::check_message(field, step)?;
+        }
+        limits::check_json(field, &self.details)
     }
 }
 

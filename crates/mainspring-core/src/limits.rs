@@ -57,6 +57,20 @@ fn check_text(field: &str, text: &str, max: usize) -> Result<()> {
     Ok(())
 }
 
+/// Checks a text for people: at most [`MAX_ERROR_TEXT`] bytes, and no NUL.
+///
+/// # Errors
+/// Invalid, naming `field`.
+pub fn check_message(field: &str, text: &str) -> Result<()> {
+    if text.len() > MAX_ERROR_TEXT {
+        return Err(Error::invalid(
+            field,
+            format!("{} bytes, at most {MAX_ERROR_TEXT} are allowed", text.len()),
+        ));
+    }
+    check_nul(field, text)
+}
+
 /// Checks a duration: not longer than [`MAX_DURATION`].
 ///
 /// # Errors

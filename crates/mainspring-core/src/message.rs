@@ -28,7 +28,7 @@ pub enum Available {
     Now,
     /// So long after the commit, by the database's clock.
     After(Duration),
-    /// At this time; a time in the past is at once.
+    /// At this time. A time in the past is as soon as a claim comes back short or upkeep runs.
     At(Timestamp),
 }
 
@@ -226,7 +226,7 @@ pub fn check_lease(lease: Duration) -> Result<()> {
 pub struct Claimed {
     /// The deliveries, best first.
     pub deliveries: Vec<Delivery>,
-    /// When the next deferred message is due; only looked up when the claim came back short.
+    /// When the next deferred message of any queue is due; only looked up when the claim came back short.
     pub next_due: Option<Timestamp>,
 }
 

@@ -21,7 +21,8 @@ pub(crate) use select;
 
 /// One column, or an error that names it.
 pub(crate) fn get<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T> {
-    row.try_get(index).map_err(|e| Error::internal(format!("column {index} of events cannot be read")).with_source(e))
+    row.try_get(index)
+        .map_err(|e| Error::internal(format!("column {index} of events cannot be read")).with_source(e))
 }
 
 pub(crate) fn event_from_row(row: &Row) -> Result<RecordedEvent> {

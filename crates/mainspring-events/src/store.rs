@@ -3,9 +3,8 @@
 use std::time::SystemTime;
 
 use mainspring_core::{
-    Append, BoxFuture, Error, EventQuery, EventStore, ExecutionFact, ExecutionId, RecordedEvent, Result, Timestamp,
-    event::STREAMS,
-    execution::stream_of,
+    Append, BoxFuture, Error, EventQuery, EventStore, ExecutionFact, ExecutionId, RecordedEvent, Result,
+    Timestamp, event::STREAMS, execution::stream_of,
 };
 use mainspring_pg::{Db, Query, TxRef};
 
@@ -84,16 +83,12 @@ const QUERY_EXECUTION: &str = select!(
        AND ($2::timestamptz IS NULL OR e.created_at > $2) AND ($3::timestamptz IS NULL OR e.created_at < $3)
        AND ($4::bigint IS NULL OR e.global_position > $4)
        AND e.partition IN ('executions', 'streams') AND e.stream = $6
-       AND e.tenant IN ('', coalesce((SELECT tenant FROM {executions} WHERE id = $7), ''))
      ORDER BY e.global_position LIMIT $5"
 );
 
 /// Both partitions by their keys: an execution's history and what was recorded about it, whatever the tenant.
-const GET_BY_EXECUTION: &str = select!(
-    "WHERE e.partition IN ('executions', 'streams') AND e.stream = $1
-       AND e.tenant IN ('', coalesce((SELECT tenant FROM {executions} WHERE id = $2), ''))
-     ORDER BY e.global_position"
-);
+const GET_BY_EXECUTION: &str =
+    select!("WHERE e.partition IN ('executions', 'streams') AND e.stream = $1 ORDER BY e.global_position");
 
 const DELETE_OLD: &str = "WITH old AS MATERIALIZED (
     SELECT stream, tenant, stream_position FROM {events_executions} WHERE created_at < $1 LIMIT 1000)
@@ -124,7 +119,12 @@ impl EventStore for PgEventStore<'_> {
         })
     }
 
-    fn position<'a>(&'a self, partition: &'a str, tenant: &'a str, stream: &'a str) -> BoxFuture<'a, Result<i64>> {
+    fn position<'a>(
+        &'a self,
+        partition: &'a str,
+        tenant: &'a str,
+        stream: &'a str,
+    ) -> BoxFuture<'a, Result<i64>> {
         Box::pin(self.position_of(partition, tenant, stream))
     }
 
@@ -139,14 +139,17 @@ impl EventStore for PgEventStore<'_> {
                 .bind(query.after_position)
                 .bind(limit);
             if let Some(execution) = query.execution_id {
-                statement = statement.bind(stream_of(&execution)).bind(execution.to_string());
+                statement = statement.bind(stream_of(&execution));
             }
             self.find(statement).await
         })
     }
 
-    fn get_by_execution<'a>(&'a self, execution: &'a ExecutionId) -> BoxFuture<'a, Result<Vec<RecordedEvent>>> {
-        Box::pin(self.find(Query::new(GET_BY_EXECUTION).bind(stream_of(execution)).bind(execution.to_string())))
+    fn get_by_execution<'a>(
+        &'a self,
+        execution: &'a ExecutionId,
+    ) -> BoxFuture<'a, Result<Vec<RecordedEvent>>> {
+        Box::pin(self.find(Query::new(GET_BY_EXECUTION).bind(stream_of(execution))))
     }
 
     fn delete_old(&self, before: Timestamp) -> BoxFuture<'_, Result<u64>> {
@@ -160,4 +163,3 @@ fn page_size(limit: u32) -> Result<i64> {
         _ => Err(Error::invalid("limit", format!("{limit} is not within 1 to 10000"))),
     }
 }
-

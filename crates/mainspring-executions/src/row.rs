@@ -24,7 +24,8 @@ pub(crate) use select;
 
 /// One column, or an error that names it.
 pub(crate) fn get<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T> {
-    row.try_get(index).map_err(|e| Error::internal(format!("column {index} of executions cannot be read")).with_source(e))
+    row.try_get(index)
+        .map_err(|e| Error::internal(format!("column {index} of executions cannot be read")).with_source(e))
 }
 
 pub(crate) fn execution_from_row(row: &Row) -> Result<Execution> {
@@ -79,10 +80,17 @@ fn object(row: &Row, index: usize) -> Result<Map<String, Value>> {
 
 fn retries(row: &Row, index: usize) -> Result<BTreeMap<String, u32>> {
     let map = object(row, index)?;
-    Ok(map.into_iter().map(|(step, n)| (step, n.as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(0))).collect())
+    Ok(map
+        .into_iter()
+        .map(|(step, n)| (step, n.as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(0)))
+        .collect())
 }
 
-fn from_json<T: serde::de::DeserializeOwned>(id: &str, column: &str, value: Option<Value>) -> Result<Option<T>> {
+fn from_json<T: serde::de::DeserializeOwned>(
+    id: &str,
+    column: &str,
+    value: Option<Value>,
+) -> Result<Option<T>> {
     value
         .map(serde_json::from_value)
         .transpose()

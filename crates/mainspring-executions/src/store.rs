@@ -3,8 +3,8 @@
 use std::time::SystemTime;
 
 use mainspring_core::{
-    BoxFuture, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, ExecutionStore, ExecutionWrite, Expect, Result,
-    execution::page_size,
+    BoxFuture, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, ExecutionStore, ExecutionWrite,
+    Expect, Result, execution::page_size,
 };
 use mainspring_pg::{Db, Query, TxRef};
 
@@ -58,7 +58,6 @@ impl<'t> PgExecutionStore<'t> {
     }
 }
 
-
 const GET_MANY: &str = select!("WHERE e.id = ANY($1)");
 
 const DELETE: &str = "DELETE FROM {executions} WHERE id = $1";
@@ -83,9 +82,8 @@ const FIND_TIMED_OUT_EXECUTIONS: &str = select!(
     "WHERE e.finished_at IS NULL AND e.deadline_at <= (SELECT {now}()) ORDER BY e.deadline_at, e.id LIMIT $1"
 );
 
-const FIND_TIMED_OUT_WAITS: &str = select!(
-    "WHERE e.wait_deadline_at <= (SELECT {now}()) ORDER BY e.wait_deadline_at, e.id LIMIT $1"
-);
+const FIND_TIMED_OUT_WAITS: &str =
+    select!("WHERE e.wait_deadline_at <= (SELECT {now}()) ORDER BY e.wait_deadline_at, e.id LIMIT $1");
 
 /// A dead holder's liveness row is out of date, or upkeep has removed it already.
 const FIND_ORPHANS: &str = select!(
@@ -168,7 +166,9 @@ impl ExecutionStore for PgExecutionStore<'_> {
     }
 
     fn find_timed_out_executions(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Execution>>> {
-        Box::pin(async move { self.find(Query::new(FIND_TIMED_OUT_EXECUTIONS).bind(page_size(limit)?)).await })
+        Box::pin(
+            async move { self.find(Query::new(FIND_TIMED_OUT_EXECUTIONS).bind(page_size(limit)?)).await },
+        )
     }
 
     fn find_timed_out_waits(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Execution>>> {

@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 
 /// One column, or an error that names it.
 pub(crate) fn get<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T> {
-    row.try_get(index).map_err(|e| Error::internal(format!("column {index} of messages cannot be read")).with_source(e))
+    row.try_get(index)
+        .map_err(|e| Error::internal(format!("column {index} of messages cannot be read")).with_source(e))
 }
 
 /// Reads `priority, seq, token, failures, lost, delays, max_attempts, created_at, id, tenant, type, source, subject,

@@ -1,12 +1,10 @@
 //! The driver: the verbs of a queue, each in one or two statements.
 
-use std::{
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use mainspring_core::{
-    BoxFuture, ClaimRequest, Claimed, DeadLetter, Error, NewMessage, QueueDriver, QueueStats, Result, Settle, Timestamp,
-    Upkeep, WorkerId, execution::page_size, message::check_lease,
+    BoxFuture, ClaimRequest, Claimed, DeadLetter, Error, NewMessage, QueueDriver, QueueStats, Result, Settle,
+    Timestamp, Upkeep, WorkerId, execution::page_size, message::check_lease,
 };
 use mainspring_pg::{Db, Hints, Query, TxRef};
 
@@ -76,7 +74,8 @@ impl<'t> PgQueue<'t> {
     async fn claim_up_to(&self, request: ClaimRequest) -> Result<Claimed> {
         request.check()?;
         let mut claimed = self.claim_now(&request, request.max).await?;
-        let missing = |claimed: &Claimed| request.max - u32::try_from(claimed.deliveries.len()).unwrap_or(request.max);
+        let missing =
+            |claimed: &Claimed| request.max - u32::try_from(claimed.deliveries.len()).unwrap_or(request.max);
         if missing(&claimed) > 0 && self.promote().await? > 0 {
             let more = self.claim_now(&request, missing(&claimed)).await?;
             claimed.deliveries.extend(more.deliveries);
@@ -120,7 +119,8 @@ const REGISTER: &str = "INSERT INTO {workers} (id, expires_at, started_at)
   VALUES ($1, {now}() + $2::bigint * interval '1 microsecond', {now}())
   ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at";
 
-const EXTEND: &str = "UPDATE {workers} SET expires_at = {now}() + $2::bigint * interval '1 microsecond' WHERE id = $1";
+const EXTEND: &str =
+    "UPDATE {workers} SET expires_at = {now}() + $2::bigint * interval '1 microsecond' WHERE id = $1";
 
 const RELEASE: &str = "WITH gone AS (DELETE FROM {workers} WHERE id = $1)
   UPDATE {messages} SET holder = NULL, token = 0 WHERE holder = $1";
@@ -142,7 +142,8 @@ const STATS: &str = "SELECT
   (SELECT count(*) FROM {deferred} WHERE queue = $1),
   (SELECT count(*) FROM {dead_letters} WHERE queue = $1)";
 
-const DEAD_LETTERS: &str = "SELECT priority, seq, 0::bigint, failures, lost, delays, max_attempts, created_at, id, tenant, type,
+const DEAD_LETTERS: &str =
+    "SELECT priority, seq, 0::bigint, failures, lost, delays, max_attempts, created_at, id, tenant, type,
     source, subject, recipient, data, headers, reason, dead_at
   FROM {dead_letters} WHERE queue = $1 ORDER BY dead_at DESC, seq DESC LIMIT $2";
 
@@ -171,7 +172,9 @@ impl QueueDriver for PgQueue<'_> {
         Box::pin(async move {
             check_lease(lease)?;
             match self.db.exec(EXTEND, &[&holder.as_str(), &micros(lease)]).await? {
-                0 => Err(Error::fenced(format!("worker `{holder}` was found dead and its leases were taken back"))),
+                0 => Err(Error::fenced(format!(
+                    "worker `{holder}` was found dead and its leases were taken back"
+                ))),
                 _ => Ok(()),
             }
         })
@@ -205,8 +208,9 @@ impl QueueDriver for PgQueue<'_> {
             rows.iter()
                 .map(|row| {
                     let delivery = delivery_from_row(queue, row)?;
-                    let reason = serde_json::from_value(get(row, 16)?)
-                        .map_err(|e| Error::internal("reason of a dead letter cannot be read").with_source(e))?;
+                    let reason = serde_json::from_value(get(row, 16)?).map_err(|e| {
+                        Error::internal("reason of a dead letter cannot be read").with_source(e)
+                    })?;
                     Ok(DeadLetter {
                         message: delivery.message,
                         failures: delivery.failures,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use mainspring_context::PgContextStore;
 use mainspring_core::{
-    Backend, BoxFuture, Changes, Committed, ContextStore, EventStore, ExecutionStore, FlowStore, JobStore, QueueDriver,
-    Result, Timestamp, TokenStore,
+    Backend, BoxFuture, Changes, Committed, ContextStore, EventStore, ExecutionStore, FlowStore, JobStore,
+    QueueDriver, Result, Timestamp, TokenStore,
 };
 use mainspring_events::PgEventStore;
 use mainspring_executions::PgExecutionStore;

@@ -42,8 +42,13 @@ async fn killed_after_its_claim_a_worker_is_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_in_the_middle_of_a_handler_its_step_runs_again() {
     // F03: before its side effect, so that nothing is done twice
-    let points =
-        [("reserve.before", 1), ("charge.before", 1), ("charge.before", 2), ("pack.before", 1), ("close.before", 1)];
+    let points = [
+        ("reserve.before", 1),
+        ("charge.before", 1),
+        ("charge.before", 2),
+        ("pack.before", 1),
+        ("close.before", 1),
+    ];
     all(points.map(|(point, nth)| async move {
         let (lab, _) = kill(point, nth).await;
         assert!(repeats(&lab).is_empty(), "{point} {nth}");

@@ -1,7 +1,12 @@
 //! End to end, on a real Postgres, with real processes: what breaks, and what must be true afterwards. The numbers are those of
 //! the fault list (F01 …) and of the scenarios every façade must pass (X1 …).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "the helpers of tests are tests too")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of tests are tests too"
+)]
 
 mod connection;
 mod kills;

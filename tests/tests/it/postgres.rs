@@ -69,7 +69,10 @@ async fn killed_under_load_postgres_loses_nothing_that_was_acknowledged() {
     calm.cancel();
     let ids = crowd.await.unwrap();
     let report = lab.all_completed(&ids).await;
-    assert!(ids.len() >= 100 && report.executions == 2 * ids.len() as u64, "one order and its parcel each: {report}");
+    assert!(
+        ids.len() >= 100 && report.executions == 2 * ids.len() as u64,
+        "one order and its parcel each: {report}"
+    );
     for worker in workers {
         worker.stop().await.unwrap();
     }
@@ -97,7 +100,10 @@ async fn terminated_all_the_time_sessions_cost_nothing_but_time() {
     calm.cancel();
     let ids = crowd.await.unwrap();
     let report = lab.all_completed(&ids).await;
-    assert!(ids.len() >= 100 && report.executions == 2 * ids.len() as u64, "one order and its parcel each: {report}");
+    assert!(
+        ids.len() >= 100 && report.executions == 2 * ids.len() as u64,
+        "one order and its parcel each: {report}"
+    );
     for worker in workers {
         worker.stop().await.unwrap();
     }

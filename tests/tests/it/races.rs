@@ -81,7 +81,8 @@ async fn cancel_while(point: &str) -> (Lab, ExecutionStatus, bool) {
         let (near, id) = (near.clone(), id.clone());
         async move { near.cancel(&id, "race").await.unwrap() }
     });
-    until("the cancel is announced", async || cancelling.is_finished() || lab.get(&id).await.revision > 1).await;
+    until("the cancel is announced", async || cancelling.is_finished() || lab.get(&id).await.revision > 1)
+        .await;
     go_on.notify_one();
     let result = cancelling.await.unwrap();
     lab.verdict(std::slice::from_ref(&id)).await;

@@ -1,8 +1,12 @@
 //! The handlers of the demo's flow, besides the built-in ones: each works a few milliseconds, then succeeds, fails or waits.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use mainspring::{EngineBuilder, Handler, HandlerError, Invocation, NewMessage, Outcome, TokenOptions};
+use mainspring::{
+    Backend, Engine, EngineBuilder, Handler, HandlerError, HandlerRegistry, Invocation, NewMessage, Outcome,
+    TokenOptions,
+};
+use mainspring_testing::MemoryBackend;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -17,6 +21,12 @@ pub(super) fn register(builder: EngineBuilder) -> EngineBuilder {
         .handler(RequestApproval)
         .job_handler(Ship)
         .handler(Fail)
+}
+
+/// Everything a flow may name, built-in handlers included.
+pub(super) fn known() -> mainspring::Result<HandlerRegistry> {
+    let nowhere: Arc<dyn Backend> = Arc::new(MemoryBackend::new());
+    Ok(register(Engine::builder(nowhere)).build()?.handlers().clone())
 }
 
 /// What a real handler would do: wait for someone else's answer.

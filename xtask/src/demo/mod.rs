@@ -76,7 +76,7 @@ pub fn run(args: Args) -> Outcome {
     trace();
     let example = |name: &str| crate::root().join("examples/order").join(name);
     let flow_file = args.flow.clone().unwrap_or_else(|| example("flow.json"));
-    let flows = orders::read_flows(&flow_file)?;
+    let flows = orders::read_flows(&flow_file, &handlers::known()?)?;
     let limit = args.orders.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
     let orders = orders::read_orders(&args.input.clone().unwrap_or_else(|| example("orders.jsonl")), limit)?;
     let others: Vec<&str> = flows.iter().skip(1).map(|flow| flow.id.as_str()).collect();
@@ -128,7 +128,7 @@ async fn play(args: &Args, server: &Server, flows: Vec<Flow>, orders: &[Order]) 
 
     let verdict = verdict::Verdict::read(&stores, orders, &ids, &watched).await?;
     say(format_args!("\n{}", table::summary(&verdict, &watched)));
-    if let Some(timeline) = timeline::of_the_most_eventful(&stores, &verdict).await? {
+    if let Some(timeline) = timeline::of_the_most_eventful(&stores, &verdict, &ids).await? {
         say(format_args!("\n{timeline}"));
     }
     Ok(verdict.report())

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt, fs, path::Path};
 
-use mainspring::{Error, Execution, ExecutionStatus, Flow, Result};
+use mainspring::{Error, Execution, ExecutionStatus, Flow, HandlerRegistry, Result};
 use serde_json::{Map, Value};
 
 /// One line of the input: the context of one execution, and how it is to end.
@@ -60,11 +60,12 @@ impl fmt::Display for Expect {
 /// The flows of a file: one, or a list of which the first is the one that is started.
 ///
 /// # Errors
-/// Invalid, naming the file, the flow and the field.
-pub(super) fn read_flows(path: &Path) -> Result<Vec<Flow>> {
+/// Invalid, naming the file, the flow and the field, or the handler nobody knows.
+pub(super) fn read_flows(path: &Path, handlers: &HandlerRegistry) -> Result<Vec<Flow>> {
     let file = path.display().to_string();
-    let json: Value = serde_json::from_str(&read(path)?)
-        .map_err(|e| Error::invalid(&format!("{file}:{}", e.line()), format!("is not JSON: {e}")))?;
+    let json: Value = serde_json::from_str(&read(path)?).map_err(|e| {
+        Error::invalid(&format!("{file}:{}", e.line()), format!("is not JSON: {}", at_column(&e)))
+    })?;
     let all = match json {
         Value::Array(all) => all,
         one => vec![one],
@@ -77,7 +78,15 @@ pub(super) fn read_flows(path: &Path) -> Result<Vec<Flow>> {
             .get("id")
             .and_then(Value::as_str)
             .map_or(format!("flow {}", i + 1), |id| format!("flow `{id}`"));
-        Flow::from_value(json).map_err(|e| Error::invalid(&format!("{file}: {id}"), e.chain()))
+        let place = format!("{file}: {id}");
+        let flow = Flow::from_value(json).map_err(|e| Error::invalid(&place, e.chain()))?;
+        match flow.check_handlers(&|name| handlers.contains(name)) {
+            Ok(()) => Ok(flow),
+            Err(error) => {
+                let names: Vec<&str> = handlers.all().map(|handler| handler.name.as_str()).collect();
+                Err(Error::invalid(&place, format!("{error}; there are {}", names.join(", "))))
+            }
+        }
     };
     all.into_iter().enumerate().map(flow).collect()
 }
@@ -128,9 +137,9 @@ fn order(number: usize, line: &str) -> std::result::Result<Order, String> {
     Ok(Order { id, expect, approve, context })
 }
 
-/// Without the line, which is always 1 here.
+/// Without the line, which is said in front.
 fn at_column(error: &serde_json::Error) -> String {
-    error.to_string().replace(" at line 1 column ", " at column ")
+    error.to_string().replace(&format!(" at line {} column ", error.line()), " at column ")
 }
 
 fn read(path: &Path) -> Result<String> {
@@ -148,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_example_can_be_read() {
-        let flows = read_flows(&example("flow.json")).unwrap();
+        let flows = read_flows(&example("flow.json"), &super::super::handlers::known().unwrap()).unwrap();
         assert_eq!(flows[0].id, "order");
         assert!(read_orders(&example("orders.jsonl"), None).unwrap().len() >= 200);
         assert_eq!(read_orders(&example("orders.jsonl"), Some(7)).unwrap().len(), 7);

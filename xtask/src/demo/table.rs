@@ -35,12 +35,16 @@ pub(super) fn summary(verdict: &Verdict, watched: &Watched) -> String {
     }
     row("ended as expected", verdict.as_expected().to_string());
     row("steps retried", verdict.log.steps_retried.to_string());
-    row("resumed by the approver", verdict.approvals.to_string());
+    if verdict.approvals > 0 {
+        row("resumed by the approver", verdict.approvals.to_string());
+    }
     if let Some(hands) = &watched.in_hands {
         row("in the hands of the killed worker", hands.len().to_string());
         row("  taken over and ended", verdict.taken_over.to_string());
         row("  caught in a step or a job", verdict.recovered.len().to_string());
-        row("  parcels kept by checkpoints", verdict.kept.to_string());
+        if let Some(parcels) = verdict.kept {
+            row("  parcels kept by checkpoints", parcels.to_string());
+        }
     }
     row("steps recorded more than once", verdict.double_steps().to_string());
     row("events in the log, all checked", verdict.log.events.to_string());

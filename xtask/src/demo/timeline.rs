@@ -8,17 +8,20 @@ use super::{Result, table::table, verdict::Verdict};
 /// Longest detail that is shown.
 const DETAIL: usize = 60;
 
-/// The order with the most to tell: taken over after the kill, retried, approved.
+/// The order with the most to tell: taken over after the kill, retried, approved. Else the first.
 pub(super) async fn of_the_most_eventful(
     stores: &PgStores<'static>,
     verdict: &Verdict,
+    ids: &[String],
 ) -> Result<Option<String>> {
     let rank = |kind: &&str| match *kind {
         kind::EXECUTION_RECOVERED | kind::JOB_SUPERSEDED => 3,
         _ => 2,
     };
-    let score = |id: &String| verdict.notable[id].iter().map(|kind| rank(&kind)).sum::<u32>();
-    let Some(id) = verdict.notable.keys().max_by_key(|id| (score(id), *id)) else { return Ok(None) };
+    let score = |id: &&String| {
+        verdict.notable.get(*id).map_or(0, |kinds| kinds.iter().map(|kind| rank(&kind)).sum::<u32>())
+    };
+    let Some(id) = ids.iter().rev().max_by_key(score) else { return Ok(None) };
     let id = ExecutionId::new(id.as_str())?;
     let Some(execution) = stores.executions().get(&id).await? else { return Ok(None) };
     let events = stores.events.get_by_execution(&id).await?;

@@ -34,11 +34,11 @@ pub(super) struct Verdict {
     pub(super) taken_over: usize,
     /// Orders of which the log says that they went on after the death of a worker: it had begun a step or a job of theirs.
     pub(super) recovered: BTreeSet<String>,
-    /// What jobs had done before their worker died, and did not do again.
-    pub(super) kept: i64,
+    /// Parcels that were packed before the worker died and not once more after it. `None` when nothing was shipped.
+    pub(super) kept: Option<i64>,
     /// The whole log, checked.
     pub(super) log: Report,
-    /// The kinds of notable events of each order.
+    /// The kinds of notable events in the history of each order itself.
     pub(super) notable: HashMap<String, HashSet<&'static str>>,
     unexpected: Vec<String>,
     all_ended: bool,
@@ -130,12 +130,14 @@ impl Verdict {
                 };
                 match kind {
                     kind::EXECUTION_RECOVERED | kind::JOB_SUPERSEDED => {
-                        drop(self.recovered.insert((*root).to_owned()))
+                        self.recovered.insert((*root).to_owned());
                     }
                     kind::TOKEN_USED => self.approvals += 1,
                     _ => {}
                 }
-                self.notable.entry((*root).to_owned()).or_default().insert(kind);
+                if event.stream.strip_prefix("execution-") == Some(*root) {
+                    self.notable.entry((*root).to_owned()).or_default().insert(kind);
+                }
             }
         }
     }
@@ -185,5 +187,5 @@ fn unexpected(order: &Order, execution: &Execution) -> String {
 }
 
 /// Only `order.ship` says so.
-const KEPT: &str = "SELECT coalesce(sum((result ->> 'kept')::bigint), 0)::bigint FROM {jobs}
+const KEPT: &str = "SELECT sum((result ->> 'kept')::bigint)::bigint FROM {jobs}
   WHERE handler = 'order.ship' AND status = 'completed'";

@@ -15,8 +15,8 @@ use super::{
     worker::Process,
 };
 
-/// How often the orders are counted.
-const LOOK: Duration = Duration::from_millis(25);
+/// The pause between two counts of the orders, for each order: 10 ms to 1 s in all.
+const LOOK: Duration = Duration::from_micros(100);
 /// What the victim should hold at least. After two thirds of the orders, anything will do.
 const HANDFUL: usize = 4;
 
@@ -81,14 +81,16 @@ impl<'a> Watch<'a> {
                 }
             }
             self.play(&counts, &mut watched).await?;
-            sleep(LOOK).await;
+            sleep(LOOK * u32::try_from(self.ids.len()).unwrap_or(u32::MAX).clamp(100, 10_000)).await;
         }
         match (&watched.in_hands, watched.all_ended) {
             (_, false) => {
                 self.progress
                     .say(format_args!("gives up: nothing has moved for {} s", self.patience.as_secs()));
             }
-            (None, true) => self.progress.say("nobody was killed: worker 2 never had anything in its hands"),
+            (None, true) => {
+                self.progress.say("nobody was killed: worker 2 was never caught with an order in its hands")
+            }
             (Some(_), true) => {}
         }
         for worker in self.workers.drain(..) {
@@ -101,7 +103,7 @@ impl<'a> Watch<'a> {
         match &self.act {
             Act::Waiting => {
                 let (ended, total) = (counts.ended(), self.ids.len() as u64);
-                let enough = if ended * 3 > total * 2 { 1 } else { HANDFUL.min(self.ids.len().div_ceil(4)) };
+                let enough = if ended * 3 > total * 2 { 1 } else { HANDFUL.min(self.ids.len() / 12).max(1) };
                 if ended * 3 >= total && self.hands_of_victim().await?.len() >= enough {
                     watched.in_hands = self.kill().await?;
                 }
@@ -128,10 +130,11 @@ impl<'a> Watch<'a> {
         // What it held now stays in its hands: nobody but itself could have let go of it before its lease is over.
         let hands = self.hands(&victim.holder).await?;
         self.progress.say(format_args!(
-            "worker {} (process {}) was killed (SIGKILL) with {} orders in its hands",
+            "worker {} (process {}) was killed (SIGKILL) with {} {} in its hands",
             victim.number,
             victim.pid,
-            hands.len()
+            hands.len(),
+            if hands.len() == 1 { "order" } else { "orders" }
         ));
         self.act = Act::Killed { holder: victim.holder.clone(), at };
         Ok(Some(hands))

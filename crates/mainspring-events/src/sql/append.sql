@@ -5,7 +5,7 @@ head AS (
   SELECT 'streams', $1::text, $2::text, $3::bigint, c.at FROM c
   WHERE $4::boolean OR EXISTS (
     SELECT 1 FROM {streams} WHERE partition = 'streams' AND tenant = $1 AND stream = $2)
-  ON CONFLICT (partition, tenant, stream) DO UPDATE SET stream_position = s.stream_position + excluded.stream_position
+  ON CONFLICT (partition, stream, tenant) DO UPDATE SET stream_position = s.stream_position + excluded.stream_position
   WHERE $5::boolean AND s.stream_position = coalesce($6::bigint, s.stream_position)
   RETURNING s.stream_position
 ), written AS (

@@ -1,4 +1,4 @@
--- A stalled run counts as lost. It is given up when no attempt is left, or when the job has cost $3 workers already.
+-- A stalled run uses up an attempt. It is given up when none is left, or when the job has cost $3 workers already.
 WITH c AS MATERIALIZED (SELECT {now}() AS at),
 stalled AS MATERIALIZED (
   SELECT s.id, CASE WHEN s.attempts - s.lost < s.max_attempts AND s.lost < $3 THEN 'pending' ELSE 'failed' END AS verdict

@@ -113,6 +113,12 @@ impl fmt::Debug for MemoryBackend {
     }
 }
 
+impl From<MemoryBackend> for Arc<dyn Backend> {
+    fn from(backend: MemoryBackend) -> Self {
+        Arc::new(backend)
+    }
+}
+
 impl Backend for MemoryBackend {
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<Committed>> {
         self.run(move |state, at| commit::commit(state, changes, at))

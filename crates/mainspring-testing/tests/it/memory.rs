@@ -87,16 +87,16 @@ async fn moving_time_wakes_who_waits() {
 }
 
 #[tokio::test]
-async fn what_postgres_refuses_by_a_constraint_is_a_defect_here_too() {
+async fn what_a_constraint_would_refuse_is_refused_at_the_door() {
     let backend = MemoryBackend::new();
     let id = ExecutionId::new("e").unwrap();
     let mut execution = Execution::new(id.clone(), "order", "1.0.0", "charge");
     execution.wake_at = Some(backend.now());
     let error = backend.executions().create(execution.clone()).await.unwrap_err();
-    assert_eq!(error.code(), "internal");
+    assert_eq!(error.code(), "invalid");
     execution.wake_at = None;
     execution.idempotency_key = Some("k".into());
-    assert_eq!(backend.executions().create(execution).await.unwrap_err().code(), "internal");
+    assert_eq!(backend.executions().create(execution).await.unwrap_err().code(), "invalid");
     assert!(backend.executions().get(&id).await.unwrap().is_none());
 }
 

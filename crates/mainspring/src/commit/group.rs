@@ -126,7 +126,7 @@ impl Lane {
                 .filter(|(_, answer)| answer.is_ok())
                 .flat_map(|(entry, _)| entry.changes.messages.iter().map(|message| message.queue.as_str()))
                 .collect();
-            self.group.hints.notify(queues.into_iter());
+            self.group.hints.notify(queues);
             for (entry, answer) in batch.into_iter().zip(answers) {
                 // A caller that went away does not want to know.
                 let _ = entry.answer.send(answer);

@@ -6,8 +6,8 @@
 use std::collections::{HashMap, HashSet};
 
 use mainspring_core::{
-    Append, Changes, Error, ExecutionId, ExecutionWrite, Expect, Job, JobLease, JobWrite, NewMessage, NewToken, Result,
-    Settle, Timestamp, TokenHash, TokenWrite,
+    Append, Changes, Error, ExecutionId, ExecutionWrite, Expect, Job, JobLease, JobWrite, NewMessage,
+    NewToken, Result, Settle, Timestamp, TokenHash, TokenWrite,
 };
 use mainspring_events::{append_query, appended, fence_query, history_query};
 use mainspring_executions::{Written, create_query, free_keys_query, update_query};
@@ -81,7 +81,8 @@ impl Deciding {
     /// The statements that decide.
     pub(crate) fn of(batch: &[&Changes]) -> Self {
         let mut plan = Self { queries: Vec::new(), judge: Judge(Vec::new()) };
-        let appends = batch.iter().any(|c| !c.appends.is_empty() || c.executions.iter().any(|w| !w.events.is_empty()));
+        let appends =
+            batch.iter().any(|c| !c.appends.is_empty() || c.executions.iter().any(|w| !w.events.is_empty()));
         if appends {
             plan.add(Leg::Fence, fence_query());
         }
@@ -105,7 +106,9 @@ impl Deciding {
             plan.add(Leg::Creates, create_query(&creates));
         }
         for (change, changes) in batch.iter().enumerate() {
-            for (n, append) in changes.appends.iter().enumerate().filter(|(_, append)| !append.events.is_empty()) {
+            for (n, append) in
+                changes.appends.iter().enumerate().filter(|(_, append)| !append.events.is_empty())
+            {
                 plan.add(Leg::Append(change, n), append_query(append));
             }
         }
@@ -179,7 +182,8 @@ impl Winners {
             let winners = if write.expect == Expect::New { &self.creates } else { &self.updates };
             check(winners.ids.contains(&write.execution.id), &|| Loss::Error(write.conflict()));
         }
-        for (a, append) in changes.appends.iter().enumerate().filter(|(_, append)| !append.events.is_empty()) {
+        for (a, append) in changes.appends.iter().enumerate().filter(|(_, append)| !append.events.is_empty())
+        {
             check(self.appends.contains(&(n, a)), &|| Loss::Append(append.clone()));
         }
         for hash in consumed_tokens(changes) {

@@ -34,12 +34,18 @@ pub(crate) async fn commit_batch(db: &Db<'static>, batch: &[&Changes]) -> Vec<Re
             }
         }
     }
-    answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(Error::internal("a change was left out of its batch")))).collect()
+    answers
+        .into_iter()
+        .map(|answer| answer.unwrap_or_else(|| Err(Error::internal("a change was left out of its batch"))))
+        .collect()
 }
 
 /// Whether the failure comes from one of the changes, and not from the database as a whole.
 fn is_somebodys_fault(error: &Error) -> bool {
-    !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::CommitUnknown | ErrorKind::Busy | ErrorKind::Schema)
+    !matches!(
+        error.kind(),
+        ErrorKind::Unavailable | ErrorKind::CommitUnknown | ErrorKind::Busy | ErrorKind::Schema
+    )
 }
 
 /// One failure told to several callers.

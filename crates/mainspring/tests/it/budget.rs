@@ -1,6 +1,9 @@
 //! How many transactions things cost, counted by the server.
 
-use mainspring::{Backend, Changes, Engine, Execution, ExecutionId, ExecutionStatus, ExecutionWrite, Flow, PgStores, flow::Step};
+use mainspring::{
+    Backend, Changes, Engine, Execution, ExecutionId, ExecutionStatus, ExecutionWrite, Flow, PgStores,
+    flow::Step,
+};
 use mainspring_pg::Session;
 use mainspring_testing::TestDb;
 use serde_json::json;
@@ -74,7 +77,10 @@ async fn an_execution_of_five_steps_run_here_is_six_writing_transactions_and_rea
     let ten = counter.spent(async || run(10).await).await;
     let twenty = counter.spent(async || run(20).await).await;
     // Create and five steps. A read or a commit more in each run would be ten more.
-    assert!((55..=65).contains(&(twenty - ten)), "{ten} transactions for ten executions, {twenty} for twenty");
+    assert!(
+        (55..=65).contains(&(twenty - ten)),
+        "{ten} transactions for ten executions, {twenty} for twenty"
+    );
 }
 
 #[tokio::test]

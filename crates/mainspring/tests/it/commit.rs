@@ -1,8 +1,8 @@
 //! The group commit: who shares a transaction, who loses, and what a bad change does to the others.
 
 use mainspring::{
-    Append, Backend, Changes, ErrorKind, EventStore, Execution, ExecutionId, ExecutionStatus, ExecutionStore, ExecutionWrite,
-    ExpectedPosition, Job, JobWrite, NewEvent, PgStores, event::EXECUTIONS,
+    Append, Backend, Changes, ErrorKind, EventStore, Execution, ExecutionId, ExecutionStatus, ExecutionStore,
+    ExecutionWrite, ExpectedPosition, Job, JobWrite, NewEvent, PgStores, event::EXECUTIONS,
 };
 use serde_json::json;
 

@@ -32,7 +32,10 @@ async fn stores_on_a_transaction_commit_and_roll_back_with_it() {
         };
         here.commit(changes).await.unwrap();
         tx.execute("INSERT INTO orders VALUES ($1)", &[&name]).await.unwrap();
-        assert!(stores.executions.get(&ExecutionId::new(name).unwrap()).await.unwrap().is_none(), "not visible outside");
+        assert!(
+            stores.executions.get(&ExecutionId::new(name).unwrap()).await.unwrap().is_none(),
+            "not visible outside"
+        );
         if commits {
             tx.commit().await.unwrap();
         } else {
@@ -74,7 +77,11 @@ async fn two_prefixes_and_two_schemas_in_one_database_do_not_see_each_other() {
     for (schema, prefix) in [("public", "a_"), ("public", "a_b_"), ("other", "a_"), ("other", "")] {
         let names = Names::new(Schema::new(schema).unwrap(), Prefix::new(prefix).unwrap());
         Migrator::new(db.settings().clone(), names).up().await.unwrap();
-        let options = PgStoreOptions { table_prefix: prefix.into(), schema: schema.into(), ..PgStoreOptions::default() };
+        let options = PgStoreOptions {
+            table_prefix: prefix.into(),
+            schema: schema.into(),
+            ..PgStoreOptions::default()
+        };
         all.push(create_pg_stores(db.pool(), options).unwrap());
     }
     for stores in &all {
