@@ -1,6 +1,6 @@
 //! A database, a ledger, and workers on both.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use mainspring::{
     Backend, Engine, Execution, ExecutionId, Names, PgStoreOptions, PgStores, QueueStats, Settings, Worker,
@@ -10,8 +10,9 @@ use mainspring_pg::Session;
 use mainspring_testing::{Faults, History, Report, TestDb};
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
 
-use crate::{ChildPlan, LEASE, LOOK, Ledger, broken_invariants, order, until};
+use crate::{ChildPlan, LEASE, LOOK, Ledger, PATIENCE, broken_invariants, order, until};
 
 /// Connections of one process.
 pub(crate) const CONNECTIONS: usize = 4;
@@ -128,8 +129,25 @@ impl Lab {
     }
 
     /// Waits until all of these are over.
+    ///
+    /// # Panics
+    /// When they are not after a minute, with what they wait for.
     pub async fn over(&self, ids: &[ExecutionId]) {
-        until("the executions end", async || self.are_over(ids).await).await;
+        let begin = Instant::now();
+        while !self.are_over(ids).await {
+            if begin.elapsed() > PATIENCE {
+                let found = self.near.executions().get_many(ids).await.expect("read");
+                let open: Vec<_> = found.iter().filter(|execution| !execution.status.is_terminal()).collect();
+                let broken = self.broken().await;
+                let stats = self.near.queue().stats(mainspring::DEFAULT_QUEUE).await;
+                panic!(
+                    "{} of {} are there; not over: {open:#?}; {broken:#?}; {stats:?}",
+                    found.len(),
+                    ids.len()
+                );
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Waits until the default queue is empty.

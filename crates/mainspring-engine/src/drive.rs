@@ -121,7 +121,13 @@ impl Inner {
         let revision = execution.revision;
         let remember = before.clone();
         let advance = match answer {
-            Some(answer) => replied(&flow, execution, answer, &self.options.limits, now)?,
+            Some(answer) => {
+                let mut advance = replied(&flow, execution, answer, &self.options.limits, now)?;
+                if let Some(write) = advance.changes.executions.first_mut() {
+                    write.events.splice(0..0, before);
+                }
+                advance
+            }
             None => match self.decide(&flow, execution, before, cancel).await {
                 Ok(advance) => advance,
                 Err(interrupted) => return Ok(Stepped::Left(interrupted)),

@@ -90,6 +90,7 @@ pub fn run(args: Args) -> Outcome {
         tokio::select! {
             done = play(&args, &server, flows, &orders) => done,
             _ = tokio::signal::ctrl_c() => {
+                tokio::time::sleep(Duration::from_millis(50)).await; // for the runtime to reap the workers
                 eprintln!("interrupted: the workers are killed, the orders stand where their last commits left them");
                 Ok(ExitCode::from(130))
             }
@@ -150,11 +151,16 @@ async fn create(
     let created: Vec<_> = stream::iter(creates).buffered(CREATES).try_collect().await?;
     let took = begin.elapsed();
     let ids: Vec<String> = created.iter().map(|created| created.execution.id.to_string()).collect();
-    let transactions: i64 = stores.db().one(TRANSACTIONS, &[&ids]).await?.try_get(0)?;
-    let known = created.iter().filter(|created| created.idempotency_hit).count();
+    let new: Vec<&str> = created
+        .iter()
+        .filter(|created| created.created)
+        .map(|created| created.execution.id.as_str())
+        .collect();
+    let known = ids.len() - new.len();
+    let transactions: i64 = stores.db().one(TRANSACTIONS, &[&new]).await?.try_get(0)?;
     say(format_args!(
         "orders: {} created in {:.2} s by {transactions} transactions, each once by its id{}",
-        orders.len() - known,
+        new.len(),
         took.as_secs_f64(),
         if known > 0 { format!("; {known} were there already") } else { String::new() }
     ));

@@ -41,7 +41,7 @@ pub(super) fn summary(verdict: &Verdict, watched: &Watched) -> String {
     if let Some(hands) = &watched.in_hands {
         row("in the hands of the killed worker", hands.len().to_string());
         row("  taken over and ended", verdict.taken_over.to_string());
-        row("  caught in a step or a job", verdict.recovered.len().to_string());
+        row("  marked as recovered in the log", verdict.recovered.len().to_string());
         if let Some(parcels) = verdict.kept {
             row("  parcels kept by checkpoints", parcels.to_string());
         }

@@ -18,9 +18,8 @@ pub(super) async fn of_the_most_eventful(
         kind::EXECUTION_RECOVERED | kind::JOB_SUPERSEDED => 3,
         _ => 2,
     };
-    let score = |id: &&String| {
-        verdict.notable.get(*id).map_or(0, |kinds| kinds.iter().map(|kind| rank(&kind)).sum::<u32>())
-    };
+    let score =
+        |id: &&String| verdict.notable.get(*id).map_or(0, |kinds| kinds.iter().map(rank).sum::<u32>());
     let Some(id) = ids.iter().rev().max_by_key(score) else { return Ok(None) };
     let id = ExecutionId::new(id.as_str())?;
     let Some(execution) = stores.executions().get(&id).await? else { return Ok(None) };

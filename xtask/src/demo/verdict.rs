@@ -32,7 +32,7 @@ pub(super) struct Verdict {
     pub(super) approvals: usize,
     /// Orders that the killed worker held and that ended all the same.
     pub(super) taken_over: usize,
-    /// Orders of which the log says that they went on after the death of a worker: it had begun a step or a job of theirs.
+    /// Those of them whose log, or whose sub-flow's, says that they were taken over.
     pub(super) recovered: BTreeSet<String>,
     /// Parcels that were packed before the worker died and not once more after it. `None` when nothing was shipped.
     pub(super) kept: Option<i64>,
@@ -71,6 +71,7 @@ impl Verdict {
             all_ended: watched.all_ended,
         };
         verdict.read_events(stores, &ids).await?;
+        verdict.recovered.retain(|id| watched.in_hands.iter().flatten().any(|held| held == id));
         for (orders, ids) in orders.chunks(PAGE).zip(ids.chunks(PAGE)) {
             let rows = stores.executions.get_many(ids).await?;
             let rows: HashMap<&ExecutionId, &Execution> = rows.iter().map(|row| (&row.id, row)).collect();

@@ -95,6 +95,16 @@ fn step(key: &str, step: &Step) -> Result<()> {
         }
         retry::check_millis(&field, timeout)?;
     }
+    check_delay(key, step)
+}
+
+/// A wait that leads nowhere comes back to its own step, which for the built-in `delay` would be for ever.
+fn check_delay(key: &str, step: &Step) -> Result<()> {
+    let transitions = &step.transitions;
+    if step.handler == "delay" && transitions.on_resume.is_none() && transitions.on_success.is_none() {
+        let field = format!("steps.{key}.transitions.onSuccess");
+        return Err(Error::invalid(&field, "a delay needs a step to go on with, or it repeats for ever"));
+    }
     Ok(())
 }
 
@@ -362,6 +372,16 @@ mod tests {
         let second =
             Flow::builder("f", "1.0.0").step(Step::new("b", "x")).step(Step::new("a", "x").on_success("b"));
         assert_eq!(second.initial_step("a").build().unwrap().initial_step_id, "a");
+    }
+
+    #[test]
+    fn a_delay_that_leads_nowhere_is_refused() {
+        let flow = |step: Step| Flow::builder("f", "1.0.0").step(step).step(Step::new("b", "h")).build();
+        let delay = |id: &str| Step::new(id, "delay").config(json!({"ms": 5}));
+        let error = Flow::builder("f", "1.0.0").step(delay("a")).build().unwrap_err();
+        assert!(error.to_string().starts_with("steps.a.transitions.onSuccess"), "{error}");
+        flow(delay("a").on_success("b")).unwrap();
+        flow(delay("a").on_resume("b")).unwrap();
     }
 
     #[test]
