@@ -96,9 +96,9 @@ async fn what_is_put_together_wrong_is_refused_by_name() {
             builder(&backend()).handle_fn("note", note).handle_fn("note", note),
             "handler `note` is registered twice",
         ),
-        (builder(&backend()).flow(flow("delay")).builtins(false), "delay"),
+        (builder(&backend()).flow(flow("batch")).builtins(false), "batch"),
         (
-            builder(&backend()).flow(flow("transform")).flow(flow("delay")),
+            builder(&backend()).flow(flow("transform")).flow(flow("batch")),
             "flow `f` 1.0.0 is registered twice",
         ),
         (builder(&backend()).max_steps(0), "engine.max_steps"),
