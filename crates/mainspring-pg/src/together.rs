@@ -7,7 +7,8 @@ use crate::{db::Db, query::Query};
 
 impl Db<'_> {
     /// Runs `queries` in one transaction, in order: all of them happen, or none. On the pool that takes two round trips;
-    /// inside a transaction they join it. The rows are those of each query.
+    /// inside a transaction they join it. On the pool they are planned as in a [`Flight`](crate::Flight): by index, in its
+    /// order. The rows are those of each query.
     ///
     /// # Errors
     /// Of the first statement that failed, and as [`Flight::commit`](crate::Flight::commit).

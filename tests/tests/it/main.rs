@@ -18,9 +18,10 @@ mod races;
 mod signals;
 mod sleep;
 mod stop;
+mod unknown;
 mod zombies;
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future::LocalBoxFuture, stream};
 use mainspring_testing::ChildWorker;
 use mainspring_tests::PATIENCE;
 
@@ -33,6 +34,8 @@ async fn hit(child: &mut ChildWorker, point: &str) {
 }
 
 /// Runs scenarios, a few at once.
-async fn all(scenarios: impl IntoIterator<Item = impl Future<Output = ()>>) {
-    stream::iter(scenarios).buffer_unordered(4).collect::<Vec<()>>().await;
+fn all<'a>(
+    scenarios: impl IntoIterator<Item = impl Future<Output = ()> + 'a> + 'a,
+) -> LocalBoxFuture<'a, Vec<()>> {
+    Box::pin(stream::iter(scenarios).map(Box::pin).buffer_unordered(4).collect())
 }

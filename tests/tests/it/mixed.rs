@@ -9,6 +9,7 @@ use crate::WORKER;
 const EXECUTIONS: usize = 300;
 
 /// A number of which nobody knows beforehand what it will be, shown when the test fails.
+#[allow(clippy::print_stderr, reason = "for whoever reads why the test failed")]
 fn random(name: &str, from: usize, to: usize) -> usize {
     let spread = usize::try_from(RandomState::new().hash_one(name) % 1_000_000).unwrap();
     let number = from + spread % (to - from);

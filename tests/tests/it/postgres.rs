@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mainspring::{Engine, ExecutionId, Migrator, Names, Settings};
 use mainspring_testing::{Cluster, ClusterOptions};
-use mainspring_tests::{Lab, until, worker};
+use mainspring_tests::{LEASE, Lab, until, worker};
 use serde_json::json;
 use tokio::{
     task::{JoinHandle, JoinSet, block_in_place},
@@ -48,9 +48,9 @@ fn crowd(engine: &Engine, calm: &CancellationToken) -> JoinHandle<Vec<ExecutionI
     tokio::spawn(async move { running.join_all().await.concat() })
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn killed_under_load_postgres_loses_nothing_that_was_acknowledged() {
-    // F14, X3: what was acknowledged is with the kernel, as a throwaway cluster does not do by itself
+/// Kills Postgres under load each time so many effects were done, and restarts it after so long.
+async fn kill(moments: &[(usize, Duration)]) {
+    // What was acknowledged is with the kernel, as a throwaway cluster does not do by itself.
     let options = ClusterOptions::throwaway().setting("synchronous_commit", "on");
     let mut cluster = block_in_place(|| Cluster::start(options)).unwrap();
     let url = cluster.url("postgres");
@@ -62,9 +62,10 @@ async fn killed_under_load_postgres_loses_nothing_that_was_acknowledged() {
     let (calm, caller) = (CancellationToken::new(), lab.engine());
     let crowd = crowd(&caller, &calm);
 
-    for effects in [50, 300] {
-        until("the load is there", async || lab.ledger.len() >= effects).await;
+    for (effects, outage) in moments {
+        until("the load is there", async || lab.ledger.len() >= *effects).await;
         block_in_place(|| cluster.kill9()).unwrap();
+        sleep(*outage).await;
         block_in_place(|| cluster.restart()).unwrap();
     }
     calm.cancel();
@@ -77,6 +78,18 @@ async fn killed_under_load_postgres_loses_nothing_that_was_acknowledged() {
     for worker in workers {
         worker.stop().await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_under_load_postgres_loses_nothing_that_was_acknowledged() {
+    // F14, X3
+    kill(&[(50, Duration::ZERO), (300, Duration::ZERO)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_longer_than_a_lease_fails_no_execution() {
+    // F14, F16, X3: no attempt is used up because the database is away
+    kill(&[(100, LEASE * 3 / 2), (400, LEASE * 3)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
