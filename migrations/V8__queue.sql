@@ -25,6 +25,8 @@ CREATE TABLE {messages} (
   CONSTRAINT {prefix}messages_claimed CHECK ((holder IS NULL) = (token = 0))
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 CREATE UNIQUE INDEX {prefix}messages_order ON {messages} (queue, priority DESC, seq);
+-- Messages that have cost two workers: claimed one at a time. It is nearly always empty.
+CREATE INDEX {prefix}messages_suspects ON {messages} (queue, priority DESC, seq) WHERE lost >= 2;
 
 CREATE TABLE {deferred} (
   available_at timestamptz NOT NULL CHECK (isfinite(available_at)),

@@ -22,6 +22,12 @@ pub mod kind {
             pub const ALL: &[&str] = &[$($text),*];
         };
     }
+    /// It moved from one step to the next. Listeners are told; the log has it in the event that ended the step, as `on` and
+    /// `to`.
+    pub const TRANSITION: &str = "transition";
+    /// The events that say what became of a step, and where the execution went.
+    pub const ENDS_OF_A_STEP: &[&str] = &[STEP_COMPLETED, STEP_FAILED, STEP_WAITING];
+
     kinds! {
         /// An execution was created.
         EXECUTION_CREATED = "execution.created";
@@ -57,8 +63,6 @@ pub mod kind {
         STEP_TIMEOUT = "step.timeout";
         /// A step parked its execution.
         STEP_WAITING = "step.waiting";
-        /// It moved from one step to the next.
-        TRANSITION = "transition";
         /// A job was created for a step.
         JOB_CREATED = "job.created";
         /// A worker began a job.

@@ -45,7 +45,7 @@ pub use id::{ExecutionId, JobId, MessageId, TokenId, WorkerId};
 pub use job::{Job, JobLease, JobStatus, Progress};
 pub use message::{
     Available, ClaimRequest, Claimed, DEFAULT_QUEUE, DeadLetter, Delivery, MessageLease, NewMessage,
-    QueueStats, Settle, Settlement, Upkeep,
+    QueueStats, SUSPECT_AFTER, Settle, Settlement, Upkeep,
 };
 pub use time::Timestamp;
 pub use token::{NewToken, ResumeToken, TokenHash, TokenOptions, TokenSecret, TokenStatus};

@@ -143,6 +143,11 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// Whether it may be what kills its workers.
+    pub fn is_suspect(&self) -> bool {
+        self.lost >= SUSPECT_AFTER
+    }
+
     /// Which run this is: 1 for the first.
     pub fn attempt(&self) -> u32 {
         self.failures + self.lost + 1
@@ -194,7 +199,13 @@ pub struct ClaimRequest {
     pub lease: Duration,
     /// At most so many, 1 to 1,000.
     pub max: u32,
+    /// At most so many of them suspects: messages that have cost [`SUSPECT_AFTER`] workers already. One that kills its
+    /// worker takes down whatever runs beside it, so a worker takes one at a time; the others are then not blamed.
+    pub suspects: u32,
 }
+
+/// How many workers a message has cost when it becomes a suspect.
+pub const SUSPECT_AFTER: u32 = 2;
 
 impl ClaimRequest {
     /// Checks the ranges.

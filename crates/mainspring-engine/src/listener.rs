@@ -12,8 +12,8 @@ use std::{
     },
 };
 
-use mainspring_core::{Execution, ExecutionId, NewEvent, Timestamp};
-use serde_json::Value;
+use mainspring_core::{Execution, ExecutionId, NewEvent, Timestamp, event::kind};
+use serde_json::{Value, json};
 
 /// Something that was committed about an execution.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,16 +88,20 @@ impl Listeners {
         if listeners.is_empty() {
             return;
         }
-        for event in events {
-            let told = Lifecycle {
-                event_type: event.event_type.clone(),
-                execution_id: execution.id.clone(),
-                flow_id: execution.flow_id.clone(),
-                tenant: execution.tenant.clone(),
-                step_id: event.subject.clone(),
-                data: event.data.clone(),
-                at,
-            };
+        let told = |event_type: &str, event: &NewEvent, data: Value| Lifecycle {
+            event_type: event_type.to_owned(),
+            execution_id: execution.id.clone(),
+            flow_id: execution.flow_id.clone(),
+            tenant: execution.tenant.clone(),
+            step_id: event.subject.clone(),
+            data,
+            at,
+        };
+        let all = events.iter().flat_map(|event| {
+            let moved = transition(event).map(|data| told(kind::TRANSITION, event, data));
+            std::iter::once(told(&event.event_type, event, event.data.clone())).chain(moved)
+        });
+        for told in all {
             for (_, pattern, listener) in &listeners {
                 if pattern.matches(&told.event_type)
                     && catch_unwind(AssertUnwindSafe(|| listener(&told))).is_err()
@@ -107,6 +111,13 @@ impl Listeners {
             }
         }
     }
+}
+
+/// Where the execution went, when this event says so.
+fn transition(event: &NewEvent) -> Option<Value> {
+    let (on, to) = (event.data.get("on")?, event.data.get("to")?);
+    let ends = kind::ENDS_OF_A_STEP.contains(&&*event.event_type);
+    ends.then(|| json!({"on": on, "from": event.subject, "to": to}))
 }
 
 /// A listener that is told as long as this lives.

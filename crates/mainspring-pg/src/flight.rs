@@ -23,11 +23,12 @@ use crate::{
 /// Hot statements go by their index, in its order, whatever the planner believes about tables it has no statistics of: left to
 /// itself it sorts a whole backlog for a claim of ten. The plans that are left look expensive to it, so it would compile them
 /// each time (10 ms a commit, measured), and for short arrays it would plan them each time (1 ms).
-const OPEN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL enable_seqscan = off; \
-    SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_hashjoin = off; \
-    SET LOCAL enable_mergejoin = off; SET LOCAL jit = off; \
-    SET LOCAL plan_cache_mode = force_generic_plan";
-const XID: &str = "SELECT pg_current_xact_id()::text";
+/// One statement sets them all, and says the transaction's id.
+const OPEN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+const XID: &str = "SELECT pg_current_xact_id()::text, set_config('enable_seqscan', 'off', true), \
+    set_config('enable_bitmapscan', 'off', true), set_config('enable_sort', 'off', true), \
+    set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), \
+    set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)";
 
 /// A pooled connection in an open transaction. Dropping it closes the connection, which rolls back.
 #[must_use = "a flight that is dropped rolls back"]

@@ -17,7 +17,7 @@
 //!
 //! let holder = WorkerId::generate();
 //! let lease = Duration::from_secs(30);
-//! let claimed = queue.claim(ClaimRequest { queue: "mail".into(), holder, lease, max: 10 }).await?;
+//! let claimed = queue.claim(ClaimRequest { queue: "mail".into(), holder, lease, max: 10, suspects: 10 }).await?;
 //! for delivery in claimed.deliveries {
 //!     // … do it, then
 //!     queue.settle(vec![Settle { lease: delivery.lease, settlement: Settlement::Done }]).await?;

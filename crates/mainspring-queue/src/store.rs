@@ -60,7 +60,8 @@ impl<'t> PgQueue<'t> {
             .bind(request.queue.clone())
             .bind(i64::from(max))
             .bind(request.holder.to_string())
-            .bind(micros(request.lease));
+            .bind(micros(request.lease))
+            .bind(i64::from(request.suspects.min(max)));
         // Not alone, but as in a flight: planned to go by the index, in its order.
         let rows = self.db.together(vec![query]).await?.pop().unwrap_or_default();
         if let Some(row) = rows.first() {

@@ -13,7 +13,13 @@ fn messages(n: usize) -> Vec<NewMessage> {
 }
 
 fn request(max: u32) -> ClaimRequest {
-    ClaimRequest { queue: "q".into(), holder: WorkerId::generate(), lease: Duration::from_secs(30), max }
+    ClaimRequest {
+        queue: "q".into(),
+        holder: WorkerId::generate(),
+        lease: Duration::from_secs(30),
+        max,
+        suspects: max,
+    }
 }
 
 #[tokio::test]

@@ -32,6 +32,7 @@
 //!     holder: WorkerId::generate(),
 //!     lease: Duration::from_secs(30),
 //!     max: 10,
+//!     suspects: 10,
 //! };
 //! let claimed = backend.queue().claim(request.clone()).await?;
 //! assert!(claimed.deliveries.is_empty() && claimed.next_due.is_some());

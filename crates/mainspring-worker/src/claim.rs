@@ -33,7 +33,8 @@ pub(crate) async fn run(
         let Some(slots) = stop.run_until_cancelled(free_slots(shared)).await else { return Ok(delivered) };
         let slots = slots?;
         let wanted = slots.num_permits();
-        let Some((term, claimed)) = claim(shared, wanted).await else {
+        let suspect = Arc::clone(&shared.suspects).try_acquire_owned().ok();
+        let Some((term, claimed)) = claim(shared, wanted, suspect.as_ref()).await else {
             drop(slots);
             if stop.run_until_cancelled(tokio::time::sleep(failing.pause())).await.is_none() {
                 return Ok(delivered);
@@ -46,7 +47,7 @@ pub(crate) async fn run(
         }
         let count = claimed.deliveries.len();
         delivered += count as u64;
-        start(shared, tasks, &term, claimed.deliveries, slots);
+        start(shared, tasks, &term, claimed.deliveries, slots, suspect);
         if count > 0 {
             poll.reset();
         }
@@ -79,7 +80,11 @@ async fn free_slots(shared: &Shared) -> Result<OwnedSemaphorePermit> {
 }
 
 /// One claim under the present term. `None` when it did not work, to be tried again after a pause.
-async fn claim(shared: &Shared, wanted: usize) -> Option<(Arc<Term>, Claimed)> {
+async fn claim(
+    shared: &Shared,
+    wanted: usize,
+    suspect: Option<&OwnedSemaphorePermit>,
+) -> Option<(Arc<Term>, Claimed)> {
     let term = shared.terms.current();
     if term.is_limbo() {
         match shared.queue.release(&term.holder).await {
@@ -103,6 +108,7 @@ async fn claim(shared: &Shared, wanted: usize) -> Option<(Arc<Term>, Claimed)> {
         holder: term.holder.clone(),
         lease: shared.options.lease,
         max: u32::try_from(wanted).unwrap_or(1),
+        suspects: u32::from(suspect.is_some()),
     };
     // Never dropped half-way: what a dropped claim brought would be in nobody's hands.
     match shared.queue.claim(request).await {
@@ -128,6 +134,7 @@ fn start(
     term: &Arc<Term>,
     deliveries: Vec<Delivery>,
     mut slots: OwnedSemaphorePermit,
+    mut suspect: Option<OwnedSemaphorePermit>,
 ) {
     shared.flights.cancel_superseded(&term.holder, &deliveries);
     for delivery in deliveries {
@@ -137,7 +144,8 @@ fn start(
             return;
         };
         let cancel = term.cancel.child_token();
-        let slot = Slot { held: Held::new(term), _permit: permit };
+        let alone = if delivery.is_suspect() { suspect.take() } else { None };
+        let slot = Slot { held: Held::new(term), _permit: permit, _alone: alone };
         let number = shared.flights.begin(&delivery, cancel.clone(), slot);
         let task = tasks.spawn(fly(Arc::clone(shared), number, delivery, cancel));
         shared.flights.runs_as(number, task);

@@ -20,6 +20,8 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) clock: Option<Clock>,
     pub(crate) slots: Arc<Semaphore>,
+    /// One place for what may be what kills its workers.
+    pub(crate) suspects: Arc<Semaphore>,
     pub(crate) terms: Terms,
     pub(crate) flights: Flights,
     /// There may be something to claim.
@@ -38,6 +40,8 @@ pub(crate) struct Finished {
 pub(crate) struct Slot {
     pub(crate) held: Held,
     pub(crate) _permit: OwnedSemaphorePermit,
+    /// Held by the one suspect in flight.
+    pub(crate) _alone: Option<OwnedSemaphorePermit>,
 }
 
 impl Shared {

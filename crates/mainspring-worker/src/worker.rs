@@ -96,6 +96,7 @@ impl Worker {
         let (finished, inbox) = mpsc::unbounded_channel();
         let shared = Shared {
             slots: Arc::new(Semaphore::new(self.options.concurrency)),
+            suspects: Arc::new(Semaphore::new(1)),
             queue: self.queue,
             deliver: self.deliver,
             options: self.options,

@@ -8,7 +8,9 @@
     reason = "the helpers of tests are tests too"
 )]
 
+mod away;
 mod connection;
+mod here;
 mod kills;
 mod mixed;
 mod poison;

@@ -58,7 +58,6 @@ async fn a_poisonous_execution_ends_after_so_many_workers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "known: whatever a dying worker held is blamed alike, so neighbours end with WORKER_LOST too"]
 async fn a_poisonous_execution_does_not_take_its_neighbours_with_it() {
     // X6, F12: the healthy ones are in flight beside it each time it kills the process
     let lab = Lab::new().await;

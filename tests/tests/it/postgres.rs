@@ -27,19 +27,19 @@ async fn insist(engine: &Engine, key: usize) -> ExecutionId {
     }
 }
 
-/// Ten callers, each of which insists on ten executions and on more until `calm`.
+/// Ten callers, each of which insists on ten executions and on more until `calm`, one after the other has ended.
 fn crowd(engine: &Engine, calm: &CancellationToken) -> JoinHandle<Vec<ExecutionId>> {
     let mut running = JoinSet::new();
     for caller in 0..10 {
         let (engine, calm) = (engine.clone(), calm.clone());
         running.spawn(async move {
-            let mut ids = Vec::new();
+            let mut ids: Vec<ExecutionId> = Vec::new();
             while ids.len() < 10 || !calm.is_cancelled() {
-                ids.push(insist(&engine, caller * 1_000 + ids.len()).await);
-                let last = ids.len() - 1;
-                // No faster than the workers: one caller has at most two that are not over.
-                if last > 0 {
-                    drop(engine.run(&ids[last - 1]).await);
+                let id = insist(&engine, caller * 1_000 + ids.len()).await;
+                ids.push(id.clone());
+                let over = async || matches!(engine.get(&id).await, Ok(Some(e)) if e.status.is_terminal());
+                while !over().await && !calm.is_cancelled() {
+                    sleep(Duration::from_millis(20)).await;
                 }
             }
             ids

@@ -42,7 +42,8 @@ pub async fn drain(stores: &PgStores<'static>, time: Duration) -> Result<f64, Bo
             let max = u32::try_from(CLAIM_BATCH)?;
             while Instant::now() < stop {
                 let lease = Duration::from_secs(30);
-                let request = ClaimRequest { queue: "drain".into(), holder: holder.clone(), lease, max };
+                let request =
+                    ClaimRequest { queue: "drain".into(), holder: holder.clone(), lease, max, suspects: max };
                 let deliveries = queue.claim(request).await?.deliveries;
                 if deliveries.is_empty() {
                     break;

@@ -28,7 +28,7 @@ pub(super) async fn of_the_most_eventful(
         Some(Value::String(order)) => format!("{order} ({id})"),
         _ => id.to_string(),
     };
-    Ok(Some(format!("the life of {title}, without transitions:\n{}", render(&events))))
+    Ok(Some(format!("the life of {title}:\n{}", render(&events))))
 }
 
 fn render(events: &[RecordedEvent]) -> String {
@@ -38,7 +38,7 @@ fn render(events: &[RecordedEvent]) -> String {
     let begin = times.first().copied().unwrap_or(Timestamp::MIN);
     for (RecordedEvent { event, .. }, at) in events.iter().zip(times) {
         // What comes next says the same.
-        if [kind::TRANSITION, kind::EXECUTION_WAITING].contains(&event.event_type.as_str()) {
+        if event.event_type == kind::EXECUTION_WAITING {
             continue;
         }
         let step = event.subject.as_deref().unwrap_or_default();
@@ -85,6 +85,7 @@ fn detail(event_type: &str, data: &Value) -> String {
         kind::CHILD_FINISHED => text("status"),
         kind::EXECUTION_COMPLETED => format!("{} steps", text("steps")),
         kind::STEP_WAITING | kind::EXECUTION_RESUMED => text("reason"),
+        kind::STEP_COMPLETED if !data["to"].is_null() => format!("→ {}", text("to")),
         _ => String::new(),
     };
     if detail.chars().count() <= DETAIL {

@@ -286,7 +286,13 @@ impl<'a> Walk<'a> {
             let message = format!("step `{}` goes to `{to}` on {on}, which does not exist", self.step.id);
             return Err(Failure::new(code::INVALID_TRANSITION, message));
         }
-        self.tell(kind::TRANSITION, json!({"on": on, "from": self.step.id, "to": to}));
+        // Said by the event that says what became of the step: one row of the log less for every step.
+        if let Some(event) =
+            self.events.iter_mut().rev().find(|event| kind::ENDS_OF_A_STEP.contains(&&*event.event_type))
+        {
+            event.data["on"] = json!(on);
+            event.data["to"] = json!(to);
+        }
         self.execution.current_step = to;
         Ok(())
     }

@@ -84,14 +84,11 @@ fn a_success_stores_its_output_and_moves_on() {
     assert_eq!(Value::Object(after.context), json!({"out": {"a": 1}}));
     assert_eq!((after.driver, advance.then), (running().driver, Then::Run));
     assert_eq!(advance.changes.executions[0].expect, Expect::Revision(7));
-    assert_eq!(
-        kinds(own(&advance.changes)),
-        ["execution.started", "step.started", "step.completed", "transition"]
-    );
+    assert_eq!(kinds(own(&advance.changes)), ["execution.started", "step.started", "step.completed"]);
     let events = own(&advance.changes);
     assert_eq!(events[1].data, json!({"attempt": 1, "startedAt": NOW}));
     assert_eq!(events[2].subject.as_deref(), Some("a"));
-    assert_eq!(events[3].data, json!({"on": "success", "from": "a", "to": "b"}));
+    assert_eq!(events[2].data, json!({"attempt": 1, "on": "success", "to": "b"}));
 }
 
 #[test]
@@ -111,7 +108,7 @@ fn what_stands_before_and_what_the_handler_says_keep_their_order() {
     let advance = advance(&flow(), execution, before, result, &ContextLimits::default(), NOW);
     assert_eq!(
         kinds(own(&advance.changes)),
-        ["execution.resumed", "step.started", "mine", "step.completed", "token.created", "transition"]
+        ["execution.resumed", "step.started", "mine", "step.completed", "token.created"]
     );
     let hidden = own(&advance.changes)[4].data.to_string();
     assert_eq!(hidden, json!({"tokenId": token.id}).to_string());
@@ -161,8 +158,9 @@ fn a_failure_takes_its_way_or_ends_the_execution() {
     // F05
     let (after, advance) = step(&flow(), running(), failure("BROKEN"));
     assert_eq!((after.current_step.as_str(), after.error, advance.then), ("c", None, Then::Run));
-    assert_eq!(kinds(own(&advance.changes)), ["step.started", "step.failed", "transition"]);
-    assert_eq!(own(&advance.changes)[1].data, json!({"attempt": 1, "code": "BROKEN", "message": "broken"}));
+    assert_eq!(kinds(own(&advance.changes)), ["step.started", "step.failed"]);
+    let told = json!({"attempt": 1, "code": "BROKEN", "message": "broken", "on": "failure", "to": "c"});
+    assert_eq!(own(&advance.changes)[1].data, told);
 
     let (after, advance) = step(&ends_alone(), running(), failure(""));
     let error = after.error.unwrap();
@@ -275,11 +273,8 @@ fn a_wait_stands_at_the_step_after_it() {
     );
     assert_eq!((after.driver, advance.then), (running().driver, Then::Parked { until }));
     assert!(advance.changes.messages.is_empty());
-    assert_eq!(
-        kinds(own(&advance.changes)),
-        ["step.started", "step.waiting", "transition", "execution.waiting"]
-    );
-    assert_eq!(own(&advance.changes)[3].data, json!({"reason": "tea", "until": until}));
+    assert_eq!(kinds(own(&advance.changes)), ["step.started", "step.waiting", "execution.waiting"]);
+    assert_eq!(own(&advance.changes)[2].data, json!({"reason": "tea", "until": until}));
 
     assert_eq!(step(&flow(), running(), wait()).0.current_step, "b");
     let (again, advance) = step(&ends_alone(), running(), wait());
@@ -329,7 +324,7 @@ fn what_breaks_a_limit_fails_the_step_and_is_dropped_as_a_whole() {
         let after = &advance.changes.executions[0].execution;
         assert_eq!(after.context, execution.context);
         assert_eq!(after.current_step, "c");
-        assert_eq!(kinds(own(&advance.changes)), ["step.started", "step.failed", "transition"]);
+        assert_eq!(kinds(own(&advance.changes)), ["step.started", "step.failed"]);
         assert_eq!(own(&advance.changes)[1].data["code"], "CONTEXT_LIMIT");
         assert!(advance.changes.messages.is_empty());
     }
@@ -415,16 +410,10 @@ fn a_job_takes_over_and_its_end_is_the_steps() {
     assert_eq!((after.current_step.as_str(), after.step_count, done.then), ("b", 1, Then::Run));
     assert_eq!(Value::Object(after.context.clone()), json!({"out": {"a": "made"}}));
     assert_eq!((after.driver.as_ref(), after.wait_reason.as_ref()), (Some(&reply.message), None));
-    assert_eq!(
-        kinds(own(&done.changes)),
-        ["job.completed", "execution.resumed", "step.completed", "transition"]
-    );
+    assert_eq!(kinds(own(&done.changes)), ["job.completed", "execution.resumed", "step.completed"]);
     for (code, expected) in [("BROKEN", "BROKEN"), ("", "JOB_FAILED")] {
         let broken = answer(Err(Failure::new(code, "no")));
-        assert_eq!(
-            kinds(own(&broken.changes)),
-            ["job.failed", "execution.resumed", "step.failed", "transition"]
-        );
+        assert_eq!(kinds(own(&broken.changes)), ["job.failed", "execution.resumed", "step.failed"]);
         assert_eq!(own(&broken.changes)[2].data["code"], expected);
     }
 }
@@ -474,10 +463,7 @@ fn a_child_is_linked_and_its_end_is_the_steps() {
     assert_eq!(Value::Object(after.context), json!({"out": {"a": {"childExecutionId": "child"}}}));
     assert_eq!((after.current_step.as_str(), after.driver), ("b", running().driver));
     assert_eq!(advance.changes.executions[1].execution.reply, None);
-    assert_eq!(
-        kinds(own(&advance.changes)),
-        ["step.started", "step.completed", "child.started", "transition"]
-    );
+    assert_eq!(kinds(own(&advance.changes)), ["step.started", "step.completed", "child.started"]);
 
     let end = |status, error| {
         let mut ended = Execution { status, error, ..child.clone() };
@@ -486,7 +472,7 @@ fn a_child_is_linked_and_its_end_is_the_steps() {
         replied(&flow(), parked.clone(), answer, &ContextLimits::default(), NOW).unwrap().changes
     };
     let done = end(ExecutionStatus::Completed, None);
-    assert_eq!(kinds(own(&done)), ["child.finished", "execution.resumed", "step.completed", "transition"]);
+    assert_eq!(kinds(own(&done)), ["child.finished", "execution.resumed", "step.completed"]);
     assert_eq!(done.executions[0].execution.context["out"]["a"]["context"], json!({"total": 3}));
     for (status, error) in
         [(ExecutionStatus::Failed, Some(Failure::new("BROKEN", "no"))), (ExecutionStatus::Cancelled, None)]

@@ -22,8 +22,8 @@ async fn a_line_of_steps_completes_with_its_history() {
     assert_eq!(done.context["by_c"], json!(format!("{id}/c/2")));
     assert_eq!((done.driver, done.holder, done.error), (None, None, None));
     assert!(done.finished_at.is_some());
-    let expected = "execution.created execution.started step.started step.completed transition step.started \
-                    step.completed transition step.started step.completed execution.completed";
+    let expected = "execution.created execution.started step.started step.completed step.started \
+                    step.completed step.started step.completed execution.completed";
     assert_eq!(types(&backend, &id).await.join(" "), expected);
     for (recorded, position) in history(&backend, &id).await.iter().zip(1..) {
         assert_eq!(recorded.position, position);

@@ -96,6 +96,7 @@ async fn the_commit_of_a_zombie_is_refused() {
         holder: WorkerId::generate(),
         lease: Duration::from_secs(1),
         max: 1,
+        suspects: 1,
     };
     let old = backend.queue().claim(request).await.unwrap().deliveries.remove(0);
     backend.advance(Duration::from_secs(2));

@@ -69,7 +69,7 @@ async fn a_long_sleep_wakes_once_and_on_time_however_often_the_process_restarts(
     }
     // No attempt was used: none of the steps ran as a retry.
     assert_eq!((done.step_count, done.retries.len(), woke.load(Ordering::SeqCst)), (2, 0, 1));
-    let expected = "execution.created execution.started step.started step.waiting transition execution.waiting \
+    let expected = "execution.created execution.started step.started step.waiting execution.waiting \
                     execution.resumed step.started step.completed execution.completed";
     assert_eq!(types(&backend, &id).await.join(" "), expected);
 }

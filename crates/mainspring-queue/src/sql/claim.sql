@@ -1,10 +1,17 @@
 -- MATERIALIZED is a fence: without it the planner may run the limited subquery once per row and claim far too many.
 -- The order of locks is the order of the index, and locked rows are skipped, so two claims never wait for each other.
-WITH next AS MATERIALIZED (
+WITH suspects AS MATERIALIZED (
   SELECT ctid AS row FROM {messages}
-  WHERE queue = $1 AND holder IS NULL
-  ORDER BY priority DESC, seq LIMIT $2
+  WHERE queue = $1 AND holder IS NULL AND lost >= 2
+  ORDER BY priority DESC, seq LIMIT $5
   FOR UPDATE SKIP LOCKED
+), others AS MATERIALIZED (
+  SELECT ctid AS row FROM {messages}
+  WHERE queue = $1 AND holder IS NULL AND lost < 2
+  ORDER BY priority DESC, seq LIMIT $2::bigint - (SELECT count(*) FROM suspects)
+  FOR UPDATE SKIP LOCKED
+), next AS MATERIALIZED (
+  SELECT row FROM suspects UNION ALL SELECT row FROM others
 ), claim AS MATERIALIZED (
   SELECT nextval('{claim_token}') AS token FROM next LIMIT 1
 ), alive AS (

@@ -9,8 +9,8 @@ use std::{
 
 use mainspring_core::{
     Available, BoxFuture, ClaimRequest, Claimed, DeadLetter, Delivery, Failure, MessageLease, NewMessage,
-    QueueDriver, QueueStats, Result, Settle, Settlement, Timestamp, Upkeep, WorkerId, execution::page_size,
-    message::check_lease,
+    QueueDriver, QueueStats, Result, SUSPECT_AFTER, Settle, Settlement, Timestamp, Upkeep, WorkerId,
+    execution::page_size, message::check_lease,
 };
 use tokio::sync::Notify;
 
@@ -80,7 +80,8 @@ impl Queue {
     fn claim(&mut self, request: &ClaimRequest, at: Timestamp) -> Claimed {
         let mut claimed = Claimed::default();
         while claimed.deliveries.len() < request.max as usize {
-            let Some(place) = self.first_ready(&request.queue) else {
+            let suspects = claimed.deliveries.iter().filter(|d| d.is_suspect()).count();
+            let Some(place) = self.first_ready(&request.queue, suspects < request.suspects as usize) else {
                 if self.promote(at) > 0 {
                     continue;
                 }
@@ -99,9 +100,13 @@ impl Queue {
         claimed
     }
 
-    fn first_ready(&self, queue: &str) -> Option<Place> {
+    fn first_ready(&self, queue: &str, suspects: bool) -> Option<Place> {
         let from = (queue.to_owned(), Reverse(i16::MAX), i64::MIN);
-        self.ready.range(from..).next().map(|(place, _)| place).filter(|(name, ..)| name == queue).cloned()
+        let ready = self.ready.range(from..).take_while(|((name, ..), _)| name == queue);
+        ready
+            .filter(|(_, message)| suspects || message.lost < SUSPECT_AFTER)
+            .map(|(place, _)| place.clone())
+            .next()
     }
 
     fn next_due(&self, queue: &str) -> Option<Timestamp> {
@@ -247,7 +252,7 @@ impl QueueDriver for MemoryBackend {
             let rung = bell.notified();
             tokio::pin!(rung);
             rung.as_mut().enable(); // from here on no ring is missed
-            if self.lock().queue.first_ready(queue).is_none() {
+            if self.lock().queue.first_ready(queue, true).is_none() {
                 let _ = tokio::time::timeout(timeout, rung).await;
             }
         })

@@ -56,6 +56,7 @@ async fn the_nth_hit_and_every_hit() {
         holder: WorkerId::new("w").unwrap(),
         lease: Duration::from_secs(10),
         max: 1,
+        suspects: 1,
     };
     for _ in 0..3 {
         let error = backend.queue().claim(request.clone()).await.unwrap_err();

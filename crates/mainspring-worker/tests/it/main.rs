@@ -49,7 +49,7 @@ async fn only_dead(queue: &dyn QueueDriver) -> DeadLetter {
 
 /// Claims one message under another name.
 async fn claim_as(queue: &dyn QueueDriver, holder: &WorkerId, lease: Duration) -> Delivery {
-    let request = ClaimRequest { queue: QUEUE.into(), holder: holder.clone(), lease, max: 1 };
+    let request = ClaimRequest { queue: QUEUE.into(), holder: holder.clone(), lease, max: 1, suspects: 1 };
     queue.claim(request).await.unwrap().deliveries.remove(0)
 }
 

@@ -1,9 +1,10 @@
 //! What many callers want to commit at the same time goes into one transaction.
 //!
 //! Callers put their change into `pending`. A *lane* is a task that takes what is pending, commits it, and goes on until
-//! nothing is left; then it ends. So an idle process has no task, a single caller waits for nobody, and under load a batch is
-//! whatever came in while the one before was under way. Commits run in lanes and not in their callers: a caller that goes
-//! away cannot stop one half-way.
+//! nothing is left; then it ends. So an idle process has no task, and a single caller waits for nobody. A second lane starts
+//! only when about as much is pending as is being committed already: two even batches side by side keep both the server and
+//! this process busy, while many small ones would pay the cost of a transaction each. Commits run in lanes and not in their
+//! callers: a caller that goes away cannot stop one half-way.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -36,6 +37,15 @@ pub(crate) struct GroupCommit {
 struct State {
     pending: VecDeque<Entry>,
     lanes: usize,
+    /// Changes being committed now, over all lanes.
+    busy: usize,
+}
+
+impl State {
+    /// Whether what is pending is worth a transaction beside those under way. With none under way anything is.
+    fn worth_a_lane(&self) -> bool {
+        !self.pending.is_empty() && self.pending.len() * 4 >= self.busy * 3
+    }
 }
 
 struct Entry {
@@ -57,12 +67,12 @@ impl GroupCommit {
         let starts_a_lane = {
             let mut state = self.lock();
             state.pending.push_back(entry);
-            let free = state.lanes < self.lanes;
-            state.lanes += usize::from(free);
-            free
+            let starts = state.lanes == 0 || (state.lanes < self.lanes && state.worth_a_lane());
+            state.lanes += usize::from(starts);
+            starts
         };
         if starts_a_lane {
-            tokio::spawn(Lane { group: Arc::clone(self), counted: true }.run());
+            tokio::spawn(Lane { group: Arc::clone(self), counted: true, busy: 0 }.run());
         }
         answered.await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::CommitUnknown, "the runtime stopped while the commit was under way"))
@@ -73,11 +83,13 @@ impl GroupCommit {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next batch: in order of arrival, leaving for later what touches the same things as an earlier one. With nothing
-    /// pending the lane that asks is over, and no longer counted: both under one lock, so that no entry is left alone.
-    fn take(&self) -> Option<Vec<Entry>> {
+    /// The next batch: in order of arrival, leaving for later what touches the same things as an earlier one. A lane with
+    /// nothing worth taking is over, and no longer counted; the last one takes whatever there is. Both under one lock, so
+    /// that no entry is left alone.
+    fn take(&self, committed: usize) -> Option<Vec<Entry>> {
         let mut state = self.lock();
-        if state.pending.is_empty() {
+        state.busy -= committed;
+        if !state.worth_a_lane() {
             state.lanes -= 1;
             return None;
         }
@@ -101,6 +113,7 @@ impl GroupCommit {
         }
         later.append(&mut state.pending);
         state.pending = later;
+        state.busy += batch.len();
         Some(batch)
     }
 }
@@ -109,15 +122,19 @@ impl GroupCommit {
 struct Lane {
     group: Arc<GroupCommit>,
     counted: bool,
+    busy: usize,
 }
 
 impl Lane {
     async fn run(mut self) {
+        // Whoever is about to commit at this moment comes along.
+        tokio::task::yield_now().await;
         loop {
-            let Some(batch) = self.group.take() else {
+            let Some(batch) = self.group.take(std::mem::take(&mut self.busy)) else {
                 self.counted = false;
                 return;
             };
+            self.busy = batch.len();
             let changes: Vec<&Changes> = batch.iter().map(|entry| &entry.changes).collect();
             let answers = commit_batch(&self.group.db, &changes).await;
             let queues: HashSet<&str> = batch
@@ -139,7 +156,9 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         if self.counted {
-            self.group.lock().lanes -= 1;
+            let mut state = self.group.lock();
+            state.lanes -= 1;
+            state.busy -= self.busy;
         }
     }
 }

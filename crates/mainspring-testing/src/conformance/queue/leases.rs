@@ -1,7 +1,7 @@
 //! Who may settle what: liveness, fencing and giving back.
 
 use futures_util::future::join_all;
-use mainspring_core::{Backend, NewMessage, QueueStats, Settlement};
+use mainspring_core::{Backend, ClaimRequest, NewMessage, QueueStats, Settlement};
 
 use crate::{
     TimeTravel,
@@ -25,6 +25,7 @@ pub async fn suite<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     on_time(&fresh, a_holder_that_extends_keeps_its_leases).await;
     on_time(&fresh, a_claim_keeps_its_holder_alive).await;
     on_time(&fresh, lost_runs_use_up_no_attempt).await;
+    on_time(&fresh, suspects_are_claimed_apart).await;
     on_time(&fresh, a_late_holder_nobody_missed_has_lost_nothing).await;
 }
 
@@ -167,4 +168,26 @@ pub async fn a_late_holder_nobody_missed_has_lost_nothing(backend: &dyn Backend,
     backend.queue().extend(&worker("w"), LEASE).await.unwrap();
     assert_eq!(backend.queue().maintain().await.unwrap().reclaimed, 0);
     settle(backend, &held[1], Settlement::Done).await;
+}
+
+/// A message that has cost two workers is a suspect: a claim brings no more of those than it asks for.
+pub async fn suspects_are_claimed_apart(backend: &dyn Backend, time: &dyn TimeTravel) {
+    push(backend, 0..3).await;
+    for holder in ["w1", "w2"] {
+        assert_eq!(claim(backend, holder, 2).await.len(), 2);
+        time.advance(LEASE + LEASE).await;
+        assert_eq!(backend.queue().maintain().await.unwrap().reclaimed, 2);
+    }
+    let careful = |suspects| ClaimRequest {
+        queue: QUEUE.into(),
+        holder: worker("w3"),
+        lease: LEASE,
+        max: 10,
+        suspects,
+    };
+    let none = backend.queue().claim(careful(0)).await.unwrap().deliveries;
+    assert_eq!(none.iter().map(|d| d.lost).collect::<Vec<_>>(), [0], "what never cost a worker goes on");
+    let one = backend.queue().claim(careful(1)).await.unwrap().deliveries;
+    assert_eq!(one.iter().map(|d| d.lost).collect::<Vec<_>>(), [2]);
+    assert_eq!(backend.queue().claim(careful(5)).await.unwrap().deliveries.len(), 1);
 }

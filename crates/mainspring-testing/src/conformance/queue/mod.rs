@@ -153,7 +153,7 @@ pub async fn a_given_up_message_is_a_dead_letter(backend: &dyn Backend) {
 /// Ranges, before anything is claimed.
 pub async fn claims_are_checked(backend: &dyn Backend) {
     push(backend, 0..1).await;
-    let good = ClaimRequest { queue: QUEUE.into(), holder: worker("w"), lease: LEASE, max: 1 };
+    let good = ClaimRequest { queue: QUEUE.into(), holder: worker("w"), lease: LEASE, max: 1, suspects: 1 };
     for bad in [
         ClaimRequest { max: 0, ..good.clone() },
         ClaimRequest { max: 1_001, ..good.clone() },
@@ -191,7 +191,8 @@ pub async fn a_delayed_message_comes_when_due(backend: &dyn Backend, time: &dyn 
     }
     let before = stats(backend).await;
     assert!(before.deferred >= 2 && before.ready + before.deferred == 3, "{before:?}");
-    let request = ClaimRequest { queue: QUEUE.into(), holder: worker("w"), lease: LEASE, max: 5 };
+    let request =
+        ClaimRequest { queue: QUEUE.into(), holder: worker("w"), lease: LEASE, max: 5, suspects: 5 };
     let claimed = backend.queue().claim(request).await.unwrap();
     assert_eq!(claimed.deliveries.iter().map(number).collect::<Vec<_>>(), [3]);
     assert_eq!(claimed.next_due, Some(now + hours(1)));
