@@ -13,6 +13,7 @@ use crate::{
     Engine,
     drive::{Driven, Standing},
     engine::Inner,
+    left::Leaving,
 };
 
 const DEFAULT_WINDOW: Duration = Duration::from_secs(24 * 3600);
@@ -127,7 +128,7 @@ impl Create {
     pub async fn run(self) -> Result<Execution> {
         let engine = self.engine.clone();
         let holder = engine.0.local.holder().await?;
-        let created = self.make(Some(holder)).await?;
+        let (created, leaving) = self.make(Some(holder)).await?;
         let id = created.execution.id.clone();
         if created.created
             && let Some(driving) = engine.0.running.drive(&id)
@@ -136,28 +137,33 @@ impl Create {
             if let Driven::Rests(execution) = engine.0.drive_here(standing, u32::MAX, driving).await?
                 && (execution.status.is_terminal() || execution.driver.is_none())
             {
+                leaving.map(Leaving::rest).unwrap_or_default();
                 return Ok(execution); // over, or waiting for someone outside
             }
         }
-        engine.run(&id).await
+        let done = engine.run(&id).await?;
+        leaving.map(Leaving::rest).unwrap_or_default();
+        Ok(done)
     }
 
-    async fn make(self, here: Option<WorkerId>) -> Result<Created> {
+    /// Creates it; for `here` with what happens when nobody drives it here.
+    async fn make(self, here: Option<WorkerId>) -> Result<(Created, Option<Leaving>)> {
         let engine = self.engine.clone();
         let inner = &*engine.0;
         // Before the flow: a key that was used is answered even when its flow is gone.
         if let Some(hit) = self.lookup(inner).await? {
-            return Ok(hit);
+            return Ok((hit, None));
         }
         let execution = self.execution(inner).await?;
         let generated = self.id.is_none();
+        let leaving = here.as_ref().map(|_| inner.leaving(&execution.id));
         let drive = here.map_or(Drive::Queue, Drive::Here);
         let changes = created(execution, drive);
         match inner.commit(&changes).await {
-            Ok(committed) => Ok(new(applied(changes, committed.at)?)),
+            Ok(committed) => Ok((new(applied(changes, committed.at)?), leaving)),
             // Someone with the same key was first.
             Err(error) if error.is_conflict() => match self.lookup(inner).await? {
-                Some(hit) => Ok(hit),
+                Some(hit) => Ok((hit, None)),
                 None => Err(error),
             },
             // An id that was made here can only be there by this commit.
@@ -165,7 +171,7 @@ impl Create {
                 let id = changes.executions.first().map(|write| write.execution.id.clone());
                 match id {
                     Some(id) => match inner.load(&id).await? {
-                        Some(execution) => Ok(new(execution)),
+                        Some(execution) => Ok((new(execution), leaving)),
                         None => Err(error),
                     },
                     None => Err(error),
@@ -245,6 +251,6 @@ impl IntoFuture for Create {
 
     /// Creates it, to be driven by a worker.
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.make(None))
+        Box::pin(async { Ok(self.make(None).await?.0) })
     }
 }

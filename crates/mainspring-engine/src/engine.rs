@@ -11,6 +11,7 @@ use crate::{
     cancel::CancelHook,
     deliver::{BackendQueue, EngineDeliver},
     flows::Flows,
+    left::Left,
     listener::Listeners,
     local::Local,
     running::Running,
@@ -28,6 +29,7 @@ pub(crate) struct Inner {
     pub(crate) listeners: Arc<Listeners>,
     pub(crate) options: Options,
     pub(crate) running: Arc<Running>,
+    pub(crate) left: Arc<Left>,
     pub(crate) local: Local,
 }
 
@@ -53,17 +55,16 @@ impl Engine {
         listeners: Arc<Listeners>,
         options: Options,
     ) -> Self {
-        let running = Arc::<Running>::default();
-        let local = Local::new(Arc::clone(&backend), Arc::clone(&running), options.lease);
-        Self(Arc::new(Inner {
-            backend,
+        Self(Arc::new_cyclic(|engine| Inner {
             handlers: Arc::new(handlers),
             flows: Flows::new(flows),
             hooks,
             listeners,
+            running: Arc::default(),
+            left: Arc::default(),
+            local: Local::new(Arc::clone(&backend), engine.clone(), options.lease),
+            backend,
             options,
-            running,
-            local,
         }))
     }
 

@@ -15,6 +15,7 @@ use crate::{
     Engine,
     drive::{Driven, Standing},
     engine::Inner,
+    left::{Leaving, Thing},
     running::Driving,
 };
 
@@ -82,17 +83,27 @@ impl Engine {
             });
         };
         let turn = inner.turn(&execution).await?;
-        let Some(driving) = inner.running.drive(id) else { return Ok(Tick::of(execution)) };
+        let leaving = inner.leaving(id);
+        let Some(driving) = inner.running.drive(id) else {
+            leaving.rest();
+            return Ok(Tick::of(execution));
+        };
         let standing = match turn {
             Turn::Step => match inner.take_hold(execution).await? {
                 Some(standing) => standing,
                 None => return self.now(id).await,
             },
             Turn::Reply(answer) => Standing { execution, before: Vec::new(), answer: Some(answer) },
-            _ => return Ok(Tick::of(execution)),
+            _ => {
+                leaving.rest();
+                return Ok(Tick::of(execution));
+            }
         };
         match inner.drive_here(standing, 1, driving).await? {
-            Driven::Rests(execution) | Driven::Paused(execution) => Ok(Tick::of(execution)),
+            Driven::Rests(execution) | Driven::Paused(execution) => {
+                leaving.rest();
+                Ok(Tick::of(execution))
+            }
             _ => self.now(id).await,
         }
     }
@@ -126,14 +137,23 @@ impl Inner {
         driven
     }
 
+    /// What becomes of an execution when whoever drives it here goes away.
+    pub(crate) fn leaving(&self, id: &ExecutionId) -> Leaving {
+        self.left.leaving(Thing::Execution(id.clone()))
+    }
+
     async fn run_here(&self, id: &ExecutionId) -> Result<Execution> {
+        let leaving = self.leaving(id);
         let mut look = FIRST_LOOK;
         loop {
             let execution = self.load(id).await?.ok_or_else(|| Error::not_found("execution", id))?;
             let queue = execution.queue.clone();
             let revision = execution.revision;
             let pause = match self.turn(&execution).await? {
-                Turn::Over | Turn::Outside => return Ok(execution),
+                Turn::Over | Turn::Outside => {
+                    leaving.rest();
+                    return Ok(execution);
+                }
                 // Whoever asked for the cancel is about to finish it; when not, we do.
                 Turn::Cancel if look < LONGEST_LOOK => look,
                 Turn::Cancel => {

@@ -66,6 +66,7 @@ mod here;
 mod invocation;
 mod job;
 mod job_run;
+mod left;
 mod listener;
 mod local;
 mod outcome;

@@ -3,29 +3,31 @@
 //! The name is registered when it is first needed, and extended from then on until the last clone of the engine is dropped.
 //! A holder that was found dead takes a new name; what it drove under the old one is someone else's then, and its commits
 //! find that out.
+//!
+//! Beside the heartbeat it clears up after callers that went away: a process that lives on would never be found dead.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
-use mainspring_core::{Backend, Result, WorkerId};
+use mainspring_core::{Backend, Error, Result, WorkerId};
 use mainspring_worker::jittered;
 use tokio::{task::JoinHandle, time::sleep};
 
-use crate::running::Running;
+use crate::{engine::Inner, left::Left, running::Running};
 
 pub(crate) struct Local {
     backend: Arc<dyn Backend>,
-    running: Arc<Running>,
+    engine: Weak<Inner>,
     lease: Duration,
     name: Arc<tokio::sync::Mutex<Option<WorkerId>>>,
     beat: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Local {
-    pub(crate) fn new(backend: Arc<dyn Backend>, running: Arc<Running>, lease: Duration) -> Self {
-        Self { backend, running, lease, name: Arc::default(), beat: Mutex::new(None) }
+    pub(crate) fn new(backend: Arc<dyn Backend>, engine: Weak<Inner>, lease: Duration) -> Self {
+        Self { backend, engine, lease, name: Arc::default(), beat: Mutex::new(None) }
     }
 
     /// The name of this process, registered and kept alive.
@@ -34,12 +36,19 @@ impl Local {
         if let Some(name) = &*name {
             return Ok(name.clone());
         }
+        let Some(engine) = self.engine.upgrade() else { return Err(Error::internal("the engine is gone")) };
         let new = WorkerId::generate();
         self.backend.queue().register(&new, self.lease).await?;
         *name = Some(new.clone());
-        let beat =
-            beat(Arc::clone(&self.backend), Arc::clone(&self.running), self.lease, Arc::clone(&self.name));
-        self.replace_beat(Some(tokio::spawn(beat)));
+        let (backend, running) = (Arc::clone(&self.backend), Arc::clone(&engine.running));
+        let beat = beat(backend, running, self.lease, Arc::clone(&self.name));
+        let clear = clear(self.engine.clone(), Arc::clone(&engine.left), self.lease / 4);
+        self.replace_beat(Some(tokio::spawn(async move {
+            tokio::select! {
+                () = beat => {}
+                () = clear => {}
+            }
+        })));
         Ok(new)
     }
 
@@ -94,6 +103,15 @@ async fn beat(
             }
         };
         look(&*backend, &running).await;
+    }
+}
+
+/// Clears up after callers that went away, at once, and again until all is well.
+async fn clear(engine: Weak<Inner>, left: Arc<Left>, pause: Duration) {
+    loop {
+        left.wait(jittered(pause)).await;
+        let Some(engine) = engine.upgrade() else { return };
+        engine.clear_left().await;
     }
 }
 

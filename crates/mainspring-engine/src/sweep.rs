@@ -1,15 +1,15 @@
-//! Sweeping: executions whose holder died go on, and those that last too long are cancelled.
+//! Sweeping: executions whose holder died, or whose caller went away, go on, and those that last too long are cancelled.
 //!
 //! Every worker sweeps, all of them at once if need be: each change is a compare-and-set, and losing one to another worker
 //! means that it is done.
 
 use mainspring_core::{
-    Available, CancelSource, Changes, Execution, ExecutionStatus, ExecutionWrite, MessageId, NewEvent,
+    Available, CancelSource, Changes, Execution, ExecutionId, ExecutionStatus, ExecutionWrite, MessageId, NewEvent,
     Result, event::kind, flow::wake_message,
 };
 use serde_json::json;
 
-use crate::{cancel::CancelRequest, deliver::recovered, engine::Inner};
+use crate::{cancel::CancelRequest, deliver::recovered, engine::Inner, left::Thing};
 
 const BATCH: u32 = 100;
 
@@ -26,22 +26,59 @@ impl Inner {
 
     /// Executions that a dead process drove get a message instead.
     pub(crate) async fn sweep_orphans(&self) -> Result<()> {
-        for mut orphan in self.backend.executions().find_orphans(BATCH).await? {
+        for orphan in self.backend.executions().find_orphans(BATCH).await? {
             let id = orphan.id.clone();
-            if orphan.status == ExecutionStatus::Cancelling {
-                report(&id, self.finish_cancel(&id).await);
-                continue;
-            }
-            let message = MessageId::generate();
-            let available = orphan.wake_at.map_or(Available::Now, Available::At);
-            orphan.holder = None;
-            orphan.driver = Some(message.clone());
-            let wake = wake_message(&orphan, message, available);
-            let write = ExecutionWrite::update(orphan, vec![recovered("holder_lost", 1)]);
-            let changes = Changes { executions: vec![write], messages: vec![wake], ..Changes::default() };
-            report(&id, self.backend_commit(&changes).await);
+            report(&id, self.hand_over(orphan, "holder_lost").await);
         }
         Ok(())
+    }
+
+    /// What callers that went away left behind in this process. What is not settled yet stays for the next round.
+    pub(crate) async fn clear_left(&self) {
+        for (thing, since) in self.left.take() {
+            let cleared = match &thing {
+                Thing::Execution(id) => self.clear_execution(id).await,
+                Thing::Holder(holder) => self.backend.queue().release(holder).await.map(|_| true),
+            };
+            let late = since.elapsed() >= self.options.lease;
+            match cleared {
+                Ok(cleared) if cleared || late => {}
+                Ok(_) => self.left.put_back(thing, since),
+                Err(error) => {
+                    if !error.is_conflict() {
+                        tracing::warn!(left = ?thing, error = %error.chain(), "cannot be taken back now");
+                    }
+                    self.left.put_back(thing, since);
+                }
+            }
+        }
+    }
+
+    /// Whether nothing that was asked for it by someone who is gone can leave it to nobody.
+    async fn clear_execution(&self, id: &ExecutionId) -> Result<bool> {
+        let Some(_driving) = self.running.drive(id) else { return Ok(false) };
+        let Some(execution) = self.backend.executions().get(id).await? else { return Ok(false) };
+        match &execution.holder {
+            Some(holder) if self.local.is(holder).await => {
+                self.hand_over(execution, "caller_lost").await.map(|()| true)
+            }
+            _ => Ok(execution.status.is_terminal()),
+        }
+    }
+
+    /// An execution that a process drove by itself gets a message instead.
+    async fn hand_over(&self, mut execution: Execution, reason: &str) -> Result<()> {
+        if execution.status == ExecutionStatus::Cancelling {
+            return self.finish_cancel(&execution.id).await;
+        }
+        let message = MessageId::generate();
+        let available = execution.wake_at.map_or(Available::Now, Available::At);
+        execution.holder = None;
+        execution.driver = Some(message.clone());
+        let wake = wake_message(&execution, message, available);
+        let write = ExecutionWrite::update(execution, vec![recovered(reason, 1)]);
+        let changes = Changes { executions: vec![write], messages: vec![wake], ..Changes::default() };
+        self.backend_commit(&changes).await
     }
 
     /// A commit that is not worth waiting for: the next round finds what is left.
@@ -68,7 +105,7 @@ impl Inner {
 }
 
 /// One that cannot be swept never stops the others.
-fn report(id: &mainspring_core::ExecutionId, swept: Result<()>) {
+fn report(id: &ExecutionId, swept: Result<()>) {
     match swept {
         Ok(()) => {}
         Err(error) if error.is_conflict() => {}
