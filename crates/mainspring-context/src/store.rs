@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use mainspring_core::{BoxFuture, ContextRef, ContextStore, Error, ExecutionId, Result, limits};
-use mainspring_pg::{Db, FromSql, Row, TxRef, constraint};
+use mainspring_pg::{Db, TxRef, constraint, row::get};
 use serde_json::Value;
 
 /// Most bytes of one value: 16 MiB.
@@ -32,7 +32,7 @@ impl<'t> PgContextStore<'t> {
         let size = i64::try_from(limits::json_size(&value)).unwrap_or(i64::MAX);
         let row = self.db.one(SET, &[&execution.as_str(), &key, &value, &size]).await;
         let row = row.map_err(|error| refusal(error, execution))?;
-        let created_at: SystemTime = column(&row, 0, execution)?;
+        let created_at: SystemTime = get(&row, 0)?;
         Ok(ContextRef::to(execution, key, &value, created_at.into()))
     }
 }
@@ -42,15 +42,6 @@ fn refusal(error: Error, execution: &ExecutionId) -> Error {
         return Error::not_found("execution", execution).with_source(error);
     }
     error
-}
-
-/// One column, or an error that names it and its execution.
-fn column<'a, T: FromSql<'a>>(row: &'a Row, index: usize, execution: &ExecutionId) -> Result<T> {
-    row.try_get(index).map_err(|e| {
-        let name = row.columns().get(index).map_or("?", |column| column.name());
-        Error::internal(format!("{name} of a context value of execution `{execution}` cannot be read"))
-            .with_source(e)
-    })
 }
 
 const SET: &str = "INSERT INTO {context_values} (execution_id, key, data, size_bytes, created_at)
@@ -80,7 +71,7 @@ impl ContextStore for PgContextStore<'_> {
     fn get<'a>(&'a self, execution: &'a ExecutionId, key: &'a str) -> BoxFuture<'a, Result<Value>> {
         Box::pin(async move {
             let row = self.db.opt(GET, &[&execution.as_str(), &key]).await?;
-            column(&row.ok_or_else(|| Error::not_found("context key", key))?, 0, execution)
+            get(&row.ok_or_else(|| Error::not_found("context key", key))?, 0)
         })
     }
 
@@ -91,7 +82,7 @@ impl ContextStore for PgContextStore<'_> {
     fn keys<'a>(&'a self, execution: &'a ExecutionId) -> BoxFuture<'a, Result<Vec<String>>> {
         Box::pin(async move {
             let rows = self.db.all(KEYS, &[&execution.as_str()]).await?;
-            rows.iter().map(|row| column(row, 0, execution)).collect()
+            rows.iter().map(|row| get(row, 0)).collect()
         })
     }
 

@@ -6,8 +6,8 @@
 use std::{any::Any, sync::Arc, time::Duration};
 
 use mainspring_core::{
-    Execution, ExecutionId, Failure, Timestamp,
-    flow::{NewChild, StepCall, StepOutcome, StepResult, code},
+    Execution, ExecutionId, Failure, Result, Timestamp,
+    flow::{NewChild, Next, StepCall, StepOutcome, StepResult, code},
 };
 use serde_json::json;
 use tokio::{task::JoinError, time::timeout};
@@ -29,6 +29,9 @@ const MAX_DEPTH: u64 = 32;
 /// Where the level of an execution stands in its metadata.
 const DEPTH: &str = "mainspring.depth";
 
+/// What a handler's words come to, or why they make the step fail.
+type Resolved<T> = std::result::Result<T, HandlerError>;
+
 /// How a call ended.
 pub(crate) enum Called {
     /// With a result; `terminal` when it is a failure that no retry can help.
@@ -48,13 +51,16 @@ impl<T> Drop for Aborting<T> {
 
 impl Inner {
     /// Runs the handler of a step for `execution`, until it returns, takes too long, or `cancel` fires.
+    ///
+    /// # Errors
+    /// The database was busy or away for too long: that is no failure of the step.
     pub(crate) async fn call(
         &self,
         handler: Arc<dyn ErasedHandler>,
         call: StepCall<'_>,
         execution: &Arc<Execution>,
         cancel: &CancellationToken,
-    ) -> Called {
+    ) -> Result<Called> {
         let patience = call.step.timeout.unwrap_or(self.options.step_timeout);
         let stop = cancel.child_token();
         let _entry = self.running.enter(&execution.id, Work::Step(execution.revision), &stop);
@@ -74,7 +80,7 @@ impl Inner {
             reply = timeout(patience, &mut task.0) => reply,
             () = stop.cancelled() => {
                 drop(timeout(LAST_WORDS, &mut task.0).await);
-                return Called::Interrupted;
+                return Ok(Called::Interrupted);
             }
         };
         let reply = match reply {
@@ -96,12 +102,12 @@ impl Inner {
         invocation: &Invocation,
         reply: StepReply,
         started_at: Timestamp,
-    ) -> Called {
+    ) -> Result<Called> {
         let resolved = match reply {
-            Ok(outcome) => self.resolve(execution, outcome).await,
+            Ok(outcome) => self.resolve(execution, outcome).await?,
             Err(error) => Err(error),
         };
-        match resolved {
+        Ok(match resolved {
             Ok((outcome, next)) => {
                 let failed = matches!(outcome, StepOutcome::Failure(_));
                 let mut result = StepResult { next, ..StepResult::new(outcome, started_at) };
@@ -118,7 +124,7 @@ impl Inner {
                 let result = StepResult::new(StepOutcome::Failure(*failure), started_at);
                 Called::Returned { result: Box::new(result), terminal }
             }
-        }
+        })
     }
 
     /// The outcome in core's words: the flow of a child is looked up here.
@@ -126,37 +132,43 @@ impl Inner {
         &self,
         execution: &Execution,
         outcome: Outcome,
-    ) -> Result<(StepOutcome, Option<mainspring_core::flow::Next>), HandlerError> {
+    ) -> Result<Resolved<(StepOutcome, Option<Next>)>> {
         let resolved = match outcome.kind {
             Kind::Success(output) => StepOutcome::Success(output),
             Kind::Failure(failure) => StepOutcome::Failure(failure),
             Kind::Wait { delay, reason } => StepOutcome::Wait { delay, reason },
             Kind::WaitUntil { at, reason } => StepOutcome::WaitUntil { at, reason },
             Kind::WaitForSignal { reason } => StepOutcome::WaitForSignal { reason },
-            Kind::Child(child) => StepOutcome::Child(Box::new(self.child(execution, child).await?)),
+            Kind::Child(child) => match self.child(execution, child).await? {
+                Ok(child) => StepOutcome::Child(Box::new(child)),
+                Err(error) => return Ok(Err(error)),
+            },
         };
-        Ok((resolved, outcome.next))
+        Ok(Ok((resolved, outcome.next)))
     }
 
-    async fn child(&self, parent: &Execution, child: ChildFlow) -> Result<NewChild, HandlerError> {
+    async fn child(&self, parent: &Execution, child: ChildFlow) -> Result<Resolved<NewChild>> {
         let depth = parent.metadata.get(DEPTH).and_then(serde_json::Value::as_u64).unwrap_or(0) + 1;
         if depth >= MAX_DEPTH {
             let message =
                 format!("executions start each other {depth} levels deep, at most {MAX_DEPTH} are allowed");
-            return Err(HandlerError::terminal(code::CHILD_FAILED, message));
+            return Ok(Err(HandlerError::terminal(code::CHILD_FAILED, message)));
         }
         let found = match &child.version {
-            Some(version) => {
-                self.patiently(|| self.flows.get(&*self.backend, &child.flow_id, version)).await?
-            }
-            None => self.patiently(|| self.flows.latest(&*self.backend, &child.flow_id)).await?,
+            Some(version) => self.patiently(|| self.flows.get(&*self.backend, &child.flow_id, version)).await,
+            None => self.patiently(|| self.flows.latest(&*self.backend, &child.flow_id)).await,
+        };
+        let found = match found {
+            Ok(found) => found,
+            Err(error) if error.is_retryable() => return Err(error),
+            Err(error) => return Ok(Err(error.into())),
         };
         let Some(flow) = found else {
             let message = format!("flow `{}` does not exist", child.flow_id);
-            return Err(HandlerError::terminal(code::FLOW_NOT_FOUND, message));
+            return Ok(Err(HandlerError::terminal(code::FLOW_NOT_FOUND, message)));
         };
         if let Err(error) = self.options.limits.check(&child.context) {
-            return Err(HandlerError::terminal(code::CONTEXT_LIMIT, error.to_string()));
+            return Ok(Err(HandlerError::terminal(code::CONTEXT_LIMIT, error.to_string())));
         }
         let id = ExecutionId::generate();
         let mut execution = Execution::new(id, &flow.id, &flow.version, &flow.initial_step_id);
@@ -164,7 +176,7 @@ impl Inner {
         execution.metadata = child.metadata;
         execution.metadata.insert(DEPTH.to_owned(), json!(depth));
         execution.queue.clone_from(&parent.queue);
-        Ok(NewChild { execution, wait: child.wait, events: Vec::new() })
+        Ok(Ok(NewChild { execution, wait: child.wait, events: Vec::new() }))
     }
 }
 

@@ -31,17 +31,25 @@ impl Inner {
     where
         F: Future<Output = Result<T>>,
     {
-        let begin = Instant::now();
-        let mut pause = FIRST_PAUSE;
-        loop {
-            match call().await {
-                Err(error) if error.is_retryable() && begin.elapsed() < self.options.lease => {
-                    tracing::warn!(error = %error.chain(), "the database is busy or away; trying again");
-                    sleep(jittered(pause)).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-                result => return result,
+        patiently(self.options.lease, call).await
+    }
+}
+
+/// Repeats what changed nothing because the database was busy or away, for as long as `patience` lasts.
+pub(crate) async fn patiently<T, F>(patience: Duration, call: impl Fn() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let begin = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match call().await {
+            Err(error) if error.is_retryable() && begin.elapsed() < patience => {
+                tracing::warn!(error = %error.chain(), "the database is busy or away; trying again");
+                sleep(jittered(pause)).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
+            result => return result,
         }
     }
 }

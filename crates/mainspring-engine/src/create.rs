@@ -137,12 +137,16 @@ impl Create {
             if let Driven::Rests(execution) = engine.0.drive_here(standing, u32::MAX, driving).await?
                 && (execution.status.is_terminal() || execution.driver.is_none())
             {
-                leaving.map(Leaving::rest).unwrap_or_default();
+                if let Some(leaving) = leaving {
+                    leaving.rest();
+                }
                 return Ok(execution); // over, or waiting for someone outside
             }
         }
         let done = engine.run(&id).await?;
-        leaving.map(Leaving::rest).unwrap_or_default();
+        if let Some(leaving) = leaving {
+            leaving.rest();
+        }
         Ok(done)
     }
 

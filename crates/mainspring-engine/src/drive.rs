@@ -128,7 +128,7 @@ impl Inner {
                 }
                 advance
             }
-            None => match self.decide(&flow, execution, before, cancel).await {
+            None => match self.decide(&flow, execution, before, cancel).await? {
                 Ok(advance) => advance,
                 Err(interrupted) => return Ok(Stepped::Left(interrupted)),
             },
@@ -143,27 +143,27 @@ impl Inner {
         execution: Execution,
         before: Vec<NewEvent>,
         cancel: &CancellationToken,
-    ) -> std::result::Result<Advance, Driven> {
+    ) -> Result<std::result::Result<Advance, Driven>> {
         let call = match next_call(flow, &execution, self.options.max_steps) {
             Ok(call) => call,
-            Err(failure) => return Ok(self.give_up(execution, before, failure)),
+            Err(failure) => return Ok(Ok(self.give_up(execution, before, failure))),
         };
         let step = call.step;
         let (result, terminal, execution) = match self.handlers.code(&step.handler) {
             None => {
                 let message = format!("no handler is called `{}`", step.handler);
                 let failure = mainspring_core::Failure::new(code::HANDLER_NOT_FOUND, message);
-                return Ok(self.give_up(execution, before, failure));
+                return Ok(Ok(self.give_up(execution, before, failure)));
             }
             Some(Code::Job(_)) => (StepResult::new(job_of(&call), self.backend.now()), false, execution),
             Some(Code::Step(handler)) => {
                 let execution = Arc::new(execution);
-                match self.call(handler, call, &execution, cancel).await {
+                match self.call(handler, call, &execution, cancel).await? {
                     Called::Returned { result, terminal } => {
                         (*result, terminal, Arc::unwrap_or_clone(execution))
                     }
-                    Called::Interrupted if cancel.is_cancelled() => return Err(Driven::Stopped),
-                    Called::Interrupted => return Err(Driven::Changed),
+                    Called::Interrupted if cancel.is_cancelled() => return Ok(Err(Driven::Stopped)),
+                    Called::Interrupted => return Ok(Err(Driven::Changed)),
                 }
             }
         };
@@ -172,7 +172,7 @@ impl Inner {
         if terminal && let Some(step) = flow.to_mut().steps.get_mut(&execution.current_step) {
             step.retry = None;
         }
-        Ok(advance(&flow, execution, before, result, &self.options.limits, self.backend.now()))
+        Ok(Ok(advance(&flow, execution, before, result, &self.options.limits, self.backend.now())))
     }
 
     fn give_up(

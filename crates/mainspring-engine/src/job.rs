@@ -1,7 +1,8 @@
 //! One run of a job, as its handler sees it.
 //!
 //! Every write carries the claim of this run. When another worker has taken over, a write changes nothing, the run is told to
-//! stop, and whatever it returns is dropped.
+//! stop, and whatever it returns is dropped. A write waits for a database that is busy or away as long as a lease lasts, so
+//! that a hiccup uses up no attempt.
 
 use std::{
     fmt,
@@ -9,14 +10,15 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
-use mainspring_core::{Backend, ExecutionId, Job, JobId, JobLease, Progress};
+use mainspring_core::{Backend, BoxFuture, ExecutionId, Job, JobId, JobLease, JobStore, Progress};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::HandlerError;
+use crate::{HandlerError, commit::patiently};
 
 /// One run of a job. Clones are the same run.
 #[derive(Clone)]
@@ -29,12 +31,19 @@ struct Run {
     saved: Mutex<Map<String, Value>>,
     cancel: CancellationToken,
     superseded: AtomicBool,
+    patience: Duration,
 }
 
 impl JobRun {
-    pub(crate) fn new(backend: Arc<dyn Backend>, job: Job, cancel: CancellationToken) -> Self {
+    pub(crate) fn new(
+        backend: Arc<dyn Backend>,
+        job: Job,
+        cancel: CancellationToken,
+        patience: Duration,
+    ) -> Self {
         let (lease, saved) = (job.lease(), Mutex::new(job.checkpoint.clone()));
-        Self(Arc::new(Run { backend, job, lease, saved, cancel, superseded: AtomicBool::new(false) }))
+        let superseded = AtomicBool::new(false);
+        Self(Arc::new(Run { backend, job, lease, saved, cancel, superseded, patience }))
     }
 
     /// The job. Its id is the same for every run, so it is the key to hand to systems outside.
@@ -91,8 +100,7 @@ impl JobRun {
     /// When another worker has taken over, which also fires [`cancel`](Self::cancel); those of the backend.
     pub async fn save(&self, key: &str, value: impl Serialize) -> Result<(), HandlerError> {
         let value = serde_json::to_value(value)?;
-        let written = self.0.backend.jobs().save_checkpoint(&self.0.lease, key, value.clone()).await?;
-        self.still_ours(written)?;
+        self.write(|jobs, lease| jobs.save_checkpoint(lease, key, value.clone())).await?;
         self.saved().insert(key.to_owned(), value);
         Ok(())
     }
@@ -102,8 +110,7 @@ impl JobRun {
     /// # Errors
     /// As [`save`](Self::save).
     pub async fn clear(&self, key: &str) -> Result<(), HandlerError> {
-        let written = self.0.backend.jobs().clear_checkpoint(&self.0.lease, Some(key)).await?;
-        self.still_ours(written)?;
+        self.write(|jobs, lease| jobs.clear_checkpoint(lease, Some(key))).await?;
         self.saved().remove(key);
         Ok(())
     }
@@ -113,8 +120,7 @@ impl JobRun {
     /// # Errors
     /// As [`save`](Self::save).
     pub async fn clear_all(&self) -> Result<(), HandlerError> {
-        let written = self.0.backend.jobs().clear_checkpoint(&self.0.lease, None).await?;
-        self.still_ours(written)?;
+        self.write(|jobs, lease| jobs.clear_checkpoint(lease, None)).await?;
         self.saved().clear();
         Ok(())
     }
@@ -125,12 +131,16 @@ impl JobRun {
     /// As [`save`](Self::save); invalid when over 100 percent.
     pub async fn progress(&self, percent: u8, message: impl Into<String>) -> Result<(), HandlerError> {
         let progress = Progress { percent, message: message.into() };
-        let written = self.0.backend.jobs().update_progress(&self.0.lease, progress).await?;
-        self.still_ours(written)
+        self.write(|jobs, lease| jobs.update_progress(lease, progress.clone())).await
     }
 
-    fn still_ours(&self, written: bool) -> Result<(), HandlerError> {
-        if written {
+    /// One write, which says whether the claim still holds. Writing the same twice does no harm.
+    async fn write<'a>(
+        &'a self,
+        write: impl Fn(&'a dyn JobStore, &'a JobLease) -> BoxFuture<'a, mainspring_core::Result<bool>>,
+    ) -> Result<(), HandlerError> {
+        let jobs = self.0.backend.jobs();
+        if patiently(self.0.patience, || write(jobs, &self.0.lease)).await? {
             return Ok(());
         }
         self.0.superseded.store(true, Ordering::Release);

@@ -2,10 +2,10 @@
 //!
 //! The right to run a job follows its message: whoever holds the message's lease may take the job from whoever held it
 //! before. So a job has no liveness of its own; its holder is a name without a liveness row. A job that is run without a
-//! message, by [`Engine::run`](crate::Engine::run), is held under this process' own name and left alone by workers while
-//! the process lives.
+//! message, by [`Engine::run`](crate::Engine::run), is held under a name that is alive as long as that call, and left alone
+//! by workers so long.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use mainspring_core::{
     Append, Changes, Delivery, Failure, Job, JobId, JobStatus, JobWrite, NewEvent, Result, Settle,
@@ -14,8 +14,9 @@ use mainspring_core::{
     execution::stream_of,
     flow::{code, reply_message},
 };
-use mainspring_worker::{Verdict, retry_delay};
+use mainspring_worker::{Verdict, jittered, retry_delay};
 use serde_json::{Value, json};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -24,6 +25,7 @@ use crate::{
     deliver::again,
     engine::Inner,
     handler::ErasedJob,
+    left::Thing,
     registry::Code,
     running::Work,
 };
@@ -131,7 +133,7 @@ impl Inner {
         };
         let stop = cancel.child_token();
         let _entry = self.running.enter(&job.execution_id, Work::Job(job.lease()), &stop);
-        let run = JobRun::new(Arc::clone(&self.backend), job.clone(), stop.clone());
+        let run = JobRun::new(Arc::clone(&self.backend), job.clone(), stop.clone(), self.options.lease);
         let (theirs, input) = (run.clone(), job.input.clone());
         let mut task = Aborting(tokio::spawn(async move { handler.run(theirs, input).await }));
         let reply = tokio::select! {
@@ -208,11 +210,19 @@ impl Inner {
 
     /// Runs a job here, without its message; whether this process could have it.
     pub(crate) async fn run_job_here(&self, id: &JobId) -> Result<bool> {
-        let holder = self.local.holder().await?;
+        self.local.holder().await?;
+        let holder = WorkerId::generate();
+        let _leaving = self.left.leaving(Thing::Holder(holder.clone()));
+        self.patiently(|| self.backend.queue().register(&holder, self.options.lease)).await?;
         let Some(job) = self.patiently(|| self.backend.jobs().claim(id, &holder)).await? else {
             return Ok(false);
         };
-        let changes = match self.run_job(&job, &CancellationToken::new()).await {
+        let cancel = CancellationToken::new();
+        let ran = tokio::select! {
+            ran = self.run_job(&job, &cancel) => ran,
+            ran = self.keep(&holder, &cancel) => ran,
+        };
+        let changes = match ran {
             Ran::Interrupted => return Ok(false),
             Ran::Well(result) => ended(&job, Ok(result), None),
             Ran::Badly(error) if error.terminal || !job.may_retry() => ended(&job, Err(*error.failure), None),
@@ -221,6 +231,26 @@ impl Inner {
         match self.commit_job(&job, changes, JobStatus::Completed, None).await? {
             Verdict::Committed => Ok(true),
             _ => Ok(false),
+        }
+    }
+
+    /// Keeps a holder alive, and cancels what it does when it was found dead.
+    async fn keep<T>(&self, holder: &WorkerId, cancel: &CancellationToken) -> T {
+        let lease = self.options.lease;
+        let mut pause = lease / 4;
+        loop {
+            sleep(jittered(pause)).await;
+            pause = match self.backend.queue().extend(holder, lease).await {
+                Ok(()) => lease / 4,
+                Err(error) if error.is_fenced() => {
+                    cancel.cancel();
+                    return pending().await;
+                }
+                Err(error) => {
+                    tracing::warn!(%holder, error = %error.chain(), "cannot extend the lease of a job");
+                    lease / 20
+                }
+            };
         }
     }
 

@@ -4,8 +4,8 @@
 //! means that it is done.
 
 use mainspring_core::{
-    Available, CancelSource, Changes, Execution, ExecutionId, ExecutionStatus, ExecutionWrite, MessageId, NewEvent,
-    Result, event::kind, flow::wake_message,
+    Available, CancelSource, Changes, Execution, ExecutionId, ExecutionStatus, ExecutionWrite, MessageId,
+    NewEvent, Result, event::kind, flow::wake_message,
 };
 use serde_json::json;
 

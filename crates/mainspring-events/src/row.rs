@@ -2,9 +2,11 @@
 
 use std::time::SystemTime;
 
-use mainspring_core::{Error, NewEvent, RecordedEvent, Result};
-use mainspring_pg::{FromSql, Row};
-use serde_json::{Map, Value};
+use mainspring_core::{NewEvent, RecordedEvent, Result};
+use mainspring_pg::{
+    Row,
+    row::{get, object},
+};
 
 /// `SELECT` of every column from `events e`, in the order [`event_from_row`] reads them, and what follows.
 /// A macro, because `concat!` takes literals only.
@@ -19,12 +21,6 @@ macro_rules! select {
 }
 pub(crate) use select;
 
-/// One column, or an error that names it.
-pub(crate) fn get<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T> {
-    row.try_get(index)
-        .map_err(|e| Error::internal(format!("column {index} of events cannot be read")).with_source(e))
-}
-
 pub(crate) fn event_from_row(row: &Row) -> Result<RecordedEvent> {
     Ok(RecordedEvent {
         partition: get(row, 0)?,
@@ -37,10 +33,7 @@ pub(crate) fn event_from_row(row: &Row) -> Result<RecordedEvent> {
             event_type: get(row, 6)?,
             subject: get(row, 7)?,
             data: get(row, 8)?,
-            metadata: match get::<Option<Value>>(row, 9)? {
-                Some(Value::Object(map)) => map,
-                _ => Map::new(),
-            },
+            metadata: object(row, 9)?,
             correlation_id: get(row, 10)?,
             causation_id: get(row, 11)?,
         },

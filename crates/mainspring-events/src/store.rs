@@ -6,10 +6,10 @@ use mainspring_core::{
     Append, BoxFuture, Error, EventQuery, EventStore, ExecutionFact, ExecutionId, RecordedEvent, Result,
     Timestamp, event::STREAMS, execution::stream_of,
 };
-use mainspring_pg::{Db, Query, TxRef};
+use mainspring_pg::{Db, Query, TxRef, row::get};
 
 use crate::{
-    row::{event_from_row, get, select},
+    row::{event_from_row, select},
     write::{append_query, appended, fence_query},
 };
 

@@ -1,7 +1,7 @@
 //! Appends as statements: what a group commit sends, and what a single append sends too.
 
-use mainspring_core::{Append, Error, ExecutionWrite, Expect, ExpectedPosition, NewEvent, Result};
-use mainspring_pg::{Query, Row};
+use mainspring_core::{Append, ExecutionWrite, Expect, ExpectedPosition, NewEvent, Result};
+use mainspring_pg::{Query, Row, row::get};
 use serde_json::Value;
 
 const APPEND: &str = include_str!("sql/append.sql");
@@ -43,10 +43,7 @@ pub fn append_query(append: &Append) -> Query {
 /// # Errors
 /// Internal, when the rows are not of [`append_query`].
 pub fn appended(rows: &[Row]) -> Result<Option<i64>> {
-    rows.first()
-        .map(|row| row.try_get(0))
-        .transpose()
-        .map_err(|e| Error::internal("position of an append cannot be read").with_source(e))
+    rows.first().map(|row| get(row, 0)).transpose()
 }
 
 /// The events that go into the histories of `writes`, in one statement. `None` when there are none.

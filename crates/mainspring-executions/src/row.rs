@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeMap, time::SystemTime};
 
-use mainspring_core::{Error, Execution, ExecutionId, MessageId, Result, Timeouts, Timestamp, WorkerId};
-use mainspring_pg::{FromSql, Row};
-use serde_json::{Map, Value};
+use mainspring_core::{Execution, ExecutionId, MessageId, Result, Timeouts, WorkerId};
+use mainspring_pg::{
+    Row,
+    row::{count, get, object, time, typed},
+};
 
 /// `SELECT` of every column from `executions e`, in the order [`execution_from_row`] reads them, and what follows.
 /// A macro, because `concat!` takes literals only.
@@ -22,12 +24,6 @@ macro_rules! select {
 }
 pub(crate) use select;
 
-/// One column, or an error that names it.
-pub(crate) fn get<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T> {
-    row.try_get(index)
-        .map_err(|e| Error::internal(format!("column {index} of executions cannot be read")).with_source(e))
-}
-
 pub(crate) fn execution_from_row(row: &Row) -> Result<Execution> {
     let id: String = get(row, 0)?;
     let status: &str = get(row, 1)?;
@@ -35,7 +31,7 @@ pub(crate) fn execution_from_row(row: &Row) -> Result<Execution> {
         status: status.parse()?,
         revision: get(row, 2)?,
         position: get(row, 3)?,
-        step_count: u32::try_from(get::<i32>(row, 4)?).unwrap_or(0),
+        step_count: count(row, 4)?,
         flow_id: get(row, 5)?,
         flow_version: get(row, 6)?,
         current_step: get(row, 7)?,
@@ -60,22 +56,11 @@ pub(crate) fn execution_from_row(row: &Row) -> Result<Execution> {
         context: object(row, 24)?,
         retries: retries(row, 25)?,
         metadata: object(row, 26)?,
-        error: from_json(&id, "error", get(row, 27)?)?,
-        cancellation: from_json(&id, "cancellation", get(row, 28)?)?,
-        reply: from_json(&id, "reply", get(row, 29)?)?,
+        error: typed(row, 27)?,
+        cancellation: typed(row, 28)?,
+        reply: typed(row, 29)?,
         id: ExecutionId::from_stored(id),
     })
-}
-
-fn time(row: &Row, index: usize) -> Result<Option<Timestamp>> {
-    Ok(get::<Option<SystemTime>>(row, index)?.map(Timestamp::from))
-}
-
-fn object(row: &Row, index: usize) -> Result<Map<String, Value>> {
-    match get::<Value>(row, index)? {
-        Value::Object(map) => Ok(map),
-        other => Err(Error::internal(format!("column {index} of executions holds {other}, not an object"))),
-    }
 }
 
 fn retries(row: &Row, index: usize) -> Result<BTreeMap<String, u32>> {
@@ -84,22 +69,6 @@ fn retries(row: &Row, index: usize) -> Result<BTreeMap<String, u32>> {
         .into_iter()
         .map(|(step, n)| (step, n.as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(0)))
         .collect())
-}
-
-fn from_json<T: serde::de::DeserializeOwned>(
-    id: &str,
-    column: &str,
-    value: Option<Value>,
-) -> Result<Option<T>> {
-    value
-        .map(serde_json::from_value)
-        .transpose()
-        .map_err(|e| Error::internal(format!("{column} of execution `{id}` cannot be read")).with_source(e))
-}
-
-/// Our own types always become JSON; what could not would be stored as absent.
-pub(crate) fn to_json<T: serde::Serialize>(value: Option<&T>) -> Option<Value> {
-    value.and_then(|value| serde_json::to_value(value).ok())
 }
 
 pub(crate) fn millis(ms: u64) -> i64 {

@@ -6,10 +6,10 @@ use mainspring_core::{
     BoxFuture, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, ExecutionStore, ExecutionWrite,
     Expect, Result, execution::page_size,
 };
-use mainspring_pg::{Db, Query, TxRef};
+use mainspring_pg::{Db, Query, TxRef, row::get};
 
 use crate::{
-    row::{execution_from_row, get, select},
+    row::{execution_from_row, select},
     write::{Written, create_query, free_keys_query, update_query},
 };
 

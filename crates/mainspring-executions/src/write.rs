@@ -5,7 +5,10 @@
 use std::{collections::HashSet, time::SystemTime};
 
 use mainspring_core::{Execution, ExecutionId, ExecutionWrite, Expect, Result, Timestamp};
-use mainspring_pg::{Query, Row};
+use mainspring_pg::{
+    Query, Row,
+    row::{get, to_json},
+};
 use serde_json::Value;
 
 use crate::row;
@@ -36,8 +39,8 @@ impl Written {
     pub fn decode(rows: &[Row]) -> Result<Self> {
         let mut written = Self::default();
         for row in rows {
-            written.ids.insert(ExecutionId::from_stored(row::get(row, 0)?));
-            written.at = Some(row::get::<SystemTime>(row, 1)?.into());
+            written.ids.insert(ExecutionId::from_stored(get(row, 0)?));
+            written.at = Some(get::<SystemTime>(row, 1)?.into());
         }
         Ok(written)
     }
@@ -86,9 +89,9 @@ pub fn create_query(writes: &[&ExecutionWrite]) -> Query {
         .bind(column(&rows, |e| Value::Object(e.context.clone())))
         .bind(column(&rows, retries))
         .bind(column(&rows, |e| Value::Object(e.metadata.clone())))
-        .bind(column(&rows, |e| row::to_json(e.error.as_ref())))
-        .bind(column(&rows, |e| row::to_json(e.cancellation.as_ref())))
-        .bind(column(&rows, |e| row::to_json(e.reply.as_ref())))
+        .bind(column(&rows, |e| to_json(e.error.as_ref())))
+        .bind(column(&rows, |e| to_json(e.cancellation.as_ref())))
+        .bind(column(&rows, |e| to_json(e.reply.as_ref())))
 }
 
 /// Updates all of `writes` whose row is at the expected revision and not terminal; see [`Written`].
@@ -117,8 +120,8 @@ pub fn update_query(writes: &[&ExecutionWrite]) -> Query {
         .bind(column(&rows, |e| Value::Object(e.context.clone())))
         .bind(column(&rows, retries))
         .bind(column(&rows, |e| Value::Object(e.metadata.clone())))
-        .bind(column(&rows, |e| row::to_json(e.error.as_ref())))
-        .bind(column(&rows, |e| row::to_json(e.cancellation.as_ref())))
+        .bind(column(&rows, |e| to_json(e.error.as_ref())))
+        .bind(column(&rows, |e| to_json(e.cancellation.as_ref())))
 }
 
 fn column<T>(rows: &[&Execution], value: impl Fn(&Execution) -> T) -> Vec<T> {

@@ -1,6 +1,8 @@
 //! What is special to executions on Postgres: races between real sessions, and plans. The semantics are in the conformance
 //! suite, which the facade runs.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use mainspring_core::{Execution, ExecutionId, ExecutionStatus, ExecutionStore, ExecutionWrite, Expect};
 use mainspring_executions::{PgExecutionStore, Written, create_query, update_query};
 use mainspring_testing::TestDb;

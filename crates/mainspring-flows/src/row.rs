@@ -1,7 +1,10 @@
 //! Between a row of `flows` and a [`Flow`].
 
-use mainspring_core::{Error, Flow, Result, flow::FlowStatus};
-use mainspring_pg::{FromSql, Row};
+use mainspring_core::{Flow, Result, flow::FlowStatus};
+use mainspring_pg::{
+    Row,
+    row::{get, unreadable},
+};
 use serde_json::Value;
 
 /// One version of one flow, without its definition.
@@ -20,15 +23,4 @@ pub(crate) fn version_from_row(row: &Row) -> Result<Version> {
 /// Reads `id, version, definition`. It was validated when it was saved, and stays readable when the rules grow stricter.
 pub(crate) fn flow_from_row(row: &Row) -> Result<Flow> {
     serde_json::from_value(get::<Value>(row, 2)?).map_err(|e| unreadable(row, 2).with_source(e))
-}
-
-/// One column, or an error that names it and its flow.
-pub(crate) fn get<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T> {
-    row.try_get(index).map_err(|e| unreadable(row, index).with_source(e))
-}
-
-fn unreadable(row: &Row, index: usize) -> Error {
-    let name = |index| row.try_get::<_, &str>(index).unwrap_or("?");
-    let column = row.columns().get(index).map_or("?", |column| column.name());
-    Error::internal(format!("{column} of flow `{}@{}` cannot be read", name(0), name(1)))
 }

@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use mainspring_core::{BoxFuture, Error, Flow, FlowStore, Result, Saved, flow};
-use mainspring_pg::{Db, Query, TxRef};
+use mainspring_pg::{Db, Query, TxRef, row::get};
 
 use crate::{
     cache::Cache,
-    row::{Version, flow_from_row, get, version_from_row},
+    row::{Version, flow_from_row, version_from_row},
 };
 
 /// Flow definitions on Postgres; see the crate. A clone shares what was read.

@@ -184,5 +184,5 @@ async fn a_row_that_cannot_be_read_is_named() {
     flows.save(&flow("greet", "1.0.0", "hello")).await.unwrap();
     test.db().exec(BREAK, &[]).await.unwrap();
     let error = flows.get("greet", "1.0.0").await.unwrap_err();
-    assert_eq!(error.to_string(), "definition of flow `greet@1.0.0` cannot be read");
+    assert_eq!(error.to_string(), "definition of the row `greet` cannot be read");
 }

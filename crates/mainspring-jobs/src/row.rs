@@ -2,10 +2,11 @@
 
 use std::time::SystemTime;
 
-use mainspring_core::{Error, ExecutionId, Job, JobId, Result, Timestamp, WorkerId};
-use mainspring_pg::{FromSql, Row};
-use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Map, Value};
+use mainspring_core::{Error, ExecutionId, Job, JobId, Result, WorkerId};
+use mainspring_pg::{
+    Row,
+    row::{count, get, object, time, typed, unreadable},
+};
 
 /// Every column of `jobs j`, in the order [`job_from_row`] reads them. A macro, because `concat!` takes literals only.
 macro_rules! columns {
@@ -42,40 +43,4 @@ pub(crate) fn job_from_row(row: &Row) -> Result<Job> {
         updated_at: get::<SystemTime>(row, 20)?.into(),
         finished_at: time(row, 21)?,
     })
-}
-
-/// One column, or an error that names it and its job.
-pub(crate) fn get<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T> {
-    row.try_get(index).map_err(|e| unreadable(row, index).with_source(e))
-}
-
-fn unreadable(row: &Row, index: usize) -> Error {
-    let id = row.try_get::<_, &str>(0).unwrap_or("?");
-    let column = row.columns().get(index).map_or("?", |column| column.name());
-    Error::internal(format!("{column} of job `{id}` cannot be read"))
-}
-
-fn time(row: &Row, index: usize) -> Result<Option<Timestamp>> {
-    Ok(get::<Option<SystemTime>>(row, index)?.map(Timestamp::from))
-}
-
-fn count(row: &Row, index: usize) -> Result<u32> {
-    u32::try_from(get::<i32>(row, index)?).map_err(|e| unreadable(row, index).with_source(e))
-}
-
-fn object(row: &Row, index: usize) -> Result<Map<String, Value>> {
-    match get(row, index)? {
-        Value::Object(map) => Ok(map),
-        _ => Err(unreadable(row, index)),
-    }
-}
-
-fn typed<T: DeserializeOwned>(row: &Row, index: usize) -> Result<Option<T>> {
-    let value: Option<Value> = get(row, index)?;
-    value.map(serde_json::from_value).transpose().map_err(|e| unreadable(row, index).with_source(e))
-}
-
-/// Our own types always become JSON; what could not would be stored as absent.
-pub(crate) fn to_json<T: Serialize>(value: Option<&T>) -> Option<Value> {
-    value.and_then(|value| serde_json::to_value(value).ok())
 }

@@ -6,11 +6,14 @@ use mainspring_core::{
     BoxFuture, Error, ExecutionId, Failure, Job, JobId, JobLease, JobStatus, JobStore, Progress, Result,
     Timestamp, WorkerId, execution::page_size, limits,
 };
-use mainspring_pg::{Db, Query, Row, TxRef, constraint};
+use mainspring_pg::{
+    Db, Query, Row, TxRef, constraint,
+    row::{get, to_json},
+};
 use serde_json::Value;
 
 use crate::{
-    row::{columns, get, job_from_row, to_json},
+    row::{columns, job_from_row},
     write::{JobEnd, create_query, settle_query},
 };
 

@@ -5,10 +5,11 @@
 use std::{collections::HashSet, time::SystemTime};
 
 use mainspring_core::{ExecutionId, Failure, Job, JobId, JobLease, JobStatus, JobWrite, Result};
-use mainspring_pg::{Query, Row};
+use mainspring_pg::{
+    Query, Row,
+    row::{get, to_json},
+};
 use serde_json::Value;
-
-use crate::row::{get, to_json};
 
 /// How the holder of a lease ends a run.
 #[derive(Debug, Clone, Copy, PartialEq)]

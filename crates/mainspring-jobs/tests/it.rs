@@ -477,7 +477,7 @@ async fn a_row_that_cannot_be_read_is_named() {
     let job = world.pending().await;
     world.db.exec(BREAK, &[&job.id.as_str()]).await.unwrap();
     let error = world.jobs.get(&job.id).await.unwrap_err();
-    assert_eq!(error.to_string(), format!("checkpoint of job `{}` cannot be read", job.id));
+    assert_eq!(error.to_string(), format!("checkpoint of the row `{}` cannot be read", job.id));
 }
 
 #[tokio::test]

@@ -30,6 +30,7 @@ mod listener;
 mod migrate;
 mod names;
 mod query;
+pub mod row;
 mod settings;
 mod sqlstate;
 mod startup;

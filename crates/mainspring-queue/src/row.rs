@@ -2,15 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use mainspring_core::{Available, Delivery, Error, MessageId, MessageLease, NewMessage, Result};
-use mainspring_pg::{FromSql, Row};
-use serde_json::{Map, Value};
-
-/// One column, or an error that names it.
-pub(crate) fn get<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T> {
-    row.try_get(index)
-        .map_err(|e| Error::internal(format!("column {index} of messages cannot be read")).with_source(e))
-}
+use mainspring_core::{Available, Delivery, MessageId, MessageLease, NewMessage, Result};
+use mainspring_pg::{
+    Row,
+    row::{count, get, object},
+};
 
 /// Reads `priority, seq, token, failures, lost, delays, max_attempts, created_at, id, tenant, type, source, subject,
 /// recipient, data, headers`.
@@ -31,19 +27,12 @@ pub(crate) fn delivery_from_row(queue: &str, row: &Row) -> Result<Delivery> {
             subject: get(row, 12)?,
             to: get(row, 13)?,
             data: get(row, 14)?,
-            headers: match get::<Option<Value>>(row, 15)? {
-                Some(Value::Object(map)) => map,
-                _ => Map::new(),
-            },
+            headers: object(row, 15)?,
             priority,
             available: Available::Now,
             max_attempts: count(row, 6)?,
         },
     })
-}
-
-fn count(row: &Row, index: usize) -> Result<u32> {
-    Ok(u32::try_from(get::<i32>(row, index)?).unwrap_or(0))
 }
 
 pub(crate) fn micros(duration: Duration) -> i64 {

@@ -3,10 +3,10 @@
 use std::{collections::HashSet, time::SystemTime};
 
 use mainspring_core::{Failure, Result, Settle, Settlement};
-use mainspring_pg::{Query, Row};
+use mainspring_pg::{Query, Row, row::get};
 use serde_json::Value;
 
-use crate::row::{get, micros};
+use crate::row::micros;
 
 /// From the array to the rows by their key, and from there by their place; see `update.sql` of the executions.
 const DONE: &str = "DELETE FROM {messages} m USING (

@@ -6,11 +6,11 @@ use mainspring_core::{
     BoxFuture, ClaimRequest, Claimed, DeadLetter, Error, NewMessage, QueueDriver, QueueStats, Result, Settle,
     Timestamp, Upkeep, WorkerId, execution::page_size, message::check_lease,
 };
-use mainspring_pg::{Db, Hints, Query, TxRef};
+use mainspring_pg::{Db, Hints, Query, TxRef, row::get};
 
 use crate::{
     push::push_queries,
-    row::{delivery_from_row, get, micros},
+    row::{delivery_from_row, micros},
     settle::{settle_queries, settled},
 };
 

@@ -6,10 +6,13 @@ use mainspring_core::{
     BoxFuture, Error, ExecutionId, NewToken, Result, ResumeToken, TokenOptions, TokenSecret, TokenStatus,
     TokenStore,
 };
-use mainspring_pg::{Db, Query, TxRef, constraint};
+use mainspring_pg::{
+    Db, Query, TxRef, constraint,
+    row::{get, time},
+};
 
 use crate::{
-    row::{get, select, time, token_from_row},
+    row::{select, token_from_row},
     write::{consume_query, create_query, revoke_all_query},
 };
 

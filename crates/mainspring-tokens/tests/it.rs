@@ -253,7 +253,7 @@ async fn a_row_that_cannot_be_read_is_named() {
     let id = world.read(&secret).await.id;
     world.db.exec(BREAK, &[]).await.unwrap();
     let error = world.tokens.get(&secret).await.unwrap_err();
-    assert_eq!(error.to_string(), format!("metadata of resume token `{id}` cannot be read"));
+    assert_eq!(error.to_string(), format!("metadata of the row `{id}` cannot be read"));
 }
 
 #[tokio::test]

@@ -88,7 +88,6 @@ impl Backend for Flowless {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "known: a look-up that fails for longer than a lease is the failure of the step, and ends the execution"]
 async fn a_child_whose_flow_cannot_be_looked_up_waits_for_the_database() {
     // F16: no attempt is used up because the database is away
     let lab = Lab::new().await;

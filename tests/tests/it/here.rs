@@ -12,7 +12,6 @@ use tokio::{sync::Notify, time::timeout};
 const ENOUGH: Duration = Duration::from_secs(15);
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "known: the execution keeps the live process as its holder, and nobody drives it"]
 async fn a_run_whose_caller_goes_away_is_taken_over() {
     // F34, F53: as when a request is cancelled by its client
     let lab = Lab::new().await;
@@ -51,7 +50,6 @@ impl JobHandler for Never {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "known: the job keeps the live process as its holder, and nobody runs it"]
 async fn a_job_whose_caller_goes_away_is_taken_over() {
     // F34: as above, while a job of the execution runs in this process
     let lab = Lab::new().await;
