@@ -1,6 +1,8 @@
 //! What is special to the log on Postgres: appends that race, the caller's transaction, the position fence. The semantics are
 //! in the conformance suite, which the facade runs.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::{
     collections::HashSet,
     sync::{

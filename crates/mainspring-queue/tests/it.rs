@@ -1,6 +1,8 @@
 //! What is special to the queue on Postgres: plans, concurrency, the caller's transaction. The semantics are in the
 //! conformance suite, which the facade runs.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::{collections::HashSet, time::Duration};
 
 use mainspring_core::{ClaimRequest, NewMessage, QueueDriver, Settle, Settlement, WorkerId};

@@ -13,24 +13,26 @@ const ENOUGH: Duration = Duration::from_secs(15);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_caller_goes_away_is_taken_over() {
-    // F34, F53: as when a request is cancelled by its client
-    let lab = Lab::new().await;
-    let backend = FaultyBackend::new(lab.stores(4), Faults::none());
-    let (faults, never) = (backend.faults().clone(), Arc::new(Notify::new()));
-    let engine = lab.engine_on(backend);
-    engine.publish().await.unwrap();
-    faults.arm("commit.before", 2, Action::Pause(never)); // the first step's, after the create
-    let run = tokio::spawn(engine.create("parcel", json!({})).id("parcel-1").run());
-    faults.wait_fired("commit.before", 1).await;
-    run.abort();
-    assert!(run.await.unwrap_err().is_cancelled());
+    // F34, F53: as when a request is cancelled by its client, before its first step was committed, and while it was created
+    for (point, hit) in [("commit.before", 2), ("commit.after", 1)] {
+        let lab = Lab::new().await;
+        let backend = FaultyBackend::new(lab.stores(4), Faults::none());
+        let (faults, never) = (backend.faults().clone(), Arc::new(Notify::new()));
+        let engine = lab.engine_on(backend);
+        engine.publish().await.unwrap();
+        faults.arm(point, hit, Action::Pause(never));
+        let run = tokio::spawn(engine.create("parcel", json!({})).id("parcel-1").run());
+        faults.wait_fired(point, 1).await;
+        run.abort();
+        assert!(run.await.unwrap_err().is_cancelled());
 
-    let second = worker(&lab.engine()).start().unwrap();
-    let id = "parcel-1".try_into().unwrap();
-    let over = timeout(ENOUGH, lab.over(std::slice::from_ref(&id))).await;
-    assert!(over.is_ok(), "{:?}", lab.get(&id).await);
-    assert_eq!(lab.get(&id).await.status, ExecutionStatus::Completed);
-    second.stop().await.unwrap();
+        let second = worker(&lab.engine()).start().unwrap();
+        let id = "parcel-1".try_into().unwrap();
+        let over = timeout(ENOUGH, lab.over(std::slice::from_ref(&id))).await;
+        assert!(over.is_ok(), "{:?}", lab.get(&id).await);
+        assert_eq!(lab.get(&id).await.status, ExecutionStatus::Completed);
+        second.stop().await.unwrap();
+    }
 }
 
 struct Never(Arc<Notify>);

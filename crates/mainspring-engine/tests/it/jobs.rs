@@ -9,7 +9,7 @@ use std::{
 };
 
 use mainspring_core::{
-    Backend, ExecutionStatus, Flow, JobStatus,
+    Backend, ExecutionId, ExecutionStatus, Flow, JobStatus,
     flow::{RetryPolicy, Step},
 };
 use mainspring_engine::{Engine, HandlerError, JobHandler, JobRun};
@@ -184,4 +184,27 @@ async fn a_cancel_reaches_the_job() {
     let jobs = backend.jobs().get_by_execution(&id).await.unwrap();
     assert_eq!(jobs[0].status, JobStatus::Cancelled);
     assert_eq!(drain(&engine).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_a_process_runs_by_itself_is_left_alone_until_the_caller_goes_away() {
+    // F34, F53
+    let backend = backend();
+    let (here, _, mut starts) = engine(&backend, How::HangsOnce, step());
+    let (elsewhere, runs, _starts) = engine(&backend, How::Well, step());
+    let run = tokio::spawn(here.create("f", json!({"n": 1})).id("e").run());
+    let old = starts.recv().await.unwrap();
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        drain(&elsewhere).await;
+        backend.advance(Duration::from_secs(20)); // longer than a lease in all
+    }
+    assert_eq!(runs.load(Ordering::SeqCst), 0);
+    run.abort();
+    assert!(run.await.unwrap_err().is_cancelled());
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    drain(&elsewhere).await;
+    let done = stored(&backend, &ExecutionId::new("e").unwrap()).await;
+    assert_eq!((done.status, runs.load(Ordering::SeqCst)), (ExecutionStatus::Completed, 1));
+    assert!(old.save("at", 99).await.unwrap_err().is_terminal());
 }

@@ -1,5 +1,7 @@
 //! The stores together, on a real Postgres: the conformance suites, the one commit, the caller's own transaction.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod budget;
 mod commit;
 mod conformance;
