@@ -349,7 +349,7 @@ pub struct Cancellation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Timeouts {
-    /// From creation to a terminal status, in milliseconds. Defaults to 24 hours.
+    /// From creation to a terminal status, in milliseconds. Defaults to 24 hours, so a flow that sleeps longer raises it.
     pub execution_timeout_ms: u64,
     /// Of one wait without a time of its own, in milliseconds. Defaults to 7 days.
     pub wait_timeout_ms: u64,

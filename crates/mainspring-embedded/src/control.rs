@@ -28,7 +28,8 @@ impl Cluster {
     }
 
     /// Kills the whole server as a power cut would, except that the disk keeps what the kernel already had.
-    /// The next [`restart`](Cluster::restart) goes through crash recovery.
+    /// The next [`restart`](Cluster::restart) goes through crash recovery. A throwaway cluster does not wait for its log, so commits it
+    /// has acknowledged may be lost; a test that minds sets `synchronous_commit` to `on`.
     ///
     /// # Errors
     ///
