@@ -152,13 +152,22 @@ impl Lane {
     }
 }
 
-/// A lane that its runtime drops half-way leaves its place to another.
+/// A lane that its runtime drops half-way leaves its place to another. When it was the last one, nobody would take what is
+/// pending, so that is answered now.
 impl Drop for Lane {
     fn drop(&mut self) {
-        if self.counted {
-            let mut state = self.group.lock();
-            state.lanes -= 1;
-            state.busy -= self.busy;
+        if !self.counted {
+            return;
+        }
+        let mut state = self.group.lock();
+        state.lanes -= 1;
+        state.busy -= self.busy;
+        let abandoned = if state.lanes == 0 { std::mem::take(&mut state.pending) } else { VecDeque::new() };
+        drop(state);
+        for entry in abandoned {
+            let stopped =
+                Error::new(ErrorKind::Unavailable, "the runtime of the commits stopped; nothing was changed");
+            let _ = entry.answer.send(Err(stopped));
         }
     }
 }

@@ -4,7 +4,7 @@ use mainspring_core::{Changes, Committed, Error, ErrorKind, EventStore, Result, 
 use mainspring_events::PgEventStore;
 use mainspring_pg::{Db, is_transient};
 
-use super::plan::{Deciding, Loss, Outcome, rest};
+use super::plan::{Deciding, Loss, Outcome, keys, rest};
 
 /// How often a batch is run before a serialization failure or a deadlock is its callers'.
 const ATTEMPTS: u32 = 5;
@@ -137,6 +137,7 @@ async fn explain(db: &Db<'_>, why: Loss) -> Error {
 /// Commits `changes` inside the caller's transaction: written there, durable with the caller's own commit. A refusal leaves
 /// nothing behind, so the transaction goes on.
 pub(crate) async fn commit_within(db: &Db<'_>, changes: &Changes) -> Result<Committed> {
+    keys(changes)?;
     db.exec("SAVEPOINT mainspring_commit", &[]).await?;
     let result = write_within(db, changes).await;
     let end = match &result {

@@ -2,8 +2,10 @@
 
 use mainspring::{
     Append, Backend, Changes, ErrorKind, EventStore, Execution, ExecutionId, ExecutionStatus, ExecutionStore,
-    ExecutionWrite, ExpectedPosition, Job, JobWrite, NewEvent, PgStores, event::EXECUTIONS,
+    ExecutionWrite, ExpectedPosition, Job, JobWrite, NewEvent, PgStoreOptions, PgStores, create_pg_stores,
+    event::EXECUTIONS,
 };
+use mainspring_testing::TestDb;
 use serde_json::json;
 
 fn id(text: &str) -> ExecutionId {
@@ -94,4 +96,39 @@ async fn bad_input_is_refused_before_any_sql() {
     twice.executions.extend(create("twice").executions);
     assert_eq!(stores.commit(twice).await.unwrap_err().kind(), ErrorKind::Invalid);
     assert!(stores.executions.get(&id("twice")).await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_lane_whose_runtime_ends_is_answered() {
+    // F34: nobody else would ever take what is pending.
+    let db = TestDb::new().await;
+    let options = PgStoreOptions {
+        table_prefix: db.names().prefix().to_owned(),
+        schema: db.names().schema().to_owned(),
+        commit_lanes: 1,
+        ..PgStoreOptions::default()
+    };
+    let stores = create_pg_stores(db.pool(), options).unwrap();
+    let created = stores.executions.create(Execution::new(id("locked"), "f", "1.0.0", "s")).await.unwrap();
+    let mut client = db.client().await;
+    let lock = client.transaction().await.unwrap();
+    let row = format!("SELECT 1 FROM {} FOR UPDATE", db.names().table("executions"));
+    lock.batch_execute(&row).await.unwrap();
+
+    let other = tokio::runtime::Runtime::new().unwrap();
+    let stuck = Changes { executions: vec![ExecutionWrite::update(created, vec![])], ..Changes::default() };
+    let theirs = stores.clone();
+    other.spawn(async move { theirs.commit(stuck).await });
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while lock.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+        tokio::task::yield_now().await;
+    }
+
+    let mut pending = stores.commit(create("pending"));
+    assert!(futures_util::poll!(&mut pending).is_pending());
+    other.shutdown_background();
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(20), pending).await.expect("answered");
+    assert!(answer.unwrap_err().is_retryable());
+    drop(lock);
+    assert!(stores.executions.get(&id("pending")).await.unwrap().is_none(), "as it was told");
 }

@@ -62,6 +62,10 @@ async fn a_refused_commit_leaves_the_callers_transaction_usable() {
         ..Changes::default()
     };
     assert!(here.commit(changes).await.unwrap_err().is_conflict());
+    let twice =
+        vec![ExecutionWrite::create(execution("x"), vec![]), ExecutionWrite::create(execution("x"), vec![])];
+    let twice = Changes { executions: twice, ..Changes::default() };
+    assert!(here.commit(twice).await.unwrap_err().is_invalid());
     here.executions.create(execution("other")).await.unwrap();
     tx.commit().await.unwrap();
     assert!(stores.executions.get(&ExecutionId::new("new").unwrap()).await.unwrap().is_none());
