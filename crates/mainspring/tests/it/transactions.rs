@@ -1,7 +1,8 @@
 //! The caller's own transaction: what is written through it is durable with it, or not at all.
 
 use mainspring::{
-    Backend, Changes, Execution, ExecutionId, ExecutionStore, ExecutionWrite, NewMessage, QueueDriver,
+    Backend, Changes, Execution, ExecutionId, ExecutionStore, ExecutionWrite, Job, JobWrite, NewMessage,
+    QueueDriver,
 };
 use mainspring_testing::TestDb;
 use serde_json::json;
