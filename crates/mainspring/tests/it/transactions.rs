@@ -63,6 +63,10 @@ async fn a_refused_commit_leaves_the_callers_transaction_usable() {
         ..Changes::default()
     };
     assert!(here.commit(changes).await.unwrap_err().is_conflict());
+    // A statement that fails aborts the transaction; it has to come back from that too.
+    let orphan = Job::new(ExecutionId::new("nobody").unwrap(), "s", "h", json!(1));
+    let orphan = Changes { jobs: vec![JobWrite::Create(Box::new(orphan))], ..Changes::default() };
+    here.commit(orphan).await.unwrap_err();
     let twice =
         vec![ExecutionWrite::create(execution("x"), vec![]), ExecutionWrite::create(execution("x"), vec![])];
     let twice = Changes { executions: twice, ..Changes::default() };
