@@ -35,13 +35,14 @@ CREATE INDEX {prefix}events_global ON {events} (global_position);
 CREATE INDEX {prefix}events_time ON {events} USING brin (created_at);
 
 -- The position fence: a writer takes this shared lock before its first position, so that a reader can tell, from the locks
--- that are held, below which position everything is settled. The lock holds 15 bits of the log's name and 48 of a position.
+-- that are held, below which position everything is settled. The lock holds 15 bits of the log's name and 48 of a position:
+-- the last one given out, which is none (0) as long as the sequence was not used.
 CREATE FUNCTION {event_fence}() RETURNS void
   LANGUAGE plpgsql VOLATILE
   AS $$
     BEGIN
       PERFORM pg_catalog.pg_advisory_xact_lock_shared(
-        ((pg_catalog.hashtext('{event_position}') & 32767)::bigint << 48) | s.last_value)
+        ((pg_catalog.hashtext('{event_position}') & 32767)::bigint << 48) | (s.last_value - (NOT s.is_called)::int))
       FROM {event_position} s;
     END
   $$;

@@ -23,9 +23,13 @@
 //! # Ok(()) }
 //! ```
 
+mod global;
+mod inline;
 mod row;
 mod store;
 mod write;
 
+pub use global::{Fence, GlobalFilter, GlobalReader, HeldBy, LOG_HINT, Page, Settled};
+pub use inline::InlineProjection;
 pub use store::PgEventStore;
 pub use write::{append_query, appended, fence_query, history_query};

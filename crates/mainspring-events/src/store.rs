@@ -157,7 +157,7 @@ impl EventStore for PgEventStore<'_> {
     }
 }
 
-fn page_size(limit: u32) -> Result<i64> {
+pub(crate) fn page_size(limit: u32) -> Result<i64> {
     match limit {
         1..=10_000 => Ok(i64::from(limit)),
         _ => Err(Error::invalid("limit", format!("{limit} is not within 1 to 10000"))),

@@ -30,13 +30,16 @@ const XID: &str = "SELECT pg_current_xact_id()::text, set_config('enable_seqscan
     set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), \
     set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)";
 
+/// The same without the settings, for transactions in which the application's own statements run.
+const PLAIN_XID: &str = "SELECT pg_current_xact_id()::text";
+
 /// A pooled connection in an open transaction. Dropping it closes the connection, which rolls back.
 #[must_use = "a flight that is dropped rolls back"]
 pub struct Flight {
     held: Option<Held>,
     xid: String,
     pool: Pool,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Db<'_> {
@@ -46,23 +49,41 @@ impl Db<'_> {
     /// Internal inside a transaction. Otherwise the first failure, as [`run`](Self::run) reports it: the transaction is
     /// rolled back then. A lost connection is reported only after a second one failed too.
     pub async fn begin(&self, first: Vec<Query>) -> Result<(Flight, Vec<Vec<Row>>)> {
+        self.begin_with(XID, first).await
+    }
+
+    /// [`begin`](Self::begin) with the planner left alone, for a transaction in which statements of the application run too:
+    /// see [`Flight::db`].
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub async fn begin_plain(&self, first: Vec<Query>) -> Result<(Flight, Vec<Vec<Row>>)> {
+        self.begin_with(PLAIN_XID, first).await
+    }
+
+    async fn begin_with(&self, opening: &'static str, first: Vec<Query>) -> Result<(Flight, Vec<Vec<Row>>)> {
         let At::Pool(pool) = &self.at else {
             return Err(Error::internal("a flight begins on the pool, not inside a transaction"));
         };
-        match self.take_off(pool, &first).await {
+        match self.take_off(pool, opening, &first).await {
             // Nothing can have happened yet, and the pool may have handed out a connection that died in it.
             Err(error) if matches!(error::class(&error), Some(Class::Lost | Class::Stale)) => {
-                self.take_off(pool, &first).await
+                self.take_off(pool, opening, &first).await
             }
             result => result,
         }
     }
 
-    async fn take_off(&self, pool: &Pool, first: &[Query]) -> Result<(Flight, Vec<Vec<Row>>)> {
+    async fn take_off(
+        &self,
+        pool: &Pool,
+        opening: &'static str,
+        first: &[Query],
+    ) -> Result<(Flight, Vec<Vec<Row>>)> {
         let limit = self.shared.deadlines.statement;
         let held = held::checkout(pool, &self.shared.deadlines).await?;
         let texts: Vec<_> = first.iter().map(|query| self.names().render(query.sql())).collect();
-        let texts: Vec<&str> = std::iter::once(XID).chain(texts.iter().map(|text| &**text)).collect();
+        let texts: Vec<&str> = std::iter::once(opening).chain(texts.iter().map(|text| &**text)).collect();
         let statements = match held.prepare(&texts, limit).await? {
             Ok(statements) => statements,
             Err(failure) => {
@@ -76,7 +97,7 @@ impl Db<'_> {
         legs.extend(
             statements.into_iter().zip(params).map(|(statement, params)| Leg::Ask(statement, params)),
         );
-        let mut answers = match split(held.fly(legs, limit).await?, &[OPEN, XID], first) {
+        let mut answers = match split(held.fly(legs, limit).await?, &[OPEN, opening], first) {
             Ok(answers) => answers,
             Err(error) => {
                 held.rollback(limit).await;
@@ -94,6 +115,10 @@ impl Flight {
     /// The transaction's id, as `pg_xact_status` takes it.
     pub fn xid(&self) -> &str {
         &self.xid
+    }
+
+    pub(crate) fn held(&self) -> Result<&Held> {
+        self.held.as_ref().ok_or_else(over)
     }
 
     /// Runs more statements, all in one round trip.
@@ -198,7 +223,7 @@ fn first_failure_of(flown: Flown) -> Result<Vec<Answer>, Failure> {
 }
 
 /// The answers, or the first failure as an error naming its statement.
-fn split(flown: Flown, before: &[&'static str], queries: &[Query]) -> Result<Vec<Answer>> {
+pub(crate) fn split(flown: Flown, before: &[&'static str], queries: &[Query]) -> Result<Vec<Answer>> {
     let failed = flown.as_ref().map_or(Some(0), |answers| answers.iter().position(Result::is_err));
     let sql = before.iter().copied().chain(queries.iter().map(Query::sql)).nth(failed.unwrap_or(0));
     first_failure_of(flown).map_err(|failure| failure.into_error(sql.unwrap_or("the transaction")))

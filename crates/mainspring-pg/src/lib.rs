@@ -5,6 +5,7 @@
 //!                            ├─► Db ── run / all / opt / one / exec      one statement
 //! Names (schema, prefix) ────┘    ├── with_tx(async |tx| ..)             a closure in one transaction
 //!                                 ├── begin(first) ──► Flight ── commit  two round trips, pipelined
+//!                                 ├── look(queries)                      reads in one round trip, each with its own snapshot
 //!                                 └── on(&tx)                            the caller's own transaction
 //! Migrator                        creates and checks the tables          Hints   wakes whoever waits for a queue
 //! ```
@@ -27,6 +28,7 @@ mod hints;
 mod history;
 mod jitter;
 mod listener;
+mod look;
 mod migrate;
 mod names;
 mod query;

@@ -11,6 +11,7 @@ mod connecting;
 mod flights;
 mod hints;
 mod history;
+mod looks;
 mod migrations;
 mod parsing;
 mod statements;
