@@ -139,6 +139,9 @@ pub trait JobStore: Send + Sync {
     /// as lost once more.
     fn take_over<'a>(&'a self, id: &'a JobId, worker: &'a WorkerId) -> BoxFuture<'a, Result<Option<Job>>>;
 
+    /// Until when the holder of a running job counts as alive, as things stand; `None` when nobody alive holds it.
+    fn held_until<'a>(&'a self, id: &'a JobId) -> BoxFuture<'a, Result<Option<Timestamp>>>;
+
     /// A sign of life; false when the claim was superseded.
     fn heartbeat<'a>(&'a self, lease: &'a JobLease) -> BoxFuture<'a, Result<bool>>;
 

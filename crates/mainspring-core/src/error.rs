@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`NotFound`](ErrorKind::NotFound) | the named thing does not exist | stop, or create it |
 //! | [`Conflict`](ErrorKind::Conflict) | it exists already, or someone else changed it first | reload and decide again |
+//! | [`Expired`](ErrorKind::Expired) | it was there and its time is over | stop, or ask for a new one |
 //! | [`Fenced`](ErrorKind::Fenced) | your lease was lost; nothing was changed | stop at once |
 //! | [`Busy`](ErrorKind::Busy) | a limit or a deadline of the database or its pool | retry with backoff |
 //! | [`CommitUnknown`](ErrorKind::CommitUnknown) | the connection died while COMMIT was under way | repeat with the same key, or read |
@@ -31,6 +32,8 @@ pub enum ErrorKind {
     NotFound,
     /// It exists already, or someone else changed it first.
     Conflict,
+    /// It was there and its time is over.
+    Expired,
     /// The caller's lease was lost; nothing was changed.
     Fenced,
     /// A limit or a deadline of the database or its pool was reached.
@@ -53,6 +56,7 @@ impl ErrorKind {
         match self {
             Self::NotFound => "not_found",
             Self::Conflict => "conflict",
+            Self::Expired => "expired",
             Self::Fenced => "fenced",
             Self::Busy => "busy",
             Self::CommitUnknown => "commit_unknown",
@@ -85,6 +89,11 @@ impl Error {
     /// Someone else was first.
     pub fn conflict(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Conflict, message)
+    }
+
+    /// Its time is over.
+    pub fn expired(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Expired, message)
     }
 
     /// The lease behind this write was lost.
@@ -120,6 +129,11 @@ impl Error {
     /// It exists already, or someone else changed it first: reload and decide again.
     pub fn is_conflict(&self) -> bool {
         self.0.kind == ErrorKind::Conflict
+    }
+
+    /// It was there and its time is over.
+    pub fn is_expired(&self) -> bool {
+        self.0.kind == ErrorKind::Expired
     }
 
     /// The caller's lease was lost: stop at once.

@@ -243,6 +243,15 @@ impl TokenStatus {
     }
 }
 
+impl TokenStatus {
+    /// The error of a token with this status that is presented: expired, or conflict when it was used or revoked; `None`
+    /// when it works.
+    pub fn refused(self) -> Option<Error> {
+        let refuse = if self == Self::Expired { Error::expired } else { Error::conflict };
+        self.refusal().map(refuse)
+    }
+}
+
 impl fmt::Display for TokenStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())

@@ -71,6 +71,8 @@ impl Inner {
             limits: self.options.limits,
             registry: Arc::clone(&self.handlers),
             cancel: stop.child_token(),
+            backend: Arc::clone(&self.backend),
+            patience: self.options.lease,
         });
         let started_at = self.backend.now();
         let (theirs, input) = (invocation.clone(), call.input);

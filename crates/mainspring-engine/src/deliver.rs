@@ -10,7 +10,7 @@ use mainspring_core::{
     Failure, JobId, NewEvent, NewMessage, QueueDriver, QueueStats, Result, Settle, Settlement, Upkeep,
     WorkerId,
     event::kind,
-    flow::{Answer, JOB_RUN, WAKE, code, woken},
+    flow::{Answer, JOB_RUN, RESUME, WAKE, code, woken},
 };
 use mainspring_worker::{Deliver, Verdict, retry_delay};
 use serde_json::{Value, json};
@@ -35,6 +35,7 @@ impl Deliver for EngineDeliver {
             match delivery.message.message_type.as_str() {
                 WAKE => self.0.wake(delivery, &cancel).await,
                 JOB_RUN => self.0.deliver_job(delivery, &cancel).await,
+                RESUME => self.0.resume_kept(delivery).await,
                 other => {
                     let message = format!("the engine knows no messages of type `{other}`");
                     Verdict::Settle(Settlement::DeadLetter(Failure::new("UNKNOWN_MESSAGE", message)))
@@ -48,6 +49,7 @@ impl Deliver for EngineDeliver {
         Box::pin(async move {
             match delivery.message.message_type.as_str() {
                 JOB_RUN => self.0.give_up_job(&delivery).await,
+                RESUME => self.0.resume_kept(delivery).await,
                 _ => self.0.give_up_step(&delivery).await,
             }
         })
@@ -97,7 +99,8 @@ impl Inner {
         cancel: &CancellationToken,
     ) -> Result<Verdict> {
         let Some(id) = subject(delivery) else { return Ok(Settlement::Done.into()) };
-        let seat = Seat { message: delivery.message.id.clone(), lease: delivery.lease.clone() };
+        let (message, worn) = (delivery.message.id.clone(), delivery.lost > 0);
+        let seat = Seat { message, lease: delivery.lease.clone(), worn };
         loop {
             if cancel.is_cancelled() {
                 return Ok(Verdict::Abandoned);
@@ -210,7 +213,7 @@ pub(crate) fn recovered(reason: &str, lost: u32) -> NewEvent {
     NewEvent::new(kind::EXECUTION_RECOVERED, json!({"reason": reason, "lost": lost}))
 }
 
-fn subject(delivery: &Delivery) -> Option<ExecutionId> {
+pub(crate) fn subject(delivery: &Delivery) -> Option<ExecutionId> {
     delivery.message.subject.as_deref().and_then(|id| ExecutionId::new(id).ok())
 }
 

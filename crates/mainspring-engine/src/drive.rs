@@ -7,10 +7,11 @@
 use std::{borrow::Cow, sync::Arc};
 
 use mainspring_core::{
-    Changes, Error, Execution, MessageId, MessageLease, NewEvent, Result, Settle, Settlement, Timestamp,
+    Available, Changes, Error, Execution, MessageId, MessageLease, NewEvent, Result, Settle, Settlement,
+    Timestamp,
     flow::{
         Advance, Answer, Flow, NewJob, StepCall, StepOutcome, StepResult, Then, advance, code, failed,
-        next_call, replied,
+        next_call, replied, wake_message,
     },
 };
 use serde_json::Value;
@@ -41,6 +42,8 @@ impl Standing {
 pub(crate) struct Seat {
     pub(crate) message: MessageId,
     pub(crate) lease: MessageLease,
+    /// Whether it has cost workers.
+    pub(crate) worn: bool,
 }
 
 impl Seat {
@@ -58,7 +61,7 @@ impl Seat {
 
 /// Why a drive ended.
 pub(crate) enum Driven {
-    /// The execution waits, or is over; the message is settled.
+    /// The execution waits, is over, or is driven by another message; this one is settled.
     Rests(Execution),
     /// As many steps were taken as were asked for.
     Paused(Execution),
@@ -88,11 +91,11 @@ impl Inner {
         cancel: &CancellationToken,
         steps: u32,
     ) -> Result<Driven> {
-        for _ in 0..steps {
+        for step in 1..=steps {
             if cancel.is_cancelled() {
                 return Ok(Driven::Stopped);
             }
-            match Box::pin(self.step(standing, seat, cancel)).await? {
+            match Box::pin(self.step(standing, seat, step == steps, cancel)).await? {
                 Stepped::Committed(execution, Then::Run) => standing = Standing::new(execution, Vec::new()),
                 Stepped::Committed(execution, _) => return Ok(Driven::Rests(execution)),
                 Stepped::Left(driven) => return Ok(driven),
@@ -105,6 +108,7 @@ impl Inner {
         &self,
         standing: Standing,
         seat: Option<&Seat>,
+        last: bool,
         cancel: &CancellationToken,
     ) -> Result<Stepped> {
         let Standing { execution, before, answer } = standing;
@@ -133,7 +137,7 @@ impl Inner {
                 Err(interrupted) => return Ok(Stepped::Left(interrupted)),
             },
         };
-        self.commit_step(&flow, advance, revision, remember, seat).await
+        self.commit_step(&flow, advance, revision, remember, (seat, last)).await
     }
 
     /// Calls the handler and makes a decision of what it returned.
@@ -200,9 +204,9 @@ impl Inner {
         advance_: Advance,
         revision: i64,
         before: Vec<NewEvent>,
-        seat: Option<&Seat>,
+        (seat, last): (Option<&Seat>, bool),
     ) -> Result<Stepped> {
-        let Advance { mut changes, then } = advance_;
+        let Advance { mut changes, then } = passed_on(advance_, seat, last);
         let (stored, error) = match self.offer(&mut changes, then, revision, seat).await? {
             Offered::Taken(at) => return Ok(applied(changes, at, then)),
             Offered::Left(driven) => return Ok(Stepped::Left(*driven)),
@@ -213,6 +217,7 @@ impl Inner {
         let now = self.backend.now();
         let result = StepResult::new(StepOutcome::Failure(refused(&error)), now);
         let retry = advance(flow, *stored, before, result, &self.options.limits, now);
+        let retry = passed_on(retry, seat, last);
         self.conclude(retry.changes, retry.then, seat).await
     }
 
@@ -261,6 +266,22 @@ fn left(driven: Driven) -> Offered {
 
 fn applied(mut changes: Changes, at: Timestamp, then: Then) -> Stepped {
     Stepped::Committed(changes.executions.swap_remove(0).applied(at), then)
+}
+
+/// Hands the execution to whoever claims a fresh message, in the commit of the step, when this driver is not to go on with it:
+/// it holds the execution and this was the last step asked for, or its message has cost workers. A message counts its lost
+/// workers for life, and with this step recorded the next one has cost nobody yet.
+fn passed_on(mut advance: Advance, seat: Option<&Seat>, last: bool) -> Advance {
+    let Some(write) = advance.changes.executions.first_mut() else { return advance };
+    let held = last && write.execution.holder.is_some();
+    if advance.then == Then::Run && (held || seat.is_some_and(|seat| seat.worn)) {
+        let id = MessageId::generate();
+        advance.changes.messages.push(wake_message(&write.execution, id.clone(), Available::Now));
+        write.execution.driver = Some(id);
+        write.execution.holder = None;
+        advance.then = Then::Parked { until: None };
+    }
+    advance
 }
 
 /// A step that is done by a job. A step with a retry policy tries again with new jobs, so that one job is one attempt.

@@ -67,7 +67,7 @@ enum Turn {
 }
 
 impl Engine {
-    /// Takes at most one step.
+    /// Takes at most one step. An execution that could go on is left to whoever is next: another tick, or a worker.
     ///
     /// # Errors
     /// Only those of the backend: what goes wrong in the execution is in the answer.

@@ -1,22 +1,23 @@
 //! One call of a handler: what it may know, and what it wants to happen with its outcome.
 //!
 //! Whatever a handler does through its [`Invocation`] takes effect in the commit of its step and not before; when the step
-//! fails, crashes or comes too late, it never happened.
+//! fails, crashes or comes too late, it never happened. [`Invocation::resume_token_now`] is the one exception.
 
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use mainspring_core::{
-    ContextLimits, Execution, ExecutionId, NewEvent, NewMessage, NewToken, TokenOptions, TokenSecret,
-    flow::code,
+    Backend, ContextLimits, Execution, ExecutionId, NewEvent, NewMessage, NewToken, TokenOptions,
+    TokenSecret, flow::code,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::{HandlerError, HandlerRegistry, handler::StepReply, registry::Code};
+use crate::{HandlerError, HandlerRegistry, commit::patiently, handler::StepReply, registry::Code};
 
 /// One call of a handler. Clones are the same call.
 #[derive(Clone)]
@@ -32,6 +33,9 @@ pub(crate) struct Facts {
     pub(crate) limits: ContextLimits,
     pub(crate) registry: Arc<HandlerRegistry>,
     pub(crate) cancel: CancellationToken,
+    pub(crate) backend: Arc<dyn Backend>,
+    /// How long to wait for a database that is away.
+    pub(crate) patience: Duration,
 }
 
 /// What is to be committed with the step.
@@ -169,6 +173,18 @@ impl Invocation {
         let (secret, token) = NewToken::generate(self.execution_id().clone(), self.step_id(), options)?;
         self.effects().tokens.push(token);
         Ok(secret)
+    }
+
+    /// Makes a token that works at once, at the price of a write of its own: for when the answer may come before this step
+    /// has ended. What the execution is resumed with is kept until the step waits. It stays when the step fails or is lost,
+    /// and then works for the wait of the next run.
+    ///
+    /// # Errors
+    /// Those of the backend that did not go away in time.
+    pub async fn resume_token_now(&self, options: TokenOptions) -> Result<TokenSecret, HandlerError> {
+        let (tokens, patience) = (self.facts.backend.tokens(), self.facts.patience);
+        let make = || tokens.generate(self.execution_id(), self.step_id(), options.clone());
+        Ok(patiently(patience, make).await?.0)
     }
 
     /// Pushes a message.

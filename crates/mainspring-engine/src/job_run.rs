@@ -30,8 +30,10 @@ use crate::{
     running::Work,
 };
 
-/// How soon a job that someone else runs is looked at again.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// How soon a job that someone else runs is looked at again: no later than when its holder counts as dead, and earlier
+/// because a holder may also let go.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const SOON: Duration = Duration::from_millis(10);
 
 /// How one run of a job ended.
 enum Ran {
@@ -165,7 +167,10 @@ impl Inner {
             return Ok(Settlement::Done.into());
         };
         if !job.status.is_terminal() {
-            return Ok(Settlement::SnoozeUntil(self.backend.now() + LOOK_AGAIN).into());
+            let held = self.patiently(|| self.backend.jobs().held_until(id)).await?;
+            let now = self.backend.now();
+            let at = held.map_or(now, |until| until.min(now + LOOK_AGAIN)).max(now + SOON);
+            return Ok(Settlement::SnoozeUntil(at).into());
         }
         // Ended without its message, for example reset when it had stalled too often: the one who waits must still hear.
         if job.status != JobStatus::Cancelled

@@ -70,6 +70,7 @@ mod left;
 mod listener;
 mod local;
 mod outcome;
+mod place;
 mod registry;
 mod resume;
 mod running;

@@ -90,6 +90,9 @@ const TAKE_OVER: &str = concat!(
     columns!()
 );
 
+const HELD_UNTIL: &str = "SELECT w.expires_at FROM {jobs} j JOIN {workers} w ON w.id = j.holder
+  WHERE j.id = $1 AND j.status = 'running' AND w.expires_at > (SELECT {now}())";
+
 const HEARTBEAT: &str = "WITH c AS MATERIALIZED (SELECT {now}() AS at)
   UPDATE {jobs} j SET heartbeat_at = c.at, updated_at = c.at
   FROM c WHERE j.id = $1 AND j.token = $2 AND j.status = 'running'";
@@ -157,6 +160,13 @@ impl JobStore for PgJobStore<'_> {
         Box::pin(async move {
             let row = self.db.opt(TAKE_OVER, &[&id.as_str(), &worker.as_str()]).await?;
             row.as_ref().map(job_from_row).transpose()
+        })
+    }
+
+    fn held_until<'a>(&'a self, id: &'a JobId) -> BoxFuture<'a, Result<Option<Timestamp>>> {
+        Box::pin(async move {
+            let row = self.db.opt(HELD_UNTIL, &[&id.as_str()]).await?;
+            row.map(|row| Ok(get::<SystemTime>(&row, 0)?.into())).transpose()
         })
     }
 

@@ -17,6 +17,7 @@ mod poison;
 mod pool;
 mod postgres;
 mod races;
+mod resumes;
 mod signals;
 mod sleep;
 mod stop;

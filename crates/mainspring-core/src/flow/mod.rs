@@ -44,5 +44,5 @@ pub use reply::{Answer, replied};
 pub use result::{NewChild, NewJob, Next, StepOutcome, StepResult};
 pub use retry::RetryPolicy;
 pub use selector::Selector;
-pub use state::{JOB_RUN, WAKE, reply_message, wake_message};
+pub use state::{JOB_RUN, RESUME, WAKE, reply_message, wake_message};
 pub use version::{compare_versions, latest, parse_version};

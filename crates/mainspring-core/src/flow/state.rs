@@ -16,6 +16,9 @@ pub const WAKE: &str = "execution.wake";
 /// The type of the message that has a job run.
 pub const JOB_RUN: &str = "job.run";
 
+/// The type of the message that keeps what an execution was resumed with until its wait begins.
+pub const RESUME: &str = "execution.resume";
+
 /// The message that drives `execution` when it is available.
 ///
 /// It has all the attempts there are: whether a step is tried again is the flow's business, and an execution must not be

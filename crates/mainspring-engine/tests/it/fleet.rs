@@ -232,3 +232,115 @@ async fn a_message_that_is_not_the_driver_calls_no_handler() {
     }
     assert_eq!(calls, 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_tick_leaves_is_for_whoever_comes_next() {
+    // The process that ticked lives on: nobody waits for its lease.
+    let backend = backend();
+    let (ticking, mut starts) = hanging(&backend, 0);
+    let id = ticking.create("line", json!({})).await.unwrap().execution.id;
+    assert!(!ticking.tick(&id).await.unwrap().done);
+    let left = stored(&backend, &id).await;
+    assert!((left.holder.is_none(), left.driver.is_some()) == (true, true), "{left:?}");
+    let (next, mut theirs) = hanging(&backend, 0);
+    assert_eq!(drain(&next).await, 2, "the wake-up of the create, which is stale, and that of the tick");
+    let done = stored(&backend, &id).await;
+    assert_eq!((done.status, done.step_count), (ExecutionStatus::Completed, 3));
+    let keys = |starts: &mut mpsc::UnboundedReceiver<String>| {
+        std::iter::from_fn(|| starts.try_recv().ok()).collect::<Vec<_>>()
+    };
+    assert_eq!((keys(&mut starts).len(), keys(&mut theirs).len()), (1, 2), "every step once");
+    assert!(!types(&backend, &id).await.contains(&"execution.recovered".to_owned()), "nothing was lost");
+    assert!(ticking.tick(&id).await.unwrap().done);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_and_a_tick_at_once_take_every_step_once() {
+    // F53: a worker is in the middle of a step when the tick comes, and the other way round.
+    let backend = backend();
+    let (engine, mut starts) = hanging(&backend, 1);
+    let id = engine.create("line", json!({})).await.unwrap().execution.id;
+    let worker = engine.worker().start().unwrap();
+    starts.recv().await.unwrap(); // and never returns
+    let before = stored(&backend, &id).await;
+    assert!(!engine.tick(&id).await.unwrap().done);
+    assert_eq!(stored(&backend, &id).await, before, "it is in the worker's hands");
+    drop(worker);
+    backend.advance(Duration::from_secs(31));
+    backend.queue().maintain().await.unwrap();
+    let second = hanging(&backend, 1);
+    let (ticking, mut theirs) = second;
+    let tick = tokio::spawn({
+        let (ticking, id) = (ticking.clone(), id.clone());
+        async move { ticking.tick(&id).await }
+    });
+    theirs.recv().await.unwrap(); // and never returns
+    assert_eq!(drain(&engine).await, 1, "the wake-up is stale since the tick took hold");
+    assert_eq!(stored(&backend, &id).await.step_count, 0);
+    tick.abort();
+    drop(tick.await);
+    while stored(&backend, &id).await.holder.is_some() {
+        tokio::time::sleep(Duration::from_millis(10)).await; // until what the caller left is handed over
+    }
+    drain(&engine).await;
+    let done = stored(&backend, &id).await;
+    assert_eq!((done.status, done.step_count), (ExecutionStatus::Completed, 3));
+}
+
+/// Lets workers die in every first call of a step until the execution is over; how many died.
+async fn kill(
+    backend: &MemoryBackend,
+    steps: usize,
+    poison: Option<usize>,
+) -> (u32, mainspring_core::Execution) {
+    let calls: Arc<Mutex<Vec<String>>> = Arc::default();
+    let (started, mut starts) = mpsc::unbounded_channel();
+    let handler = move |call: Invocation, _: Value| {
+        let key = call.idempotency_key();
+        let mut calls = calls.lock().unwrap();
+        let deadly = !calls.contains(&key) || poison.is_some_and(|step| key.ends_with(&format!("/{step}")));
+        calls.push(key);
+        if deadly {
+            started.send(()).unwrap();
+        }
+        async move {
+            if deadly {
+                std::future::pending::<()>().await;
+            }
+            Ok(json!(null))
+        }
+    };
+    let engine = builder(backend).handle_fn("note", handler).flow(line("line", steps)).build().unwrap();
+    let id = engine.create("line", json!({})).await.unwrap().execution.id;
+    for died in 0..100 {
+        let worker = engine.worker().max_lost(3).start().unwrap();
+        let over = async {
+            while !stored(backend, &id).await.status.is_terminal() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            Some(()) = starts.recv() => drop(worker),
+            () = over => return (died, stored(backend, &id).await),
+        }
+        backend.advance(Duration::from_secs(31));
+        backend.queue().maintain().await.unwrap();
+    }
+    panic!("it never ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn workers_that_die_while_it_makes_progress_are_not_held_against_it() {
+    // X6, F12: 12 workers die, each in another step, and three in one step would be too many
+    let (died, done) = kill(&backend(), 12, None).await;
+    assert_eq!((died, done.status, done.step_count), (12, ExecutionStatus::Completed, 12));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_kills_its_workers_is_found_after_others_that_did_so_once() {
+    // X6, F12: five died in the steps before
+    let (died, failed) = kill(&backend(), 12, Some(5)).await;
+    assert_eq!((died, failed.current_step.as_str(), failed.step_count), (5 + 3, "f", 5));
+    assert_eq!(failed.error.unwrap().code, "WORKER_LOST");
+}

@@ -208,3 +208,35 @@ async fn a_job_that_a_process_runs_by_itself_is_left_alone_until_the_caller_goes
     assert_eq!((done.status, runs.load(Ordering::SeqCst)), (ExecutionStatus::Completed, 1));
     assert!(old.save("at", 99).await.unwrap_err().is_terminal());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_job_of_a_dead_process_is_taken_over_as_soon_as_its_lease_is_over() {
+    // F53: and not a moment before
+    let backend = backend();
+    let flow = Flow::builder("f", "1.0.0").step(Step::new("s", "count").output_key("out")).build().unwrap();
+    let (started, mut starts) = mpsc::unbounded_channel();
+    let runs = Arc::new(AtomicU32::new(0));
+    let engine = || {
+        let count = Count { runs: Arc::clone(&runs), started: started.clone(), how: How::HangsOnce };
+        let lease = Duration::from_secs(2);
+        builder(&backend).job_handler(count).flow(flow.clone()).lease(lease).build().unwrap()
+    };
+    let dying = engine();
+    let run = tokio::spawn(dying.create("f", json!({"n": 3})).id("e").run());
+    starts.recv().await.unwrap();
+    run.abort();
+    drop(dying); // its heartbeat ends with it
+    drop(run.await);
+    let (next, id) = (engine(), ExecutionId::new("e").unwrap());
+    let status = async || stored(&backend, &id).await.status;
+    for _ in 0..2 {
+        drain(&next).await;
+        assert_eq!(status().await, ExecutionStatus::Waiting, "its lease still runs");
+        backend.advance(Duration::from_millis(900));
+    }
+    drain(&next).await;
+    assert_eq!(status().await, ExecutionStatus::Waiting, "its lease still runs");
+    backend.advance(Duration::from_millis(201));
+    drain(&next).await;
+    assert_eq!(status().await, ExecutionStatus::Completed);
+}

@@ -18,6 +18,7 @@ mod fleet;
 mod http;
 mod jobs;
 mod listeners;
+mod resumes;
 mod retries;
 mod waits;
 

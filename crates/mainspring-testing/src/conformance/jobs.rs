@@ -22,6 +22,7 @@ pub async fn suite<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     on(&fresh, checkpoints_stand_beside_each_other).await;
     on(&fresh, a_checkpoint_survives_its_worker).await;
     on(&fresh, a_live_holder_keeps_its_job).await;
+    on_time(&fresh, how_long_a_holder_lives_is_known).await;
     on(&fresh, progress_is_kept_and_checked).await;
     on_time(&fresh, a_silent_job_is_found_and_taken_back).await;
     on_time(&fresh, a_job_that_stalls_on_its_last_attempt_fails).await;
@@ -185,6 +186,24 @@ pub async fn a_live_holder_keeps_its_job(backend: &dyn Backend) {
     let pending = new(backend, |_| {}).await;
     let taken = backend.jobs().take_over(&pending.id, &worker("next")).await.unwrap().expect("it is pending");
     assert_eq!((taken.attempts, taken.lost), (1, 0));
+}
+
+/// As long as it says, and not at all without a liveness row.
+pub async fn how_long_a_holder_lives_is_known(backend: &dyn Backend, time: &dyn TimeTravel) {
+    let (job, other) = (new(backend, |_| {}).await, new(backend, |_| {}).await);
+    let until = async |job: &Job| backend.jobs().held_until(&job.id).await.unwrap();
+    backend.queue().register(&worker("alive"), LEASE).await.unwrap();
+    assert_eq!(until(&job).await, None, "it is pending");
+    claimed(backend, &job, "alive").await;
+    claimed(backend, &other, "nobody").await;
+    assert_eq!(until(&other).await, None);
+    let first = until(&job).await.expect("its holder is alive");
+    time.advance(LEASE / 2).await;
+    assert_eq!(until(&job).await, Some(first));
+    backend.queue().extend(&worker("alive"), LEASE).await.unwrap();
+    assert!(until(&job).await.expect("it is alive") >= first + LEASE / 2);
+    time.advance(LEASE + secs(1)).await;
+    assert_eq!(until(&job).await, None);
 }
 
 /// 0 to 100, with words.

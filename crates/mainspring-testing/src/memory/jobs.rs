@@ -191,6 +191,14 @@ impl JobStore for MemoryBackend {
         })
     }
 
+    fn held_until<'a>(&'a self, id: &'a JobId) -> BoxFuture<'a, Result<Option<Timestamp>>> {
+        self.run(move |state, at| {
+            let job = state.jobs.get(id).filter(|job| job.status == JobStatus::Running);
+            let until = job.and_then(|job| state.queue.workers.get(job.holder.as_ref()?));
+            Ok(until.copied().filter(|until| *until > at))
+        })
+    }
+
     fn heartbeat<'a>(&'a self, lease: &'a JobLease) -> BoxFuture<'a, Result<bool>> {
         self.run(move |state, at| {
             Ok(state.jobs.change(lease, at, |job| job.heartbeat_at = Some(at)).is_some())
