@@ -23,6 +23,7 @@ pub struct EngineBuilder {
     listeners: Arc<Listeners>,
     options: Options,
     builtins: bool,
+    settings: builtin::Settings,
     problem: Option<Error>,
 }
 
@@ -42,6 +43,7 @@ impl EngineBuilder {
                 lease: Duration::from_secs(30),
             },
             builtins: true,
+            settings: builtin::Settings::default(),
             problem: None,
         }
     }
@@ -136,6 +138,13 @@ impl EngineBuilder {
         self
     }
 
+    /// Whom the built-in handler `http` may talk to. Defaults to [public addresses only](crate::HttpAccess::public).
+    #[cfg(feature = "http")]
+    pub fn http_access(mut self, access: crate::HttpAccess) -> Self {
+        self.settings.http = access;
+        self
+    }
+
     /// Checks everything: options, handlers, and every flow with the handlers its steps name.
     ///
     /// # Errors
@@ -147,7 +156,7 @@ impl EngineBuilder {
         }
         check(&self.options)?;
         if self.builtins {
-            builtin::register(&mut self.handlers)?;
+            builtin::register(&mut self.handlers, self.settings)?;
         }
         for (i, flow) in self.flows.iter().enumerate() {
             flow.validate()?;

@@ -77,6 +77,8 @@ mod running;
 mod sweep;
 
 pub use builder::EngineBuilder;
+#[cfg(feature = "http")]
+pub use builtin::HttpAccess;
 pub use cancel::{CancelRequest, CancelResult};
 pub use create::{Create, Created};
 pub use engine::Engine;

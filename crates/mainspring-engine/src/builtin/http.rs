@@ -6,27 +6,30 @@
 //!
 //! The output is `{"status", "statusText", "headers", "body"}`, the body parsed when it says it is JSON. Redirects are not
 //! followed and proxies of the environment not used; a status of 300 or more is the failure `HTTP_<status>`, anything else
-//! that goes wrong `HTTP_ERROR`, a body over 1 MiB `HTTP_BODY_TOO_LARGE`.
+//! that goes wrong `HTTP_ERROR`, a body over 1 MiB `HTTP_BODY_TOO_LARGE`. A host that may not be talked to is
+//! `HTTP_HOST_REFUSED`, which no retry can help; see [`HttpAccess`].
 
-use std::{error::Error as _, str::FromStr, sync::OnceLock, time::Duration};
+use std::{error::Error as _, net::IpAddr, str::FromStr, sync::OnceLock, time::Duration};
 
 use reqwest::{
-    Client, Method, Response,
+    Client, Method, Response, Url,
+    dns::{Addrs, Name, Resolve, Resolving},
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
     redirect::Policy,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::access::{HttpAccess, Refused, plain};
 use crate::{Handler, HandlerError, Invocation, Outcome};
 
 const MOST_BYTES: usize = mainspring_core::limits::MAX_PAYLOAD;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Makes its client when the first step needs one.
-#[derive(Default)]
 pub(crate) struct Http {
     client: OnceLock<Client>,
+    access: HttpAccess,
 }
 
 #[derive(Deserialize)]
@@ -45,6 +48,19 @@ fn half_a_minute() -> u64 {
 }
 
 impl Http {
+    pub(crate) fn new(access: HttpAccess) -> Self {
+        Self { client: OnceLock::new(), access }
+    }
+
+    /// Checks a host that is an address: nobody resolves it. Names are checked by whoever resolves them.
+    fn check(&self, url: &str) -> Result<(), HandlerError> {
+        let host = Url::parse(url).ok().and_then(|url| url.host_str().map(plain)).unwrap_or_default();
+        match host.parse::<IpAddr>() {
+            Ok(address) => self.access.check(&host, &[address]).map_err(|refused| forbidden(&refused)),
+            Err(_) => Ok(()),
+        }
+    }
+
     fn client(&self) -> Result<&Client, HandlerError> {
         if let Some(client) = self.client.get() {
             return Ok(client);
@@ -54,6 +70,7 @@ impl Http {
         let client = Client::builder()
             .redirect(Policy::none())
             .no_proxy()
+            .dns_resolver(Checking(self.access.clone()))
             .user_agent(concat!("mainspring/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(failed)?;
@@ -71,6 +88,7 @@ impl Handler for Http {
     async fn handle(&self, call: Invocation, input: Value) -> Result<Outcome, HandlerError> {
         let config: Config = call.config_as()?;
         let method = method(config.method.as_deref())?;
+        self.check(&config.url)?;
         let mut request = self
             .client()?
             .request(method.clone(), &config.url)
@@ -92,6 +110,25 @@ impl Handler for Http {
         let code = format!("HTTP_{}", status.as_u16());
         Err(HandlerError::new(code, format!("{method} was answered {status}")).details(answered))
     }
+}
+
+/// Resolves names, and gives only addresses that were checked.
+struct Checking(HttpAccess);
+
+impl Resolve for Checking {
+    fn resolve(&self, name: Name) -> Resolving {
+        let access = self.0.clone();
+        Box::pin(async move {
+            let found: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let addresses: Vec<IpAddr> = found.iter().map(std::net::SocketAddr::ip).collect();
+            access.check(name.as_str(), &addresses)?;
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}
+
+fn forbidden(refused: &Refused) -> HandlerError {
+    HandlerError::terminal("HTTP_HOST_REFUSED", refused.to_string())
 }
 
 fn method(name: Option<&str>) -> Result<Method, HandlerError> {
@@ -144,6 +181,13 @@ async fn read(mut response: Response) -> Result<Value, HandlerError> {
 
 /// The request did not get an answer. Its text names the host and the causes, but not the whole URL, which may hold secrets.
 fn failed(error: reqwest::Error) -> HandlerError {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(refused) = cause.downcast_ref::<Refused>() {
+            return forbidden(refused);
+        }
+        source = cause.source();
+    }
     let host = error.url().and_then(|url| url.host_str()).unwrap_or_default().to_owned();
     let error = error.without_url();
     let mut message = format!("{host}: {error}");

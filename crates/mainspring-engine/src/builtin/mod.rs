@@ -10,6 +10,8 @@
 //! | `batch` | calls another handler for every item |
 //! | `sub-flow` | starts a child execution |
 
+#[cfg(feature = "http")]
+mod access;
 mod batch;
 mod conditional;
 mod delay;
@@ -23,13 +25,24 @@ use mainspring_core::Result;
 
 use crate::{Handler, HandlerRegistry};
 
+#[cfg(feature = "http")]
+pub use access::HttpAccess;
+
 /// The category of those that choose where to go.
 const CONTROL: &str = "control";
 /// The category of those that make data of data.
 const DATA: &str = "data";
 
+/// What the built-in handlers are told.
+#[derive(Default)]
+pub(crate) struct Settings {
+    #[cfg(feature = "http")]
+    pub(crate) http: HttpAccess,
+}
+
 /// Adds all of them whose names are not taken.
-pub(crate) fn register(handlers: &mut HandlerRegistry) -> Result<()> {
+#[cfg_attr(not(feature = "http"), expect(unused_variables, reason = "nobody needs telling"))]
+pub(crate) fn register(handlers: &mut HandlerRegistry, settings: Settings) -> Result<()> {
     add(handlers, conditional::Conditional)?;
     add(handlers, switch::Switch)?;
     add(handlers, delay::Delay)?;
@@ -37,7 +50,7 @@ pub(crate) fn register(handlers: &mut HandlerRegistry) -> Result<()> {
     add(handlers, batch::Batch)?;
     add(handlers, sub_flow::SubFlow)?;
     #[cfg(feature = "http")]
-    add(handlers, http::Http::default())?;
+    add(handlers, http::Http::new(settings.http))?;
     Ok(())
 }
 

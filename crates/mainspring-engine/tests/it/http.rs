@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use mainspring_core::{Execution, Flow, flow::Step};
+use mainspring_core::{
+    Execution, Flow,
+    flow::{RetryPolicy, Step},
+};
+use mainspring_engine::HttpAccess;
 use mainspring_testing::MemoryBackend;
 use serde_json::{Value, json};
 use tokio::{
@@ -36,11 +40,15 @@ async fn serve(answer: impl Into<Vec<u8>>) -> (String, oneshot::Receiver<String>
 }
 
 async fn request(config: Value) -> Execution {
+    request_with(HttpAccess::everyone(), config).await
+}
+
+async fn request_with(access: HttpAccess, config: Value) -> Execution {
     let flow = Flow::builder("f", "1.0.0")
         .step(Step::new("s", "http").config(config).output_key("out"))
         .build()
         .unwrap();
-    let engine = builder(&MemoryBackend::realtime()).flow(flow).build().unwrap();
+    let engine = builder(&MemoryBackend::realtime()).http_access(access).flow(flow).build().unwrap();
     engine.create("f", json!({"n": 1})).id("e").run().await.unwrap()
 }
 
@@ -119,4 +127,61 @@ async fn a_server_that_does_not_answer_is_given_up() {
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let error = tokio::time::timeout(Duration::from_secs(10), request(json!({"url": url, "timeout": 50})));
     assert_eq!(error.await.unwrap().error.unwrap().code, "HTTP_ERROR");
+}
+
+#[tokio::test]
+async fn a_host_in_a_private_network_is_refused_and_nothing_is_sent() {
+    // By address, in every spelling; by a name that resolves to one; and with retries, which cannot help.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for (host, rule) in [
+        ("127.0.0.1", "loopback"),
+        ("2130706433", "loopback"),
+        ("0x7f.1", "loopback"),
+        ("127.0.0.1.", "loopback"),
+        ("[::1]", "loopback"),
+        ("[::ffff:7f00:1]", "loopback"),
+        ("localhost", "loopback"),
+        ("LOCALHOST", "loopback"),
+        ("user:password@localhost", "loopback"),
+        ("169.254.169.254", "link-local"),
+        ("10.0.0.1", "private"),
+        ("[fd00:ec2::254]", "unique-local"),
+    ] {
+        let config = json!({"url": format!("http://{host}:{port}/latest/meta-data")});
+        let step = Step::new("s", "http")
+            .config(config)
+            .retry(RetryPolicy { max_attempts: 3, ..RetryPolicy::default() });
+        let flow = Flow::builder("f", "1.0.0").step(step).build().unwrap();
+        let engine = builder(&MemoryBackend::realtime()).flow(flow).build().unwrap();
+        let failed = engine.create("f", json!({})).run().await.unwrap();
+        let error = failed.error.unwrap();
+        assert_eq!((error.code.as_str(), failed.step_count), ("HTTP_HOST_REFUSED", 1), "{host}: {error}");
+        assert!(error.message.contains(rule) && error.message.contains("http_access"), "{error}");
+        assert!(!error.message.contains("password") && !error.message.contains("meta-data"), "{error}");
+    }
+    let sent = tokio::time::timeout(Duration::ZERO, listener.accept()).await;
+    assert!(sent.is_err(), "nobody connected");
+}
+
+#[tokio::test]
+async fn a_host_that_is_allowed_by_name_is_reached_and_another_is_not() {
+    let (url, sent) = serve("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nhere").await;
+    let access = HttpAccess::public().host("localhost");
+    let refused = request_with(access.clone(), json!({"url": url})).await;
+    assert_eq!(refused.error.unwrap().code, "HTTP_HOST_REFUSED", "by its address it was not allowed");
+    let done = request_with(access, json!({"url": url.replace("127.0.0.1", "localhost")})).await;
+    assert_eq!(done.context["out"]["body"], "here", "{:?}", done.error);
+    assert!(sent.await.unwrap().starts_with("GET /path"));
+}
+
+#[tokio::test]
+async fn a_redirect_into_a_private_network_is_not_followed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let inside = listener.local_addr().unwrap();
+    let answer = format!("HTTP/1.1 302 Found\r\nlocation: http://{inside}/\r\nconnection: close\r\n\r\n");
+    let (url, _sent) = serve(answer).await;
+    assert_eq!(request(json!({"url": url})).await.error.unwrap().code, "HTTP_302");
+    let sent = tokio::time::timeout(Duration::ZERO, listener.accept()).await;
+    assert!(sent.is_err(), "nobody connected");
 }
