@@ -3,7 +3,8 @@
 //! ```text
 //! push ─► deferred ──time──► ready ──claim──► claimed ──Done──► gone
 //!            ▲                 ▲                 │
-//!            │                 └── lease lost ◄──┤
+//!            │                 ├── lease lost ◄──┤
+//!            │                 └── PutBack ◄─────┤
 //!            └────── RetryAfter · SnoozeUntil ◄──┤
 //!                                                └─ DeadLetter, or attempts used up ─► dead letters
 //! ```
@@ -170,6 +171,8 @@ pub enum Settlement {
     SnoozeUntil(Timestamp),
     /// It will never succeed.
     DeadLetter(Failure),
+    /// It was not begun: ready again at once and in its old place, as if it had not been claimed. No counter changes.
+    PutBack,
 }
 
 /// A settlement of one delivery, refused when its lease was lost.

@@ -16,15 +16,27 @@ const DONE: &str = "DELETE FROM {messages} m USING (
   WHERE m.ctid = u.row AND m.token = u.token
   RETURNING m.seq, m.token";
 
+const PUT_BACK: &str = "UPDATE {messages} m SET holder = NULL, token = 0 FROM (
+    SELECT i.token, r.row FROM unnest($1::text[], $2::smallint[], $3::bigint[], $4::bigint[]) AS i(queue, priority, seq, token)
+    CROSS JOIN LATERAL (SELECT x.ctid AS row FROM {messages} x
+      WHERE x.queue = i.queue AND x.priority = i.priority AND x.seq = i.seq OFFSET 0) r OFFSET 0) u
+  WHERE m.ctid = u.row AND m.token = u.token
+  RETURNING m.seq, u.token";
+
 const SETTLE: &str = include_str!("sql/settle.sql");
 
-/// The statements that settle `settles`, at most two; read the rows of both with [`settled`].
+/// The statements that settle `settles`, at most three; read the rows of all with [`settled`].
 pub fn settle_queries(settles: &[&Settle]) -> Vec<Query> {
     let (done, others): (Vec<&Settle>, Vec<&Settle>) =
         settles.iter().copied().partition(|s| s.settlement == Settlement::Done);
+    let (back, others): (Vec<&Settle>, Vec<&Settle>) =
+        others.into_iter().partition(|s| s.settlement == Settlement::PutBack);
     let mut queries = Vec::new();
     if !done.is_empty() {
         queries.push(bind_leases(Query::new(DONE), &done));
+    }
+    if !back.is_empty() {
+        queries.push(bind_leases(Query::new(PUT_BACK), &back));
     }
     if !others.is_empty() {
         let query = bind_leases(Query::new(SETTLE), &others)
@@ -57,6 +69,7 @@ fn verdict(settlement: &Settlement) -> &'static str {
         Settlement::RetryAfter { .. } => "retry",
         Settlement::SnoozeUntil(_) => "snooze",
         Settlement::DeadLetter(_) => "dead",
+        Settlement::PutBack => "back",
     }
 }
 
@@ -64,7 +77,7 @@ fn reason(settlement: &Settlement) -> Option<Value> {
     let failure: &Failure = match settlement {
         Settlement::RetryAfter { error, .. } => error,
         Settlement::DeadLetter(error) => error,
-        Settlement::Done | Settlement::SnoozeUntil(_) => return None,
+        Settlement::Done | Settlement::SnoozeUntil(_) | Settlement::PutBack => return None,
     };
     serde_json::to_value(failure).ok()
 }

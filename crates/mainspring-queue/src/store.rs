@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use mainspring_core::{
     BoxFuture, ClaimRequest, Claimed, DeadLetter, Error, NewMessage, QueueDriver, QueueStats, Result, Settle,
-    Timestamp, Upkeep, WorkerId, execution::page_size, message::check_lease,
+    Settlement, Timestamp, Upkeep, WorkerId, execution::page_size, message::check_lease,
 };
 use mainspring_pg::{Db, Hints, Query, TxRef, row::get};
 
@@ -104,6 +104,10 @@ impl<'t> PgQueue<'t> {
         let mut held = std::collections::HashSet::new();
         for query in settle_queries(&refs) {
             held.extend(settled(&self.db.run(query).await?)?);
+        }
+        if let Some(hints) = &self.hints {
+            let back = settles.iter().filter(|s| s.settlement == Settlement::PutBack);
+            hints.notify(back.map(|s| s.lease.queue.as_str()));
         }
         Ok(settles
             .iter()

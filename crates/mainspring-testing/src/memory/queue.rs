@@ -141,6 +141,7 @@ impl Queue {
                 self.put(message, due, at);
             }
             Settlement::DeadLetter(reason) => self.bury(message, reason, at),
+            Settlement::PutBack => self.put(message, at, at),
         }
     }
 

@@ -19,6 +19,7 @@ pub async fn suite<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     on(&fresh, a_lease_settles_once).await;
     on(&fresh, a_lease_settles_once_however_many_try).await;
     on(&fresh, a_release_gives_all_back_at_once_and_counts_nothing).await;
+    on(&fresh, what_is_put_back_is_as_if_it_had_not_been_claimed).await;
     on_time(&fresh, a_dead_holder_loses_everything_at_once).await;
     on_time(&fresh, a_late_settlement_of_the_dead_is_fenced).await;
     on_time(&fresh, a_revived_holder_with_an_old_lease_is_fenced).await;
@@ -55,6 +56,24 @@ pub async fn a_lease_settles_once_however_many_try(backend: &dyn Backend) {
         join_all(attempts).await.into_iter().map(|results| results.unwrap().remove(0)).collect();
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
     assert!(results.into_iter().filter_map(Result::err).all(|error| error.is_fenced()));
+}
+
+/// In its old place, beside a message that is done in the same call (Q29).
+pub async fn what_is_put_back_is_as_if_it_had_not_been_claimed(backend: &dyn Backend) {
+    push(backend, 0..4).await;
+    let held = claim(backend, "w", 3).await;
+    let batch = vec![
+        settled(&held[0], Settlement::PutBack),
+        settled(&held[1], Settlement::Done),
+        settled(&held[2], Settlement::PutBack),
+    ];
+    assert!(backend.queue().settle(batch).await.unwrap().iter().all(Result::is_ok));
+    let again = claim(backend, "other", 10).await;
+    assert_eq!(again.iter().map(number).collect::<Vec<_>>(), [0, 2, 3]);
+    assert!(again.iter().all(|d| (d.failures, d.lost, d.delays, d.attempt()) == (0, 0, 0, 1)));
+    let late = backend.queue().settle(vec![settled(&held[0], Settlement::PutBack)]).await.unwrap();
+    assert!(late[0].as_ref().unwrap_err().is_fenced());
+    assert_eq!(backend.queue().stats(QUEUE).await.unwrap().claimed, 3);
 }
 
 /// A graceful stop.
