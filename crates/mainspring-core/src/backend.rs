@@ -2,15 +2,15 @@
 //!
 //! `mainspring` implements all of them on Postgres, `mainspring-testing` in memory; both pass the same conformance suites.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 
 use crate::{
-    Append, BoxFuture, Changes, ClaimRequest, Claimed, Committed, ContextRef, DeadLetter, EventQuery,
-    Execution, ExecutionFilter, ExecutionId, ExecutionStatus, Expect, Failure, Flow, Job, JobId, JobLease,
-    JobStatus, NewMessage, Progress, QueueStats, RecordedEvent, Result, ResumeToken, Saved, Settle,
-    Timestamp, TokenOptions, TokenSecret, Upkeep, WorkerId,
+    Append, Appended, BoxFuture, Changes, ClaimRequest, Claimed, Committed, ContextRef, DeadLetter,
+    EventQuery, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, Expect, Failure, Flow, Job, JobId,
+    JobLease, JobStatus, NewMessage, Progress, QueueStats, RecordedEvent, Result, ResumeToken, Saved, Settle,
+    StreamHead, StreamId, StreamPage, StreamQuery, Timestamp, TokenOptions, TokenSecret, Upkeep, WorkerId,
 };
 
 /// All stores, and the one write that spans them.
@@ -187,12 +187,57 @@ pub trait JobStore: Send + Sync {
 
 /// The log.
 pub trait EventStore: Send + Sync {
-    /// Appends to one stream of the partition [`STREAMS`](crate::event::STREAMS), together and in order; the position of
-    /// the last event.
+    /// Appends to several streams in one transaction: all of it or nothing. Answers for each append, in order.
     ///
     /// # Errors
-    /// Conflict with the real position when `expected` does not hold.
-    fn append(&self, append: Append) -> BoxFuture<'_, Result<i64>>;
+    /// Conflict when `expected` does not hold, with the [real position](crate::Error::current_position), when the stream is
+    /// archived, or when only some of the events are in it already; not found when the partition does not exist; invalid
+    /// when two appends are to one stream.
+    fn append_all(&self, appends: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>>>;
+
+    /// Appends to one stream, together and in order.
+    ///
+    /// # Errors
+    /// As [`append_all`](Self::append_all).
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended>> {
+        Box::pin(async move {
+            let appended = self.append_all(vec![append]).await?.pop();
+            appended.ok_or_else(|| crate::Error::internal("an append was not answered"))
+        })
+    }
+
+    /// A page of one stream, and where the stream stands.
+    fn read_page(&self, query: StreamQuery) -> BoxFuture<'_, Result<StreamPage>>;
+
+    /// Where a stream stands.
+    fn head<'a>(&'a self, stream: &'a StreamId) -> BoxFuture<'a, Result<StreamHead>>;
+
+    /// Takes a stream out of every read and of everything that follows the log; appends to it are refused. Whether this
+    /// call did. Its events are kept and can be [restored](Self::restore).
+    fn archive<'a>(&'a self, stream: &'a StreamId) -> BoxFuture<'a, Result<bool>>;
+
+    /// Brings an archived stream back, its events at their old positions; whether this call did. Whoever follows the log
+    /// and has passed their global positions does not see them again.
+    fn restore<'a>(&'a self, stream: &'a StreamId) -> BoxFuture<'a, Result<bool>>;
+
+    /// Deletes all events of a stream, archived or not; how many. Its name stays taken by its last position: a stream
+    /// begun again under this name goes on behind it, so that no position ever names two events.
+    fn delete_stream<'a>(&'a self, stream: &'a StreamId) -> BoxFuture<'a, Result<u64>>;
+
+    /// Deletes the events of a stream before `position`, but never its last one, so that the stream still exists; how many.
+    fn truncate_before<'a>(&'a self, stream: &'a StreamId, position: i64) -> BoxFuture<'a, Result<u64>>;
+
+    /// Makes a partition of the log; whether it is new.
+    fn create_partition<'a>(&'a self, partition: &'a str) -> BoxFuture<'a, Result<bool>>;
+
+    /// Gives a tenant storage of its own in a partition; whether it is new. A tenant needs none to have streams.
+    ///
+    /// # Errors
+    /// Not found when the partition does not exist; invalid for [`STREAMS`](crate::event::STREAMS), which all share.
+    fn create_tenant<'a>(&'a self, partition: &'a str, tenant: &'a str) -> BoxFuture<'a, Result<bool>>;
+
+    /// The partitions that were made, and the tenants that have storage of their own in each.
+    fn partitions(&self) -> BoxFuture<'_, Result<BTreeMap<String, Vec<String>>>>;
 
     /// Events of one stream from `from` (1 is the first) on, in order, at most `limit`.
     fn read_stream<'a>(
@@ -202,7 +247,11 @@ pub trait EventStore: Send + Sync {
         stream: &'a str,
         from: i64,
         limit: u32,
-    ) -> BoxFuture<'a, Result<Vec<RecordedEvent>>>;
+    ) -> BoxFuture<'a, Result<Vec<RecordedEvent>>> {
+        let stream = StreamId::new(stream).in_partition(partition).of_tenant(tenant);
+        let query = StreamQuery { from: Some(from), limit, ..StreamQuery::of(stream) };
+        Box::pin(async move { Ok(self.read_page(query).await?.events) })
+    }
 
     /// The position of the last event of one stream; 0 when it has none.
     fn position<'a>(
@@ -210,7 +259,10 @@ pub trait EventStore: Send + Sync {
         partition: &'a str,
         tenant: &'a str,
         stream: &'a str,
-    ) -> BoxFuture<'a, Result<i64>>;
+    ) -> BoxFuture<'a, Result<i64>> {
+        let stream = StreamId::new(stream).in_partition(partition).of_tenant(tenant);
+        Box::pin(async move { Ok(self.head(&stream).await?.position) })
+    }
 
     /// Events that match, by global position.
     fn query(&self, query: EventQuery) -> BoxFuture<'_, Result<Vec<RecordedEvent>>>;

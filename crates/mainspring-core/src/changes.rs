@@ -6,8 +6,8 @@
 use serde_json::Value;
 
 use crate::{
-    Append, Error, Execution, ExecutionId, Failure, Job, JobLease, NewEvent, NewMessage, NewToken, Result,
-    Settle, Timestamp, TokenHash,
+    Append, Appended, Error, Execution, ExecutionId, Failure, Job, JobLease, NewEvent, NewMessage, NewToken,
+    Result, Settle, Timestamp, TokenHash,
 };
 
 /// What a handler decided. All of it becomes durable, or none of it.
@@ -126,6 +126,12 @@ impl ExecutionWrite {
 
     fn check(&self) -> Result<()> {
         self.execution.check()?;
+        if self.events.iter().any(|event| event.id.is_some() || event.schema_version != 1) {
+            return Err(Error::invalid(
+                "event",
+                "in a history it has no id of its own and is of schema version 1",
+            ));
+        }
         self.events.iter().try_for_each(NewEvent::check)
     }
 }
@@ -176,8 +182,10 @@ pub enum TokenWrite {
 }
 
 /// What a commit tells its caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committed {
     /// The database's time of the commit.
     pub at: Timestamp,
+    /// Where the events of each of its appends are, in order.
+    pub appended: Vec<Appended>,
 }

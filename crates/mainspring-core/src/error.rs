@@ -21,6 +21,7 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: ErrorKind,
     message: String,
+    position: Option<i64>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -71,7 +72,7 @@ impl ErrorKind {
 impl Error {
     /// An error of `kind`. The message starts in lower case, names the thing and has no full stop.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), source: None }))
+        Self(Box::new(Inner { kind, message: message.into(), position: None, source: None }))
     }
 
     /// The same error with its cause; `Display` never repeats the cause.
@@ -94,6 +95,13 @@ impl Error {
     /// Its time is over.
     pub fn expired(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Expired, message)
+    }
+
+    /// An expected position did not hold: the stream is at `current`; 0 when it does not exist.
+    pub fn conflict_at(current: i64, message: impl Into<String>) -> Self {
+        let mut error = Self::conflict(message);
+        error.0.position = Some(current);
+        error
     }
 
     /// The lease behind this write was lost.
@@ -134,6 +142,11 @@ impl Error {
     /// It was there and its time is over.
     pub fn is_expired(&self) -> bool {
         self.0.kind == ErrorKind::Expired
+    }
+
+    /// Where the stream stands whose expected position did not hold, 0 when it does not exist; `None` for every other error.
+    pub fn current_position(&self) -> Option<i64> {
+        self.0.position
     }
 
     /// The caller's lease was lost: stop at once.

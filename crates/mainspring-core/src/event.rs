@@ -1,17 +1,26 @@
 //! Events: immutable facts, each at a position in a stream and at a global position in the log.
 //!
 //! A stream belongs to a *partition* of the log. The partition [`EXECUTIONS`] holds the history of executions and has one
-//! writer for each stream: the commits of that execution. Everything else lives in [`STREAMS`]. Positions in a stream are
-//! 1, 2, 3 … without gaps; global positions grow but have gaps.
+//! writer for each stream: the commits of that execution. Everything else lives in [`STREAMS`], or in a partition made for
+//! it. Positions in a stream are 1, 2, 3 … without gaps and are never given out twice, also when the stream is deleted and
+//! begun again; global positions grow but have gaps.
+
+mod append;
+mod stream;
 
 use serde_json::{Map, Value};
 
-use crate::{Error, ExecutionId, Result, Timestamp, execution::stream_of, limits};
+use crate::{EventId, ExecutionId, Result, Timestamp, execution::stream_of, limits};
+
+pub use append::{Append, Appended, ExpectedPosition, check_streams_once};
+pub use stream::{Direction, StreamHead, StreamId, StreamPage, StreamQuery};
 
 /// The partition of the executions' histories.
 pub const EXECUTIONS: &str = "executions";
 /// The partition of all other streams.
 pub const STREAMS: &str = "streams";
+
+const TRACEPARENT: &str = "traceparent";
 
 /// Names of the events in an execution's history.
 pub mod kind {
@@ -89,8 +98,13 @@ pub mod kind {
 /// An event to append.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewEvent {
+    /// Makes the append repeatable: the same id appended to the same stream again changes nothing. `None`: every append is
+    /// a new fact.
+    pub id: Option<EventId>,
     /// What happened, such as `step.completed`.
     pub event_type: String,
+    /// Of the shape of `data`, from 1.
+    pub schema_version: u32,
     /// What within the stream it is about: the step, for an execution's history.
     pub subject: Option<String>,
     /// The fact.
@@ -107,7 +121,9 @@ impl NewEvent {
     /// An event with data and nothing else.
     pub fn new(event_type: impl Into<String>, data: Value) -> Self {
         Self {
+            id: None,
             event_type: event_type.into(),
+            schema_version: 1,
             subject: None,
             data,
             metadata: Map::new(),
@@ -123,12 +139,50 @@ impl NewEvent {
         self
     }
 
+    /// The same with an id of the caller's.
+    #[must_use]
+    pub fn identified(mut self, id: EventId) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// The same as data of another version of its schema.
+    #[must_use]
+    pub fn of_version(mut self, schema_version: u32) -> Self {
+        self.schema_version = schema_version;
+        self
+    }
+
+    /// The same as part of this request or process, caused by this event or message.
+    #[must_use]
+    pub fn caused_by(mut self, correlation_id: impl Into<String>, causation_id: impl Into<String>) -> Self {
+        self.correlation_id = Some(correlation_id.into());
+        self.causation_id = Some(causation_id.into());
+        self
+    }
+
+    /// The same in this trace: a W3C `traceparent`, kept in the metadata.
+    #[must_use]
+    pub fn traced(mut self, traceparent: impl Into<String>) -> Self {
+        self.metadata.insert(TRACEPARENT.to_owned(), Value::String(traceparent.into()));
+        self
+    }
+
+    /// The W3C `traceparent` it was appended with.
+    pub fn traceparent(&self) -> Option<&str> {
+        self.metadata.get(TRACEPARENT).and_then(Value::as_str)
+    }
+
     /// Checks everything a caller could have put in.
     ///
     /// # Errors
     /// Invalid, naming the field and the limit.
     pub fn check(&self) -> Result<()> {
         limits::check_name("event.type", &self.event_type)?;
+        if self.schema_version == 0 || i32::try_from(self.schema_version).is_err() {
+            let problem = format!("{} is not within 1 to {}", self.schema_version, i32::MAX);
+            return Err(crate::Error::invalid("event.schema_version", problem));
+        }
         if let Some(subject) = &self.subject {
             limits::check_id("event.subject", subject)?;
         }
@@ -163,86 +217,6 @@ pub struct RecordedEvent {
     pub created_at: Timestamp,
 }
 
-/// What an append expects of its stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExpectedPosition {
-    /// Nothing: never a conflict.
-    Any,
-    /// It has no event yet.
-    NoStream,
-    /// It has at least one event.
-    StreamExists,
-    /// Its last event is at this position.
-    Exact(i64),
-}
-
-impl ExpectedPosition {
-    /// Whether a stream whose last event is at `current` (0: none) is as expected.
-    pub const fn holds(self, current: i64) -> bool {
-        match self {
-            Self::Any => true,
-            Self::NoStream => current == 0,
-            Self::StreamExists => current > 0,
-            Self::Exact(position) => current == position,
-        }
-    }
-}
-
-/// Events for one stream, appended together and in order.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Append {
-    /// Isolation key; empty for none.
-    pub tenant: String,
-    /// The stream, in the partition [`STREAMS`].
-    pub stream: String,
-    /// What it must be like.
-    pub expected: ExpectedPosition,
-    /// The events; appending none is a no-op that still checks `expected`.
-    pub events: Vec<NewEvent>,
-}
-
-impl Append {
-    /// An append that expects nothing.
-    pub fn to(stream: impl Into<String>, events: Vec<NewEvent>) -> Self {
-        Self { tenant: String::new(), stream: stream.into(), expected: ExpectedPosition::Any, events }
-    }
-
-    /// The same with an expectation.
-    #[must_use]
-    pub fn expecting(mut self, expected: ExpectedPosition) -> Self {
-        self.expected = expected;
-        self
-    }
-
-    /// Checks everything a caller could have put in.
-    ///
-    /// # Errors
-    /// Invalid, naming the field and the limit.
-    pub fn check(&self) -> Result<()> {
-        limits::check_id("stream", &self.stream)?;
-        if !self.tenant.is_empty() {
-            limits::check_id("tenant", &self.tenant)?;
-        }
-        if let ExpectedPosition::Exact(position) = self.expected
-            && position < 0
-        {
-            return Err(Error::invalid("expected_position", format!("{position} is below 0")));
-        }
-        self.events.iter().try_for_each(NewEvent::check)
-    }
-
-    /// The error of an expectation that did not hold.
-    pub fn conflict(&self, current: i64) -> Error {
-        let expected = match self.expected {
-            ExpectedPosition::Any => "anything".to_owned(),
-            ExpectedPosition::NoStream => "no stream".to_owned(),
-            ExpectedPosition::StreamExists => "an existing stream".to_owned(),
-            ExpectedPosition::Exact(position) => format!("position {position}"),
-        };
-        Error::conflict(format!("stream `{}` is at position {current}, expected {expected}", self.stream))
-    }
-}
-
 /// A fact about an execution that a caller wants in its history.
 ///
 /// It goes to the stream `execution-<id>` of the partition [`STREAMS`], so it needs no execution row and can never collide
@@ -259,6 +233,17 @@ pub struct ExecutionFact {
     pub data: Value,
 }
 
+impl RecordedEvent {
+    /// Its stream.
+    pub fn stream_id(&self) -> StreamId {
+        StreamId {
+            partition: self.partition.clone(),
+            tenant: self.tenant.clone(),
+            stream: self.stream.clone(),
+        }
+    }
+}
+
 impl From<ExecutionFact> for Append {
     fn from(fact: ExecutionFact) -> Self {
         let mut event = NewEvent::new(fact.event_type, fact.data);
@@ -267,11 +252,17 @@ impl From<ExecutionFact> for Append {
     }
 }
 
-/// Which events to read, oldest first.
+/// Which events to read over all streams, oldest first. Archived streams are left out.
 #[derive(Debug, Clone, Default)]
 pub struct EventQuery {
     /// Only of this execution: its history and what was recorded about it.
     pub execution_id: Option<ExecutionId>,
+    /// Only of this partition of the log.
+    pub partition: Option<String>,
+    /// Only of this tenant; the empty text is nobody's.
+    pub tenant: Option<String>,
+    /// Only of this request or process.
+    pub correlation_id: Option<String>,
     /// Only of these types; empty for all.
     pub event_types: Vec<String>,
     /// Only later than this.
@@ -280,6 +271,8 @@ pub struct EventQuery {
     pub before: Option<Timestamp>,
     /// Only beyond this global position.
     pub after_position: Option<i64>,
+    /// Only up to this global position, which is included.
+    pub up_to_position: Option<i64>,
     /// At most so many, 1 to 10,000. `None` is 1,000.
     pub limit: Option<u32>,
 }
@@ -287,20 +280,6 @@ pub struct EventQuery {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn expectations_hold_where_they_should() {
-        use ExpectedPosition::*;
-        for (expected, at_0, at_2) in [
-            (Any, true, true),
-            (NoStream, true, false),
-            (StreamExists, false, true),
-            (Exact(2), false, true),
-            (Exact(0), true, false),
-        ] {
-            assert_eq!((expected.holds(0), expected.holds(2)), (at_0, at_2), "{expected:?}");
-        }
-    }
 
     #[test]
     fn event_types_are_unique() {

@@ -76,6 +76,10 @@ id!(
     MessageId, "msg_"
 );
 id!(
+    /// Names one event within its stream, so that appending it again changes nothing.
+    EventId, "evt_"
+);
+id!(
     /// Names one resume token without being it: safe to show, log and list.
     TokenId, "tok_"
 );

@@ -36,12 +36,15 @@ pub use backend::{
 pub use changes::{Changes, Committed, ExecutionWrite, Expect, JobWrite, TokenWrite};
 pub use context::{ContextLimits, ContextRef};
 pub use error::{Error, ErrorKind};
-pub use event::{Append, EventQuery, ExecutionFact, ExpectedPosition, NewEvent, RecordedEvent};
+pub use event::{
+    Append, Appended, Direction, EventQuery, ExecutionFact, ExpectedPosition, NewEvent, RecordedEvent,
+    StreamHead, StreamId, StreamPage, StreamQuery,
+};
 pub use execution::{
     CancelSource, Cancellation, Execution, ExecutionFilter, ExecutionStatus, Failure, Reply, Timeouts,
 };
 pub use flow::{Flow, Saved};
-pub use id::{ExecutionId, JobId, MessageId, TokenId, WorkerId};
+pub use id::{EventId, ExecutionId, JobId, MessageId, TokenId, WorkerId};
 pub use job::{Job, JobLease, JobStatus, Progress};
 pub use message::{
     Available, ClaimRequest, Claimed, DEFAULT_QUEUE, DeadLetter, Delivery, MessageLease, NewMessage,

@@ -165,7 +165,7 @@ impl GlobalReader {
     /// # Errors
     /// Invalid for a limit out of range; else as [`Db::run`].
     pub async fn read(&self, after: i64, settled: Settled, limit: u32) -> Result<Page> {
-        let rows_wanted = crate::store::page_size(limit)?;
+        let rows_wanted = crate::read::page_size(limit)?;
         if after >= settled.0 {
             return Ok(Page { next: after, ..Page::default() });
         }

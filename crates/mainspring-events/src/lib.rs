@@ -15,7 +15,7 @@
 //! let added = NewEvent::new("ProductAdded", json!({"sku": "a-1"}));
 //!
 //! let append = Append::to("cart-1", vec![added.clone()]).expecting(ExpectedPosition::NoStream);
-//! assert_eq!(events.append(append.clone()).await?, 1);
+//! assert_eq!(events.append(append.clone()).await?.last, 1);
 //! assert!(events.append(append).await.unwrap_err().is_conflict());
 //!
 //! let read = events.read_stream(STREAMS, "", "cart-1", 1, 100).await?;
@@ -23,13 +23,19 @@
 //! # Ok(()) }
 //! ```
 
+mod append;
 mod global;
 mod inline;
+mod lifecycle;
+mod read;
 mod row;
+mod run;
 mod store;
 mod write;
 
+pub use append::{Appending, Decided, events_query, place};
 pub use global::{Fence, GlobalFilter, GlobalReader, HeldBy, LOG_HINT, Page, Settled};
 pub use inline::InlineProjection;
-pub use store::PgEventStore;
-pub use write::{append_query, appended, fence_query, history_query};
+pub use run::recorded;
+pub use store::{AppendTogether, PgEventStore};
+pub use write::{fence_query, history_query};

@@ -1,33 +1,70 @@
-//! The store: one method, one statement.
+//! The store: where it stands, and the trait it implements.
 
-use std::time::SystemTime;
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use mainspring_core::{
-    Append, BoxFuture, Error, EventQuery, EventStore, ExecutionFact, ExecutionId, RecordedEvent, Result,
-    Timestamp, event::STREAMS, execution::stream_of,
+    Append, Appended, BoxFuture, Error, EventQuery, EventStore, ExecutionFact, ExecutionId, RecordedEvent,
+    Result, StreamHead, StreamId, StreamPage, StreamQuery, Timestamp,
+    event::{EXECUTIONS, STREAMS},
+    limits,
 };
-use mainspring_pg::{Db, Query, TxRef, row::get};
+use mainspring_pg::{Db, TxRef};
 
-use crate::{
-    row::{event_from_row, select},
-    write::{append_query, appended, fence_query},
-};
+use crate::InlineProjection;
+
+/// Commits appends together with those of other callers; see [`PgEventStore::with_group`].
+pub trait AppendTogether: Send + Sync {
+    /// All of it or nothing, as [`EventStore::append_all`].
+    fn append_together(&self, appends: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>>>;
+}
 
 /// The log on Postgres; see the crate.
 #[derive(Clone)]
 pub struct PgEventStore<'t> {
     db: Db<'t>,
+    inline: Vec<Arc<dyn InlineProjection>>,
+    group: Option<Arc<dyn AppendTogether>>,
 }
 
 impl<'t> PgEventStore<'t> {
     /// The log on a pool or a transaction.
     pub fn new(db: &Db<'t>) -> Self {
-        Self { db: db.clone() }
+        Self { db: db.clone(), inline: Vec::new(), group: None }
     }
 
-    /// The same log, standing on your transaction.
+    /// The same log, standing on your transaction: what is appended becomes durable with your commit, or not at all.
     pub fn on<'u>(&self, tx: impl Into<TxRef<'u>>) -> PgEventStore<'u> {
-        PgEventStore { db: self.db.on(tx) }
+        PgEventStore { db: self.db.on(tx), inline: self.inline.clone(), group: None }
+    }
+
+    /// The same log with a projection that is kept in the transaction of every append through this store, after those that
+    /// were added before. Such appends are transactions of their own. It is applied again when the transaction is run again,
+    /// after a deadlock or a serialization failure. The histories of executions do not pass here: consumers read them.
+    #[must_use]
+    pub fn with_inline(mut self, projection: Arc<dyn InlineProjection>) -> Self {
+        self.inline.push(projection);
+        self
+    }
+
+    /// The same log with appends on the pool handed to `group`, as long as there is no inline projection.
+    #[must_use]
+    pub fn with_group(mut self, group: Arc<dyn AppendTogether>) -> Self {
+        self.group = Some(group);
+        self
+    }
+
+    /// Where it stands.
+    pub fn db(&self) -> &Db<'t> {
+        &self.db
+    }
+
+    /// The projections that are kept in the transaction of every append.
+    pub fn inline(&self) -> &[Arc<dyn InlineProjection>] {
+        &self.inline
+    }
+
+    pub(crate) fn group(&self) -> Option<&Arc<dyn AppendTogether>> {
+        self.group.as_ref().filter(|_| self.inline.is_empty())
     }
 
     /// Records a fact about an execution, which needs no row; its position among those facts.
@@ -35,60 +72,9 @@ impl<'t> PgEventStore<'t> {
     /// # Errors
     /// Invalid, naming the field and the limit.
     pub async fn record(&self, fact: ExecutionFact) -> Result<i64> {
-        self.append_one(fact.into()).await
-    }
-
-    async fn append_one(&self, append: Append) -> Result<i64> {
-        append.check()?;
-        if append.events.is_empty() {
-            let current = self.position_of(STREAMS, &append.tenant, &append.stream).await?;
-            return if append.expected.holds(current) { Ok(current) } else { Err(append.conflict(current)) };
-        }
-        let rows = self.db.together(vec![fence_query(), append_query(&append)]).await?;
-        if let Some(position) = rows.last().map(|rows| appended(rows)).transpose()?.flatten() {
-            return Ok(position);
-        }
-        let current = self.position_of(STREAMS, &append.tenant, &append.stream).await?;
-        Err(append.conflict(current))
-    }
-
-    async fn find(&self, query: Query) -> Result<Vec<RecordedEvent>> {
-        self.db.run(query).await?.iter().map(event_from_row).collect()
-    }
-
-    async fn position_of(&self, partition: &str, tenant: &str, stream: &str) -> Result<i64> {
-        let row = self.db.one(POSITION, &[&partition, &tenant, &stream]).await?;
-        get(&row, 0)
+        Ok(self.append(fact.into()).await?.last)
     }
 }
-
-const POSITION: &str = "SELECT coalesce(max(stream_position), 0) FROM {events}
-  WHERE partition = $1 AND tenant = $2 AND stream = $3";
-
-const READ_STREAM: &str = select!(
-    "WHERE e.partition = $1 AND e.tenant = $2 AND e.stream = $3 AND e.stream_position >= $4
-     ORDER BY e.stream_position LIMIT $5"
-);
-
-const QUERY: &str = select!(
-    "WHERE (cardinality($1::text[]) = 0 OR e.type = ANY($1))
-       AND ($2::timestamptz IS NULL OR e.created_at > $2) AND ($3::timestamptz IS NULL OR e.created_at < $3)
-       AND ($4::bigint IS NULL OR e.global_position > $4)
-     ORDER BY e.global_position LIMIT $5"
-);
-
-/// The same within one execution, by the keys of its two streams.
-const QUERY_EXECUTION: &str = select!(
-    "WHERE (cardinality($1::text[]) = 0 OR e.type = ANY($1))
-       AND ($2::timestamptz IS NULL OR e.created_at > $2) AND ($3::timestamptz IS NULL OR e.created_at < $3)
-       AND ($4::bigint IS NULL OR e.global_position > $4)
-       AND e.partition IN ('executions', 'streams') AND e.stream = $6
-     ORDER BY e.global_position LIMIT $5"
-);
-
-/// Both partitions by their keys: an execution's history and what was recorded about it, whatever the tenant.
-const GET_BY_EXECUTION: &str =
-    select!("WHERE e.partition IN ('executions', 'streams') AND e.stream = $1 ORDER BY e.global_position");
 
 const DELETE_OLD: &str = "WITH old AS MATERIALIZED (
     SELECT stream, tenant, stream_position FROM {events_executions} WHERE created_at < $1 LIMIT 1000)
@@ -96,70 +82,79 @@ const DELETE_OLD: &str = "WITH old AS MATERIALIZED (
   WHERE e.tenant = old.tenant AND e.stream = old.stream AND e.stream_position = old.stream_position";
 
 impl EventStore for PgEventStore<'_> {
-    fn append(&self, append: Append) -> BoxFuture<'_, Result<i64>> {
-        Box::pin(self.append_one(append))
+    fn append_all(&self, appends: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>>> {
+        Box::pin(self.append_now(appends))
     }
 
-    fn read_stream<'a>(
-        &'a self,
-        partition: &'a str,
-        tenant: &'a str,
-        stream: &'a str,
-        from: i64,
-        limit: u32,
-    ) -> BoxFuture<'a, Result<Vec<RecordedEvent>>> {
+    fn read_page(&self, query: StreamQuery) -> BoxFuture<'_, Result<StreamPage>> {
+        Box::pin(self.page(query))
+    }
+
+    fn head<'a>(&'a self, stream: &'a StreamId) -> BoxFuture<'a, Result<StreamHead>> {
+        Box::pin(self.head_of(stream))
+    }
+
+    fn archive<'a>(&'a self, stream: &'a StreamId) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(self.archive_stream(stream))
+    }
+
+    fn restore<'a>(&'a self, stream: &'a StreamId) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(self.restore_stream(stream))
+    }
+
+    fn delete_stream<'a>(&'a self, stream: &'a StreamId) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(self.delete_events(stream))
+    }
+
+    fn truncate_before<'a>(&'a self, stream: &'a StreamId, position: i64) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(self.truncate(stream, position))
+    }
+
+    fn create_partition<'a>(&'a self, partition: &'a str) -> BoxFuture<'a, Result<bool>> {
         Box::pin(async move {
-            let query = Query::new(READ_STREAM)
-                .bind(partition.to_owned())
-                .bind(tenant.to_owned())
-                .bind(stream.to_owned())
-                .bind(from)
-                .bind(page_size(limit)?);
-            self.find(query).await
+            limits::check_name("partition", partition)?;
+            if [STREAMS, EXECUTIONS].contains(&partition) {
+                return Ok(false);
+            }
+            Ok(self.make_partition(partition, "").await?.unwrap_or(false))
         })
     }
 
-    fn position<'a>(
-        &'a self,
-        partition: &'a str,
-        tenant: &'a str,
-        stream: &'a str,
-    ) -> BoxFuture<'a, Result<i64>> {
-        Box::pin(self.position_of(partition, tenant, stream))
+    fn create_tenant<'a>(&'a self, partition: &'a str, tenant: &'a str) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async move {
+            limits::check_name("partition", partition)?;
+            limits::check_id("tenant", tenant)?;
+            if [STREAMS, EXECUTIONS].contains(&partition) {
+                return Err(Error::invalid("partition", format!("`{partition}` is shared by all tenants")));
+            }
+            let new = self.make_partition(partition, tenant).await?;
+            new.ok_or_else(|| Error::not_found("partition", partition))
+        })
+    }
+
+    fn partitions(&self) -> BoxFuture<'_, Result<BTreeMap<String, Vec<String>>>> {
+        Box::pin(async move {
+            let mut partitions: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            for (partition, tenant) in self.made_partitions().await? {
+                let tenants = partitions.entry(partition).or_default();
+                tenants.extend(Some(tenant).filter(|tenant| !tenant.is_empty()));
+            }
+            Ok(partitions)
+        })
     }
 
     fn query(&self, query: EventQuery) -> BoxFuture<'_, Result<Vec<RecordedEvent>>> {
-        Box::pin(async move {
-            let limit = page_size(query.limit.unwrap_or(1_000))?;
-            let sql = if query.execution_id.is_some() { QUERY_EXECUTION } else { QUERY };
-            let mut statement = Query::new(sql)
-                .bind(query.event_types)
-                .bind(query.after.map(SystemTime::from))
-                .bind(query.before.map(SystemTime::from))
-                .bind(query.after_position)
-                .bind(limit);
-            if let Some(execution) = query.execution_id {
-                statement = statement.bind(stream_of(&execution));
-            }
-            self.find(statement).await
-        })
+        Box::pin(self.find(query))
     }
 
     fn get_by_execution<'a>(
         &'a self,
         execution: &'a ExecutionId,
     ) -> BoxFuture<'a, Result<Vec<RecordedEvent>>> {
-        Box::pin(self.find(Query::new(GET_BY_EXECUTION).bind(stream_of(execution))))
+        Box::pin(self.about(execution))
     }
 
     fn delete_old(&self, before: Timestamp) -> BoxFuture<'_, Result<u64>> {
         Box::pin(async move { self.db.exec(DELETE_OLD, &[&SystemTime::from(before)]).await })
-    }
-}
-
-pub(crate) fn page_size(limit: u32) -> Result<i64> {
-    match limit {
-        1..=10_000 => Ok(i64::from(limit)),
-        _ => Err(Error::invalid("limit", format!("{limit} is not within 1 to 10000"))),
     }
 }

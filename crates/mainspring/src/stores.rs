@@ -15,7 +15,7 @@ use mainspring_pg::{Db, Hints, Names, Pool, Prefix, Schema, Settings, TxRef};
 use mainspring_queue::PgQueue;
 use mainspring_tokens::PgTokenStore;
 
-use crate::commit::{GroupCommit, commit_within};
+use crate::commit::{Appends, GroupCommit, commit_within};
 
 /// What the tables are called and how commits run.
 #[derive(Debug, Clone)]
@@ -83,6 +83,7 @@ pub fn create_pg_stores(pool: Pool, options: PgStoreOptions) -> Result<PgStores<
     let group = Arc::new(GroupCommit::new(db.clone(), hints.clone(), options.commit_lanes));
     let mut stores = PgStores::at(db);
     stores.queue = stores.queue.with_hints(hints);
+    stores.events = stores.events.with_group(Arc::new(Appends(Arc::clone(&group))));
     stores.group = Some(group);
     Ok(stores)
 }

@@ -61,7 +61,7 @@ async fn write(db: Db<'static>, seed: u64, stop: Arc<AtomicBool>) -> HashSet<Pla
                 let mut places: Vec<Place> = Vec::new();
                 for (stream, pause) in streams.iter().zip(&pauses) {
                     let stream = format!("s{stream}");
-                    let last = log.append(events(&stream, each)).await?;
+                    let last = log.append(events(&stream, each)).await?.last;
                     places.extend((0..each as i64).map(|n| (stream.clone(), last - n)));
                     tokio::time::sleep(Duration::from_micros(*pause)).await;
                 }

@@ -286,7 +286,10 @@ pub async fn nothing_is_touched_twice(backend: &dyn Backend) {
     let once = [
         update(Execution { step_count: 1, ..read.clone() }),
         Changes { jobs: vec![JobWrite::Complete(job.lease(), json!(1))], ..Changes::default() },
-        Changes { appends: vec![Append::to("a", vec![event("x")])], ..Changes::default() },
+        Changes {
+            appends: vec![Append::to("a", vec![event("x")]).expecting(ExpectedPosition::NoStream)],
+            ..Changes::default()
+        },
         consume(&secret),
     ];
     for mut twice in once {

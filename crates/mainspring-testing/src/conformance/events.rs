@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use mainspring_core::{
-    Append, Backend, Changes, EventQuery, ExecutionFact, ExecutionWrite, ExpectedPosition, NewEvent,
+    Append, Backend, Changes, EventId, EventQuery, ExecutionFact, ExecutionWrite, ExpectedPosition, NewEvent,
     RecordedEvent,
     event::{EXECUTIONS, STREAMS},
 };
@@ -38,7 +38,7 @@ fn event(kind: &str) -> NewEvent {
 
 async fn append(backend: &dyn Backend, stream: &str, kinds: &[&str]) -> i64 {
     let events = kinds.iter().map(|kind| event(kind)).collect();
-    backend.events().append(Append::to(stream, events)).await.unwrap()
+    backend.events().append(Append::to(stream, events)).await.unwrap().last
 }
 
 async fn read(backend: &dyn Backend, stream: &str) -> Vec<RecordedEvent> {
@@ -56,6 +56,8 @@ fn positions(events: &[RecordedEvent]) -> Vec<i64> {
 /// What was appended, and where and when.
 pub async fn every_field_survives(backend: &dyn Backend) {
     let given = NewEvent {
+        id: Some(EventId::new("evt_1").unwrap()),
+        schema_version: 3,
         event_type: "cart.added".into(),
         subject: Some("line-1".into()),
         data: json!({"sku": "ü", "n": 1.5, "none": null}),
@@ -65,7 +67,7 @@ pub async fn every_field_survives(backend: &dyn Backend) {
     };
     let mut append = Append::to("cart-1", vec![given.clone()]);
     append.tenant = "acme".into();
-    assert_eq!(backend.events().append(append).await.unwrap(), 1);
+    assert_eq!(backend.events().append(append).await.unwrap().last, 1);
     let stored = backend.events().read_stream(STREAMS, "acme", "cart-1", 1, 10).await.unwrap();
     assert_eq!(stored.len(), 1);
     assert_eq!(stored[0].event, given);
@@ -110,7 +112,7 @@ pub async fn an_expectation_holds_where_it_should(backend: &dyn Backend) {
     }
     for (expected, last) in [(Any, 3), (StreamExists, 4), (Exact(4), 5)] {
         let append = Append::to("two", vec![event("x")]).expecting(expected);
-        assert_eq!(backend.events().append(append).await.unwrap(), last);
+        assert_eq!(backend.events().append(append).await.unwrap().last, last);
     }
 }
 
@@ -118,7 +120,7 @@ pub async fn an_expectation_holds_where_it_should(backend: &dyn Backend) {
 pub async fn an_append_of_nothing_checks_its_expectation(backend: &dyn Backend) {
     append(backend, "a", &["1"]).await;
     let nothing = |expected| backend.events().append(Append::to("a", Vec::new()).expecting(expected));
-    assert_eq!(nothing(ExpectedPosition::Exact(1)).await.unwrap(), 1);
+    assert_eq!(nothing(ExpectedPosition::Exact(1)).await.unwrap().last, 1);
     assert!(nothing(ExpectedPosition::Exact(2)).await.unwrap_err().is_conflict());
     assert!(nothing(ExpectedPosition::NoStream).await.unwrap_err().is_conflict());
     assert_eq!(read(backend, "a").await.len(), 1);
@@ -130,7 +132,7 @@ pub async fn a_refused_append_leaves_no_trace(backend: &dyn Backend) {
     assert!(backend.events().append(refused).await.unwrap_err().is_conflict());
     assert!(read(backend, "a").await.is_empty());
     let first = Append::to("a", vec![event("1")]).expecting(ExpectedPosition::NoStream);
-    assert_eq!(backend.events().append(first).await.unwrap(), 1);
+    assert_eq!(backend.events().append(first).await.unwrap().last, 1);
 }
 
 /// Optimistic concurrency.
@@ -214,11 +216,11 @@ pub async fn facts_stand_beside_the_history(backend: &dyn Backend) {
         step_id: Some("charge".into()),
         data: json!({"by": "me"}),
     };
-    assert_eq!(backend.events().append(fact("before").into()).await.unwrap(), 1);
+    assert_eq!(backend.events().append(fact("before").into()).await.unwrap().last, 1);
     let write =
         ExecutionWrite::create(execution("e"), vec![event("execution.created"), event("step.started")]);
     backend.commit(Changes { executions: vec![write], ..Changes::default() }).await.unwrap();
-    assert_eq!(backend.events().append(fact("after").into()).await.unwrap(), 2);
+    assert_eq!(backend.events().append(fact("after").into()).await.unwrap().last, 2);
     append(backend, "another", &["stream"]).await;
     let all = backend.events().get_by_execution(&id("e")).await.unwrap();
     assert_eq!(kinds(&all), ["before", "execution.created", "step.started", "after"]);

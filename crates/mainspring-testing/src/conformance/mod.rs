@@ -30,6 +30,7 @@ pub mod executions;
 pub mod flows;
 pub mod jobs;
 pub mod queue;
+pub mod streams;
 pub mod tokens;
 
 mod make;
@@ -49,6 +50,7 @@ pub async fn all<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     Box::pin(flows::suite(&fresh)).await;
     Box::pin(jobs::suite(&fresh)).await;
     Box::pin(events::suite(&fresh)).await;
+    Box::pin(streams::suite(&fresh)).await;
     Box::pin(tokens::suite(&fresh)).await;
     Box::pin(context::suite(&fresh)).await;
     Box::pin(queue::suite(&fresh)).await;

@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 
 use mainspring_core::{
-    Append, Changes, Committed, Error, Execution, ExecutionId, ExecutionWrite, Expect, JobWrite, Result,
-    Timestamp, TokenWrite, event::EXECUTIONS,
+    Changes, Committed, Error, Execution, ExecutionId, ExecutionWrite, Expect, JobWrite, Result, Timestamp,
+    TokenWrite,
+    event::{EXECUTIONS, check_streams_once},
 };
 
 use super::{State, executions::key_of};
@@ -12,13 +13,15 @@ use super::{State, executions::key_of};
 pub(super) fn commit(state: &mut State, changes: Changes, at: Timestamp) -> Result<Committed> {
     changes.check()?;
     check_once(&changes)?;
+    check_streams_once(&changes.appends)?;
     check_leases(state, &changes)?;
     check_executions(state, &changes.executions, at)?;
-    changes.appends.iter().try_for_each(|append| check_append(state, append))?;
+    let planned = state.log.plan(&changes.appends)?;
     check_jobs(state, &changes)?;
     check_tokens(state, &changes, at)?;
+    let appended = state.log.append_all(&changes.appends, planned, at);
     apply(state, changes, at);
-    Ok(Committed { at })
+    Ok(Committed { at, appended })
 }
 
 pub(super) fn write_execution(state: &mut State, write: ExecutionWrite, at: Timestamp) -> Result<Execution> {
@@ -41,9 +44,6 @@ fn check_once(changes: &Changes) -> Result<()> {
         if let (Expect::New, Some(key)) = (write.expect, key_of(&write.execution)) {
             touch("key", format!("{key:?}"));
         }
-    }
-    for append in &changes.appends {
-        touch("stream", format!("{}/{}", append.tenant, append.stream));
     }
     for job in &changes.jobs {
         match (job, job.lease()) {
@@ -80,11 +80,6 @@ fn check_executions(state: &State, writes: &[ExecutionWrite], at: Timestamp) -> 
         }
     }
     Ok(())
-}
-
-pub(super) fn check_append(state: &State, append: &Append) -> Result<()> {
-    let head = state.log.head_of(append);
-    if append.expected.holds(head) { Ok(()) } else { Err(append.conflict(head)) }
 }
 
 fn check_jobs(state: &State, changes: &Changes) -> Result<()> {
@@ -131,9 +126,6 @@ fn apply(state: &mut State, changes: Changes, at: Timestamp) {
         let execution = state.executions.apply(write, at);
         let before = execution.position - i64::try_from(events.len()).unwrap_or(0);
         state.log.push((EXECUTIONS, &execution.tenant, &execution.stream()), before, events, at);
-    }
-    for append in changes.appends {
-        state.log.append(append, at);
     }
     for job in changes.jobs {
         state.jobs.apply(job, at);

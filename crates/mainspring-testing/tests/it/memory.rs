@@ -31,6 +31,11 @@ async fn events() {
 }
 
 #[tokio::test]
+async fn streams() {
+    conformance::streams::suite(fresh).await;
+}
+
+#[tokio::test]
 async fn tokens() {
     conformance::tokens::suite(fresh).await;
 }

@@ -11,13 +11,14 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use mainspring_core::{Changes, Committed, Error, ErrorKind, Result, limits};
+use mainspring_core::{Append, Appended, BoxFuture, Changes, Committed, Error, ErrorKind, Result, limits};
+use mainspring_events::AppendTogether;
 use mainspring_pg::{Db, Hints};
 use tokio::sync::oneshot;
 
 use super::{
     commit_batch,
-    plan::{Key, keys},
+    plan::{Keys, keys},
 };
 
 /// Most changes of one batch.
@@ -50,7 +51,7 @@ impl State {
 
 struct Entry {
     changes: Changes,
-    keys: HashSet<Key>,
+    keys: Keys,
     bytes: usize,
     answer: oneshot::Sender<Result<Committed>>,
 }
@@ -93,14 +94,14 @@ impl GroupCommit {
             state.lanes -= 1;
             return None;
         }
-        let mut touched: HashSet<Key> = HashSet::new();
+        let mut touched = Keys::default();
         let mut bytes = 0;
         let mut batch = Vec::new();
         let mut later = VecDeque::new();
         while let Some(entry) = state.pending.pop_front() {
             let full = batch.len() >= MAX_CHANGES || (!batch.is_empty() && bytes + entry.bytes > MAX_BYTES);
-            let fits = !full && entry.keys.is_disjoint(&touched);
-            touched.extend(entry.keys.iter().cloned());
+            let fits = !full && entry.keys.agree_with(&touched);
+            touched.extend(&entry.keys);
             if fits {
                 bytes += entry.bytes;
                 batch.push(entry);
@@ -172,11 +173,21 @@ impl Drop for Lane {
     }
 }
 
+/// The group commit as the event store sees it.
+pub(crate) struct Appends(pub(crate) Arc<GroupCommit>);
+
+impl AppendTogether for Appends {
+    fn append_together(&self, appends: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>>> {
+        Box::pin(async move { Ok(self.0.commit(Changes { appends, ..Changes::default() }).await?.appended) })
+    }
+}
+
 fn weigh(changes: &Changes) -> usize {
     let executions = changes.executions.iter().map(|write| {
         let context: usize = write.execution.context.values().map(limits::json_size).sum();
         context + write.events.iter().map(|event| limits::json_size(&event.data)).sum::<usize>()
     });
     let messages = changes.messages.iter().map(|message| limits::json_size(&message.data));
-    executions.chain(messages).sum()
+    let appends = changes.appends.iter().flat_map(|append| &append.events);
+    executions.chain(messages).chain(appends.map(|event| limits::json_size(&event.data))).sum()
 }

@@ -3,13 +3,14 @@
 //! Every write that can lose a race is in the first flight: settlements, job ends, revisions, creates, appends, tokens. Each
 //! is one statement over all changes of the batch that answers which of its rows it wrote.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashSet, VecDeque};
 
 use mainspring_core::{
-    Append, Changes, Error, ExecutionId, ExecutionWrite, Expect, Job, JobLease, JobWrite, NewMessage,
-    NewToken, Result, Settle, Timestamp, TokenHash, TokenWrite,
+    Append, Appended, Changes, Error, ExecutionId, ExecutionWrite, Expect, Job, JobLease, JobWrite,
+    NewMessage, NewToken, Result, Settle, StreamId, Timestamp, TokenHash, TokenWrite,
+    event::check_streams_once,
 };
-use mainspring_events::{append_query, appended, fence_query, history_query};
+use mainspring_events::{Appending, Decided, events_query, fence_query, history_query, place};
 use mainspring_executions::{Written, create_query, free_keys_query, update_query};
 use mainspring_jobs::{JobEnd, cancel_all_query, create_query as create_jobs, decode_settled, settle_query};
 use mainspring_pg::{Query, Row};
@@ -24,25 +25,27 @@ enum Leg {
     Updates,
     FreeKeys,
     Creates,
-    /// The append, and the change it belongs to.
-    Append(usize, usize),
+    Appends,
     Tokens,
 }
 
 /// The first flight of a batch: its statements, and who reads their answers.
-pub(crate) struct Deciding {
+pub(crate) struct Deciding<'a> {
     pub(crate) queries: Vec<Query>,
-    pub(crate) judge: Judge,
+    pub(crate) judge: Judge<'a>,
 }
 
 /// Reads the answers of a first flight.
-pub(crate) struct Judge(Vec<Leg>);
+pub(crate) struct Judge<'a> {
+    legs: Vec<Leg>,
+    appending: Option<Appending<'a>>,
+}
 
 /// What became of one change in the first flight.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// Everything it wanted to write was written.
-    Won { at: Option<Timestamp> },
+    /// Everything it wanted to write was written; where its appends go is decided.
+    Won { at: Option<Timestamp>, appends: Vec<Decided> },
     /// It lost. `partly`: something of it was written all the same, so the transaction has to go.
     Lost { why: Loss, partly: bool },
 }
@@ -51,8 +54,8 @@ pub(crate) enum Outcome {
 #[derive(Debug)]
 pub(crate) enum Loss {
     Error(Error),
-    /// The expectation of this append did not hold; the real position is still to be read.
-    Append(Append),
+    /// This append was refused; why is still to be read.
+    Append(Box<Append>),
 }
 
 fn all<'a, T: 'a, I: Iterator<Item = &'a T> + 'a>(
@@ -77,10 +80,13 @@ fn consumed_tokens(changes: &Changes) -> impl Iterator<Item = TokenHash> {
     })
 }
 
-impl Deciding {
+impl<'a> Deciding<'a> {
     /// The statements that decide.
-    pub(crate) fn of(batch: &[&Changes]) -> Self {
-        let mut plan = Self { queries: Vec::new(), judge: Judge(Vec::new()) };
+    ///
+    /// # Errors
+    /// Invalid, when two changes of the batch touch one stream that is not theirs to share.
+    pub(crate) fn of(batch: &[&'a Changes]) -> Result<Self> {
+        let mut plan = Self { queries: Vec::new(), judge: Judge { legs: Vec::new(), appending: None } };
         let appends =
             batch.iter().any(|c| !c.appends.is_empty() || c.executions.iter().any(|w| !w.events.is_empty()));
         if appends {
@@ -105,49 +111,51 @@ impl Deciding {
         if !creates.is_empty() {
             plan.add(Leg::Creates, create_query(&creates));
         }
-        for (change, changes) in batch.iter().enumerate() {
-            for (n, append) in
-                changes.appends.iter().enumerate().filter(|(_, append)| !append.events.is_empty())
-            {
-                plan.add(Leg::Append(change, n), append_query(append));
+        let appends: Vec<&Append> = batch.iter().flat_map(|c| &c.appends).collect();
+        if !appends.is_empty() {
+            let appending = Appending::of(appends)?;
+            for query in appending.queries() {
+                plan.add(Leg::Appends, query);
             }
+            plan.judge.appending = Some(appending);
         }
         let tokens: Vec<TokenHash> = batch.iter().flat_map(|c| consumed_tokens(c)).collect();
         if !tokens.is_empty() {
             plan.add(Leg::Tokens, consume_query(&tokens));
         }
-        plan
+        Ok(plan)
     }
 
     fn add(&mut self, leg: Leg, query: Query) {
-        self.judge.0.push(leg);
+        self.judge.legs.push(leg);
         self.queries.push(query);
     }
 }
 
-impl Judge {
+impl Judge<'_> {
     /// Who won, in the order of the batch.
     ///
     /// # Errors
     /// Internal, when an answer cannot be read.
     pub(crate) fn judge(&self, batch: &[&Changes], answers: &[Vec<Row>]) -> Result<Vec<Outcome>> {
         let mut won = Winners::default();
-        for (leg, rows) in self.0.iter().zip(answers) {
+        if let Some(appending) = &self.appending {
+            let first = self.legs.iter().position(|leg| matches!(leg, Leg::Appends)).unwrap_or(0);
+            let (decided, at) = appending.decide(answers.get(first..).unwrap_or_default())?;
+            won.appends = decided.into();
+            won.appended_at = at;
+        }
+        for (leg, rows) in self.legs.iter().zip(answers) {
             match leg {
-                Leg::Fence | Leg::FreeKeys => {}
+                Leg::Fence | Leg::FreeKeys | Leg::Appends => {}
                 Leg::Settle => won.settles.extend(settled(rows)?),
                 Leg::Jobs => won.jobs.extend(decode_settled(rows)?),
                 Leg::Updates => won.updates = Written::decode(rows)?,
                 Leg::Creates => won.creates = Written::decode(rows)?,
-                Leg::Append(change, n) => {
-                    if appended(rows)?.is_some() {
-                        won.appends.insert((*change, *n));
-                    }
-                }
                 Leg::Tokens => won.tokens.extend(decode_consumed(rows)?),
             }
         }
-        Ok(batch.iter().enumerate().map(|(n, changes)| won.outcome(n, changes)).collect())
+        Ok(batch.iter().map(|changes| won.outcome(changes)).collect())
     }
 }
 
@@ -157,12 +165,16 @@ struct Winners {
     jobs: HashSet<JobLease>,
     updates: Written,
     creates: Written,
-    appends: HashSet<(usize, usize)>,
+    /// Those of all changes, in the order of the batch; each change takes its own off the front.
+    appends: VecDeque<Decided>,
+    appended_at: Option<Timestamp>,
     tokens: HashSet<TokenHash>,
 }
 
 impl Winners {
-    fn outcome(&self, n: usize, changes: &Changes) -> Outcome {
+    fn outcome(&mut self, changes: &Changes) -> Outcome {
+        let appends: Vec<Decided> =
+            self.appends.drain(..changes.appends.len().min(self.appends.len())).collect();
         let mut loss: Option<Loss> = None;
         let mut written = false;
         let mut check = |held: bool, why: &dyn Fn() -> Loss| {
@@ -182,9 +194,12 @@ impl Winners {
             let winners = if write.expect == Expect::New { &self.creates } else { &self.updates };
             check(winners.ids.contains(&write.execution.id), &|| Loss::Error(write.conflict()));
         }
-        for (a, append) in changes.appends.iter().enumerate().filter(|(_, append)| !append.events.is_empty())
-        {
-            check(self.appends.contains(&(n, a)), &|| Loss::Append(append.clone()));
+        for (append, decided) in changes.appends.iter().zip(&appends) {
+            let held = matches!(decided, Decided::Moved(_) | Decided::Done(_));
+            check(held, &|| match decided {
+                Decided::Overlaps(recorded) => Loss::Error(append.overlaps(*recorded)),
+                _ => Loss::Append(Box::new(append.clone())),
+            });
         }
         for hash in consumed_tokens(changes) {
             check(self.tokens.contains(&hash), &|| {
@@ -193,14 +208,46 @@ impl Winners {
         }
         match loss {
             Some(why) => Outcome::Lost { why, partly: written },
-            None => Outcome::Won { at: self.updates.at.or(self.creates.at) },
+            None => Outcome::Won { at: self.updates.at.or(self.creates.at).or(self.appended_at), appends },
         }
     }
 }
 
-/// The second flight: everything that cannot lose, for those that won.
-pub(crate) fn rest(winners: &[&Changes]) -> Vec<Query> {
+/// Where the appends of the winners are, from the answer of the second flight.
+///
+/// # Errors
+/// Internal, when an answer cannot be read.
+pub(crate) fn placed(answers: &[Vec<Row>], outcomes: &mut [Outcome]) -> Result<()> {
+    let winners = outcomes.iter_mut().filter_map(|outcome| match outcome {
+        Outcome::Won { appends, .. } => Some(appends),
+        Outcome::Lost { .. } => None,
+    });
+    // The events of appends are the first statement, when there are any.
+    place(answers.first().map_or(&[], Vec::as_slice), winners.flatten())
+}
+
+/// What the caller of a change that won hears of its appends.
+pub(crate) fn appended(appends: Vec<Decided>) -> Vec<Appended> {
+    let appended = appends.into_iter().filter_map(|decided| match decided {
+        Decided::Moved(appended) | Decided::Done(appended) => Some(appended),
+        Decided::Refused | Decided::Overlaps(_) => None,
+    });
+    appended.collect()
+}
+
+/// The second flight: everything that cannot lose, for those of `batch` that won.
+pub(crate) fn rest(batch: &[&Changes], outcomes: &[Outcome]) -> Vec<Query> {
+    let mut winners = Vec::new();
+    let mut appends = Vec::new();
+    for (changes, outcome) in batch.iter().zip(outcomes) {
+        if let Outcome::Won { appends: decided, .. } = outcome {
+            winners.push(*changes);
+            appends.extend(changes.appends.iter().zip(decided));
+        }
+    }
+    let winners = winners.as_slice();
     let mut queries = Vec::new();
+    queries.extend(events_query(appends));
     let executions = all(winners, |c| c.executions.iter());
     queries.extend(history_query(&executions));
 
@@ -261,18 +308,45 @@ pub(crate) enum Key {
     Message(i64),
     Job(String),
     Token(TokenHash),
-    Stream(String, String),
+    Stream(StreamId),
 }
 
-/// Everything `changes` touches, for [`Key`].
+/// Everything a change touches.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    /// What it wants for itself.
+    pub(crate) own: HashSet<Key>,
+    /// Streams it appends to wherever they are, as others may in the same batch.
+    pub(crate) shared: HashSet<Key>,
+}
+
+impl Keys {
+    /// Whether both can be in one batch.
+    pub(crate) fn agree_with(&self, other: &Self) -> bool {
+        self.own.is_disjoint(&other.own)
+            && self.own.is_disjoint(&other.shared)
+            && self.shared.is_disjoint(&other.own)
+    }
+
+    pub(crate) fn extend(&mut self, other: &Self) {
+        self.own.extend(other.own.iter().cloned());
+        self.shared.extend(other.shared.iter().cloned());
+    }
+}
+
+/// Everything `changes` touches.
 ///
 /// # Errors
 /// Invalid, when it touches something twice.
-pub(crate) fn keys(changes: &Changes) -> Result<HashSet<Key>> {
-    let mut keys: HashMap<Key, ()> = HashMap::new();
-    let mut add = |key: Key| match keys.insert(key.clone(), ()) {
-        None => Ok(()),
-        Some(()) => Err(Error::invalid("changes", format!("touches {key:?} twice"))),
+pub(crate) fn keys(changes: &Changes) -> Result<Keys> {
+    check_streams_once(&changes.appends)?;
+    let mut keys = Keys::default();
+    let mut add = |key: Key| {
+        if keys.own.contains(&key) {
+            return Err(Error::invalid("changes", format!("touches {key:?} twice")));
+        }
+        keys.own.insert(key);
+        Ok(())
     };
     for write in &changes.executions {
         let execution = &write.execution;
@@ -297,7 +371,8 @@ pub(crate) fn keys(changes: &Changes) -> Result<HashSet<Key>> {
         add(Key::Token(hash))?;
     }
     for append in &changes.appends {
-        add(Key::Stream(append.tenant.clone(), append.stream.clone()))?;
+        let streams = if append.goes_anywhere() { &mut keys.shared } else { &mut keys.own };
+        streams.insert(Key::Stream(append.stream_id()));
     }
-    Ok(keys.into_keys().collect())
+    Ok(keys)
 }

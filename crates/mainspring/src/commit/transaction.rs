@@ -1,10 +1,10 @@
 //! One batch, from its first statement to the answer of every change in it.
 
-use mainspring_core::{Changes, Committed, Error, ErrorKind, EventStore, Result, event::STREAMS};
+use mainspring_core::{Changes, Committed, Error, ErrorKind, Result};
 use mainspring_events::PgEventStore;
 use mainspring_pg::{Db, is_transient};
 
-use super::plan::{Deciding, Loss, Outcome, keys, rest};
+use super::plan::{Deciding, Loss, Outcome, appended, keys, placed, rest};
 
 /// How often a batch is run before a serialization failure or a deadlock is its callers'.
 const ATTEMPTS: u32 = 5;
@@ -78,8 +78,9 @@ async fn without_losers(db: &Db<'static>, batch: &[&Changes]) -> Result<Vec<Resu
         for (&n, outcome) in left.iter().zip(outcomes) {
             match outcome {
                 Outcome::Lost { why, .. } => answers[n] = Some(Err(explain(db, why).await)),
-                Outcome::Won { at } if committed => {
-                    answers[n] = Some(Ok(Committed { at: at.unwrap_or_else(|| db.clock().now()) }));
+                Outcome::Won { at, appends } if committed => {
+                    let at = at.unwrap_or_else(|| db.clock().now());
+                    answers[n] = Some(Ok(Committed { at, appended: appended(appends) }));
                 }
                 Outcome::Won { .. } => again.push(n),
             }
@@ -91,30 +92,24 @@ async fn without_losers(db: &Db<'static>, batch: &[&Changes]) -> Result<Vec<Resu
 
 /// One transaction. Whether it was committed: not when somebody lost half-way.
 async fn run(db: &Db<'static>, batch: &[&Changes]) -> Result<(Vec<Outcome>, bool)> {
-    let Deciding { queries, judge } = Deciding::of(batch);
+    let Deciding { queries, judge } = Deciding::of(batch)?;
     if queries.is_empty() {
-        db.together(rest(batch)).await?;
-        return Ok((batch.iter().map(|_| Outcome::Won { at: None }).collect(), true));
+        let outcomes: Vec<Outcome> =
+            batch.iter().map(|_| Outcome::Won { at: None, appends: Vec::new() }).collect();
+        db.together(rest(batch, &outcomes)).await?;
+        return Ok((outcomes, true));
     }
     let (flight, rows) = db.begin(queries).await?;
-    let outcomes = judge.judge(batch, &rows)?;
-    if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Lost { partly: true, .. })) {
+    let mut outcomes = judge.judge(batch, &rows)?;
+    let half_way = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Lost { partly: true, .. }));
+    if half_way || outcomes.iter().all(|outcome| matches!(outcome, Outcome::Lost { .. })) {
         flight.rollback().await?;
         return Ok((outcomes, false));
     }
-    let winners: Vec<&Changes> = batch
-        .iter()
-        .zip(&outcomes)
-        .filter(|(_, outcome)| matches!(outcome, Outcome::Won { .. }))
-        .map(|(changes, _)| *changes)
-        .collect();
-    if winners.is_empty() {
-        flight.rollback().await?;
-        return Ok((outcomes, false));
-    }
-    flight.commit(rest(&winners)).await?;
+    let rows = flight.commit(rest(batch, &outcomes)).await?;
+    placed(&rows, &mut outcomes)?;
     if let Some(at) = outcomes.iter().find_map(|outcome| match outcome {
-        Outcome::Won { at } => *at,
+        Outcome::Won { at, .. } => *at,
         Outcome::Lost { .. } => None,
     }) {
         db.clock().observe(at);
@@ -125,12 +120,7 @@ async fn run(db: &Db<'static>, batch: &[&Changes]) -> Result<(Vec<Outcome>, bool
 async fn explain(db: &Db<'_>, why: Loss) -> Error {
     match why {
         Loss::Error(error) => error,
-        Loss::Append(append) => {
-            match PgEventStore::new(db).position(STREAMS, &append.tenant, &append.stream).await {
-                Ok(current) => append.conflict(current),
-                Err(error) => error,
-            }
-        }
+        Loss::Append(append) => PgEventStore::new(db).refusal(&append).await,
     }
 }
 
@@ -150,13 +140,18 @@ pub(crate) async fn commit_within(db: &Db<'_>, changes: &Changes) -> Result<Comm
 
 async fn write_within(db: &Db<'_>, changes: &Changes) -> Result<Committed> {
     let batch = [changes];
-    let Deciding { queries, judge } = Deciding::of(&batch);
+    let Deciding { queries, judge } = Deciding::of(&batch)?;
     let rows = db.together(queries).await?;
-    match judge.judge(&batch, &rows)?.pop() {
+    let mut outcomes = judge.judge(&batch, &rows)?;
+    if let Some(Outcome::Won { .. }) = outcomes.first() {
+        let rows = db.together(rest(&batch, &outcomes)).await?;
+        placed(&rows, &mut outcomes)?;
+    }
+    match outcomes.pop() {
         Some(Outcome::Lost { why, .. }) => Err(explain(db, why).await),
-        Some(Outcome::Won { at }) => {
-            db.together(rest(&batch)).await?;
-            Ok(Committed { at: at.unwrap_or_else(|| db.clock().now()) })
+        Some(Outcome::Won { at, appends }) => {
+            let at = at.unwrap_or_else(|| db.clock().now());
+            Ok(Committed { at, appended: appended(appends) })
         }
         None => Err(Error::internal("a change was not judged")),
     }
