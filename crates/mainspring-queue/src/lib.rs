@@ -28,8 +28,12 @@
 
 mod push;
 mod row;
+pub mod schedule;
 mod settle;
+pub mod stats;
 mod store;
+pub mod topic;
+pub mod upkeep;
 
 pub use push::push_queries;
 pub use settle::{settle_queries, settled};

@@ -1,0 +1,102 @@
+//! The lease on the upkeep: who holds it, and the number that fences what it writes.
+//!
+//! free ──take──► held(holder, term, expires_at) ──release, or nobody renews──► free, and the next holder's term is higher
+//!
+//! A transaction of upkeep locks the row in share mode and finds its own term in it, or changes nothing. So a takeover waits
+//! for what is being written, and whoever was put to sleep in the middle finds the term over.
+
+use std::time::{Duration, SystemTime};
+
+use mainspring_core::{Error, Result, Timestamp, WorkerId};
+use mainspring_pg::{
+    Db,
+    row::{get, time},
+};
+
+use crate::row::micros;
+
+/// One holder's time in office.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Term {
+    /// Whose.
+    pub(crate) holder: WorkerId,
+    /// Grows with every change of the holder.
+    pub(crate) number: i64,
+}
+
+/// The term as its row says, at the time of the renewal.
+#[derive(Debug, Clone)]
+pub(crate) struct Renewed {
+    pub(crate) term: Term,
+    pub(crate) now: Timestamp,
+    pub(crate) counted_at: Option<Timestamp>,
+    pub(crate) retained_at: Option<Timestamp>,
+}
+
+impl Term {
+    /// Takes or renews the lease; `None` when someone else holds it.
+    pub(crate) async fn renew(db: &Db<'_>, holder: &WorkerId, lease: Duration) -> Result<Option<Renewed>> {
+        let Some(row) = db.opt(RENEW, &[&holder.as_str(), &micros(lease)]).await? else { return Ok(None) };
+        let now = get::<SystemTime>(&row, 3)?.into();
+        db.clock().observe(now);
+        let term = Self { holder: holder.clone(), number: get(&row, 0)? };
+        Ok(Some(Renewed { term, now, counted_at: time(&row, 1)?, retained_at: time(&row, 2)? }))
+    }
+
+    /// When the lease of the present holder is over, and the time now.
+    pub(crate) async fn free_at(db: &Db<'_>) -> Result<(Timestamp, Timestamp)> {
+        let row = db.one(EXPIRES, &[]).await?;
+        Ok((get::<SystemTime>(&row, 0)?.into(), get::<SystemTime>(&row, 1)?.into()))
+    }
+
+    /// Holds the term until the transaction ends; the first statement of everything upkeep writes.
+    ///
+    /// # Errors
+    /// [`Fenced`](mainspring_core::ErrorKind::Fenced) when the term is over.
+    pub(crate) async fn check(&self, tx: &Db<'_>) -> Result<()> {
+        match tx.opt(CHECK, &[&self.holder.as_str(), &self.number]).await? {
+            Some(_) => Ok(()),
+            None => Err(Error::fenced(format!("term {} of the upkeep is over", self.number))),
+        }
+    }
+
+    /// Lets the next one take over at once.
+    pub(crate) async fn release(&self, db: &Db<'_>) -> Result<()> {
+        db.exec(RELEASE, &[&self.holder.as_str(), &self.number]).await.map(drop)
+    }
+
+    /// Notes when upkeep last counted, or forgot what is old.
+    pub(crate) async fn note(&self, tx: &Db<'_>, what: Done) -> Result<()> {
+        let sql = match what {
+            Done::Counted => COUNTED,
+            Done::Retained => RETAINED,
+        };
+        tx.exec(sql, &[&self.number]).await.map(drop)
+    }
+}
+
+/// What upkeep remembers having done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Done {
+    Counted,
+    Retained,
+}
+
+/// The same holder may renew a lease that ran out, as long as nobody has taken it.
+const RENEW: &str = "INSERT INTO {upkeep} AS u (name, holder, term, expires_at)
+  VALUES ('queue', $1, 1, {now}() + $2::bigint * interval '1 microsecond')
+  ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at,
+    term = u.term + (u.holder <> excluded.holder)::int
+  WHERE u.holder = excluded.holder OR u.expires_at <= (SELECT {now}())
+  RETURNING term, counted_at, retained_at, (SELECT {now}())";
+
+const EXPIRES: &str =
+    "SELECT coalesce((SELECT expires_at FROM {upkeep} WHERE name = 'queue'), {now}()), {now}()";
+
+const CHECK: &str = "SELECT term FROM {upkeep} WHERE name = 'queue' AND holder = $1 AND term = $2 FOR SHARE";
+
+const RELEASE: &str = "UPDATE {upkeep} SET holder = '', expires_at = {now}() WHERE name = 'queue' AND holder = $1 AND term = $2";
+
+const COUNTED: &str = "UPDATE {upkeep} SET counted_at = {now}() WHERE name = 'queue' AND term = $1";
+
+const RETAINED: &str = "UPDATE {upkeep} SET retained_at = {now}() WHERE name = 'queue' AND term = $1";
