@@ -48,6 +48,6 @@ pub use mainspring_executions::PgExecutionStore;
 pub use mainspring_flows::PgFlowStore;
 pub use mainspring_jobs::PgJobStore;
 pub use mainspring_pg::{Db, Migrator, Mode, Names, Pool, Prefix, Schema, Settings, pool};
-pub use mainspring_queue::PgQueue;
+pub use mainspring_queue::{PgQueue, schedule, stats, topic, upkeep};
 pub use mainspring_tokens::PgTokenStore;
 pub use mainspring_worker::{Deliver, Verdict, Worker, WorkerHandle, deliver_fn};

@@ -63,7 +63,7 @@ pub(crate) struct Ticks {
 
 #[derive(Debug)]
 enum Kind {
-    Cron(Cron),
+    Cron(Box<Cron>),
     Every { anchor: Timestamp, every: Duration },
     Once(Timestamp),
 }
@@ -94,7 +94,7 @@ impl Ticks {
     ) -> Result<Self> {
         timing.check()?;
         let kind = match timing {
-            Timing::Cron(cron) => Kind::Cron(Cron::new(cron)?),
+            Timing::Cron(cron) => Kind::Cron(Box::new(Cron::new(cron)?)),
             // a start is itself a tick
             Timing::Every(every) => {
                 Kind::Every { anchor: starts_at.map_or(anchor, |start| start - *every), every: *every }

@@ -191,9 +191,9 @@ async fn a_schedule_of_a_transaction_is_there_with_it_or_not_at_all() {
         schedules.on(&tx).put(&minutely("k", "mail")).await.unwrap();
         assert!(schedules.get("mail", "k").await.unwrap().is_none());
         if commits {
-            tx.commit().await.unwrap()
+            tx.commit().await.unwrap();
         } else {
-            tx.rollback().await.unwrap()
+            tx.rollback().await.unwrap();
         }
         assert_eq!(schedules.get("mail", "k").await.unwrap().is_some(), commits);
     }

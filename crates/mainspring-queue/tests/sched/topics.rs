@@ -84,9 +84,9 @@ async fn all_subscribers_get_their_copy_or_none_does() {
         assert_eq!(topics.on(&tx).publish("t", &message("")).await.unwrap().len(), 3);
         assert_eq!(counts().await, [0, 0, 0]);
         if commits {
-            tx.commit().await.unwrap()
+            tx.commit().await.unwrap();
         } else {
-            tx.rollback().await.unwrap()
+            tx.rollback().await.unwrap();
         }
         assert_eq!(counts().await, [expected; 3]);
     }
