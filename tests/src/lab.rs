@@ -206,7 +206,11 @@ impl fmt::Debug for Lab {
 }
 
 fn stores(settings: &Settings, connections: usize) -> PgStores<'static> {
-    let options = PgStoreOptions { listen: Some(settings.clone()), ..PgStoreOptions::default() };
+    let options = PgStoreOptions {
+        listen: (!settings.is_pooled()).then(|| settings.clone()),
+        statements: settings.statements(),
+        ..PgStoreOptions::default()
+    };
     create_pg_stores(pool(settings, connections).expect("a pool"), options).expect("stores")
 }
 

@@ -17,6 +17,7 @@
     reason = "a test kit: what does not work is a failed test"
 )]
 
+mod bouncer;
 mod child;
 mod invariants;
 mod lab;
@@ -27,6 +28,7 @@ mod wait;
 use std::time::Duration;
 
 pub use {
+    bouncer::Bouncer,
     child::{ChildPlan, work},
     invariants::broken_invariants,
     lab::{Lab, worker},

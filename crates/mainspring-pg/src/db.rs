@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use deadpool_postgres::{Pool, Transaction as PooledTx};
 use mainspring_core::{Error, ErrorKind, Result};
 use tokio::time::timeout;
-use tokio_postgres::{Client, Row, Transaction as PlainTx, types::ToSql};
+use tokio_postgres::{Client, Error as PgError, Row, Transaction as PlainTx, types::ToSql};
 
 use crate::{
     clock::Clock,
@@ -16,6 +16,7 @@ use crate::{
     names::Names,
     query::Query,
     sqlstate::Class,
+    statements::{Known, Place, Ready, Statements},
 };
 
 /// How long each kind of waiting may last.
@@ -58,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) names: Names,
     pub(crate) deadlines: Deadlines,
     pub(crate) clock: Clock,
+    pub(crate) statements: Statements,
+    pub(crate) known: Known,
 }
 
 #[derive(Clone)]
@@ -99,7 +102,13 @@ impl Db<'static> {
 
     /// [`new`](Self::new) with other deadlines.
     pub fn with_deadlines(pool: Pool, names: Names, deadlines: Deadlines) -> Self {
-        Self { at: At::Pool(pool), shared: Arc::new(Shared { names, deadlines, clock: Clock::default() }) }
+        Self::with_statements(pool, names, deadlines, Statements::Named)
+    }
+
+    /// [`with_deadlines`](Self::with_deadlines) with statements sent in another way.
+    pub fn with_statements(pool: Pool, names: Names, deadlines: Deadlines, statements: Statements) -> Self {
+        let (clock, known) = (Clock::default(), Known::default());
+        Self { at: At::Pool(pool), shared: Arc::new(Shared { names, deadlines, clock, statements, known }) }
     }
 }
 
@@ -189,10 +198,13 @@ impl<'t> Db<'t> {
         let limit = self.shared.deadlines.statement;
         let answer = match &self.at {
             At::Pool(pool) => return self.answer_on(pool, sql, &text, params).await,
-            At::Open(held) => held.ask(sql, &text, params, limit).await?,
+            At::Open(held) => held.ask(sql, &text, params, &self.shared, Place::Inside).await?,
             At::Pooled(tx) => {
                 let work = async {
-                    let statement = tx.prepare_cached(&text).await?;
+                    let statement = match self.shared.statements {
+                        Statements::Named => Ready::Named(tx.prepare_cached(&text).await?),
+                        Statements::Unnamed => self.unnamed(tx.client(), &text).await?,
+                    };
                     held::ask(tx.client(), &statement, params).await
                 };
                 timeout(limit, work)
@@ -201,7 +213,10 @@ impl<'t> Db<'t> {
             }
             At::Plain(tx) => {
                 let work = async {
-                    let statement = tx.prepare(&text).await?;
+                    let statement = match self.shared.statements {
+                        Statements::Named => Ready::Named(tx.prepare(&text).await?),
+                        Statements::Unnamed => self.unnamed(tx.client(), &text).await?,
+                    };
                     held::ask(tx.client(), &statement, params).await
                 };
                 timeout(limit, work)
@@ -212,13 +227,18 @@ impl<'t> Db<'t> {
         answer.map_err(|failure| failure.into_error(sql))
     }
 
+    async fn unnamed(&self, client: &Client, text: &str) -> Result<Ready, PgError> {
+        let mut ready = self.shared.known.ready(client, &[text], Place::Inside).await?;
+        Ok(ready.pop().unwrap_or_else(|| Ready::Unnamed(text.to_owned(), Arc::default())))
+    }
+
     /// A statement the server cannot have seen, or refused as out of date, is sent once more on another connection.
     async fn answer_on(&self, pool: &Pool, sql: &str, text: &str, params: &Params<'_>) -> Result<Answer> {
         let deadlines = &self.shared.deadlines;
         let mut again = true;
         loop {
             let held = held::checkout(pool, deadlines).await?;
-            let failure = match held.ask(sql, text, params, deadlines.statement).await? {
+            let failure = match held.ask(sql, text, params, &self.shared, Place::Outside).await? {
                 Ok(answer) => {
                     held.release();
                     return Ok(answer);

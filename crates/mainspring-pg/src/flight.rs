@@ -17,6 +17,7 @@ use crate::{
     held::{self, Answer, Failure, Held, Leg},
     query::Query,
     sqlstate::Class,
+    statements::Place,
     tx::{conclude, in_task, unknown},
 };
 
@@ -84,7 +85,7 @@ impl Db<'_> {
         let held = held::checkout(pool, &self.shared.deadlines).await?;
         let texts: Vec<_> = first.iter().map(|query| self.names().render(query.sql())).collect();
         let texts: Vec<&str> = std::iter::once(opening).chain(texts.iter().map(|text| &**text)).collect();
-        let statements = match held.prepare(&texts, limit).await? {
+        let statements = match held.prepare(&texts, &self.shared, Place::Outside).await? {
             Ok(statements) => statements,
             Err(failure) => {
                 held.release();
@@ -179,7 +180,7 @@ impl Flight {
                 Err(failure.into_error(statement))
             }
             Err(failure) => {
-                conclude(failure, held, Some(&self.xid), &self.pool, &self.shared.deadlines).await?;
+                conclude(failure, held, Some(&self.xid), &self.pool, &self.shared).await?;
                 if last.is_empty() {
                     Ok(Vec::new())
                 } else {
@@ -207,7 +208,7 @@ fn over() -> Error {
 async fn legs<'q>(held: &Held, queries: &'q [Query], shared: &Shared) -> Result<Vec<Leg<'q>>> {
     let texts: Vec<_> = queries.iter().map(|query| shared.names.render(query.sql())).collect();
     let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
-    let statements = held.prepare(&texts, shared.deadlines.statement).await?;
+    let statements = held.prepare(&texts, shared, Place::Inside).await?;
     let statements = statements.map_err(|failure| failure.into_error("prepare"))?;
     Ok(statements
         .into_iter()

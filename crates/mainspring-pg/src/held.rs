@@ -18,12 +18,16 @@ use deadpool_postgres::{Object, Pool, PoolError, Timeouts};
 use futures_util::{TryStreamExt, future::join_all};
 use mainspring_core::{Error, ErrorKind, Result};
 use tokio::time::timeout;
-use tokio_postgres::{Client, Error as PgError, Row, Statement, types::ToSql};
+use tokio_postgres::{
+    Client, Error as PgError, Row,
+    types::{ToSql, Type},
+};
 
 use crate::{
-    db::Deadlines,
+    db::{Deadlines, Shared},
     error::{failed, label, no_connection},
     sqlstate::{Class, classify},
+    statements::{Place, Ready, Statements},
 };
 
 pub(crate) type Params<'p> = [&'p (dyn ToSql + Sync)];
@@ -108,12 +112,19 @@ impl Held {
         sql: &str,
         text: &str,
         params: &Params<'_>,
-        limit: Duration,
+        shared: &Shared,
+        place: Place,
     ) -> Result<Result<Answer, Failure>> {
-        let object = self.object()?;
+        let (object, limit) = (self.object()?, shared.deadlines.statement);
         let work = async {
             let unsent = |error| Failure::Driver { error, sent: false };
-            let statement = object.prepare_cached(text).await.map_err(unsent)?;
+            let statement = match shared.statements {
+                Statements::Named => object.prepare_cached(text).await.map(Ready::Named).map(Some),
+                Statements::Unnamed => {
+                    shared.known.ready(object, &[text], place).await.map(|mut ready| ready.pop())
+                }
+            };
+            let Some(statement) = statement.map_err(unsent)? else { return Ok(Answer::default()) };
             let closed_before = object.is_closed();
             let answer = ask(object, &statement, params).await;
             answer.map_err(|error| Failure::Driver { error, sent: !closed_before })
@@ -130,15 +141,21 @@ impl Held {
     pub(crate) async fn prepare(
         &self,
         texts: &[&str],
-        limit: Duration,
-    ) -> Result<Result<Vec<Statement>, Failure>> {
-        let object = self.object()?;
-        let work = join_all(texts.iter().map(|text| object.prepare_cached(text)));
+        shared: &Shared,
+        place: Place,
+    ) -> Result<Result<Vec<Ready>, Failure>> {
+        let (object, limit) = (self.object()?, shared.deadlines.statement);
+        let work = async {
+            match shared.statements {
+                Statements::Named => {
+                    let all = join_all(texts.iter().map(|text| object.prepare_cached(text))).await;
+                    all.into_iter().map(|statement| statement.map(Ready::Named)).collect()
+                }
+                Statements::Unnamed => shared.known.ready(object, texts, place).await,
+            }
+        };
         let answer = match timeout(limit, work).await {
-            Ok(all) => all
-                .into_iter()
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|error| Failure::Driver { error, sent: false }),
+            Ok(all) => all.map_err(|error| Failure::Driver { error, sent: false }),
             Err(_) => Err(Failure::Late(limit)),
         };
         if let Err(failure) = &answer {
@@ -217,7 +234,7 @@ impl Drop for Held {
 /// One message of a flight.
 pub(crate) enum Leg<'a> {
     Batch(&'static str),
-    Ask(Statement, Vec<&'a (dyn ToSql + Sync)>),
+    Ask(Ready, Vec<&'a (dyn ToSql + Sync)>),
 }
 
 impl Leg<'_> {
@@ -232,12 +249,11 @@ impl Leg<'_> {
 }
 
 /// The statement is sent at the first poll, so futures polled one after the other go out together, in order.
-pub(crate) async fn ask(
-    client: &Client,
-    statement: &Statement,
-    params: &Params<'_>,
-) -> Result<Answer, PgError> {
-    let stream = client.query_raw(statement, each(params)).await?;
+pub(crate) async fn ask(client: &Client, statement: &Ready, params: &Params<'_>) -> Result<Answer, PgError> {
+    let stream = match statement {
+        Ready::Named(statement) => client.query_raw(statement, each(params)).await?,
+        Ready::Unnamed(text, types) => client.query_typed_raw(text, typed(params, types)).await?,
+    };
     let mut stream = pin!(stream);
     let mut rows = Vec::new();
     while let Some(row) = stream.try_next().await? {
@@ -248,4 +264,11 @@ pub(crate) async fn ask(
 
 fn each<'a>(params: &'a Params<'a>) -> impl ExactSizeIterator<Item = &'a (dyn ToSql + Sync)> + 'a {
     params.iter().copied()
+}
+
+fn typed<'a>(
+    params: &'a Params<'a>,
+    types: &'a [Type],
+) -> impl Iterator<Item = (&'a (dyn ToSql + Sync), Type)> + 'a {
+    params.iter().copied().zip(types.iter().cloned())
 }

@@ -36,6 +36,7 @@ pub mod row;
 mod settings;
 mod sqlstate;
 mod startup;
+mod statements;
 mod tls;
 mod together;
 mod tx;
@@ -55,6 +56,7 @@ pub use names::{Names, Prefix, Schema};
 pub use query::Query;
 pub use settings::Settings;
 pub use sqlstate::{Class, classify};
+pub use statements::Statements;
 pub use tls::SslMode;
 pub use tx::AsyncFunc;
 

@@ -11,6 +11,7 @@ use crate::{
     held::{self, Leg},
     query::Query,
     sqlstate::Class,
+    statements::Place,
 };
 
 const READ: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY";
@@ -35,7 +36,7 @@ impl Db<'_> {
             let held = held::checkout(pool, &self.shared.deadlines).await?;
             let texts: Vec<_> = queries.iter().map(|query| self.names().render(query.sql())).collect();
             let texts: Vec<&str> = std::iter::once(ORDERED).chain(texts.iter().map(|text| &**text)).collect();
-            let answers = match held.prepare(&texts, limit).await? {
+            let answers = match held.prepare(&texts, &self.shared, Place::Outside).await? {
                 Err(failure) => {
                     held.release();
                     Err(failure.into_error("prepare"))

@@ -13,7 +13,7 @@ use std::{fmt, net::IpAddr, time::Duration};
 use mainspring_core::{Error, Result};
 use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts, TargetSessionAttrs};
 
-use crate::{tls::SslMode, url};
+use crate::{statements::Statements, tls::SslMode, url};
 
 /// How to reach the database. `Debug` and `Display` show it without the password.
 #[derive(Clone)]
@@ -33,6 +33,7 @@ pub struct Settings {
     pub(crate) load_balance_hosts: LoadBalanceHosts,
     pub(crate) allow_plaintext: bool,
     pub(crate) session: bool,
+    pub(crate) statements: Statements,
 }
 
 /// `localhost:5432`, the user and database named after the operating system's user.
@@ -54,6 +55,7 @@ impl Default for Settings {
             load_balance_hosts: LoadBalanceHosts::Disable,
             allow_plaintext: false,
             session: true,
+            statements: Statements::Named,
         }
     }
 }
@@ -73,7 +75,7 @@ const VARIABLES: &[(&str, &str)] = &[
 ];
 
 const KEYS: &str = "host, port, user, password, dbname, sslmode, sslrootcert, application_name, connect_timeout, \
-    options, target_session_attrs, channel_binding and load_balance_hosts";
+    options, target_session_attrs, channel_binding, load_balance_hosts and pooler";
 
 impl Settings {
     /// Reads `postgres://user:password@host:port/dbname?sslmode=…` or libpq's `host=… user=…`. In a URL, `@ / # % :` in a
@@ -139,11 +141,24 @@ impl Settings {
         self
     }
 
-    /// For a pooler in transaction mode such as PgBouncer: no session settings are sent. Set the timeouts on the role.
+    /// For a pooler in transaction mode such as PgBouncer: no session settings are sent, and statements as it can pass them
+    /// on. Set the timeouts on the role. The key is `pooler`: `transaction` for statements without names, `named` for a
+    /// PgBouncer from 1.21 on with `max_prepared_statements`.
     #[must_use]
-    pub fn through_pooler(mut self) -> Self {
+    pub fn through_pooler(mut self, statements: Statements) -> Self {
         self.session = false;
+        self.statements = statements;
         self
+    }
+
+    /// Whether connections go through a pooler in transaction mode, which passes no hints on: listen beside it.
+    pub fn is_pooled(&self) -> bool {
+        !self.session
+    }
+
+    /// How statements reach the server.
+    pub fn statements(&self) -> Statements {
+        self.statements
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<()> {
@@ -168,6 +183,13 @@ impl Settings {
                 self.connect_timeout = Some(Duration::from_secs(seconds)).filter(|limit| !limit.is_zero());
             }
             "options" => self.options = text(),
+            "pooler" => {
+                *self = match value {
+                    "transaction" => std::mem::take(self).through_pooler(Statements::Unnamed),
+                    "named" => std::mem::take(self).through_pooler(Statements::Named),
+                    _ => return Err(Error::invalid(key, "known are transaction and named")),
+                }
+            }
             "target_session_attrs" => {
                 self.target_session_attrs = match value {
                     "any" => TargetSessionAttrs::Any,

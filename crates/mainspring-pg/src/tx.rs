@@ -15,11 +15,12 @@ use mainspring_core::{Error, ErrorKind, Result};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
-    db::{At, Db, Deadlines, Shared},
+    db::{At, Db, Shared},
     error::{self, RolledBack},
     held::{self, Failure, Held, Leg},
     jitter::pause,
     sqlstate::Class,
+    statements::Place,
 };
 
 /// How often a transaction is run before its conflict is the caller's.
@@ -118,7 +119,7 @@ pub(crate) async fn in_task<T: Send + 'static>(
 
 async fn guarded_commit(held: Held, pool: Pool, shared: Arc<Shared>) -> Result<()> {
     let limit = shared.deadlines.statement;
-    let xid: Option<String> = match held.ask(GUARD, GUARD, &[], limit).await? {
+    let xid: Option<String> = match held.ask(GUARD, GUARD, &[], &shared, Place::Inside).await? {
         Ok(answer) => answer.rows.first().and_then(|row| row.try_get(0).ok().flatten()),
         Err(failure) if failure.class() == Class::Aborted => {
             return Err(Error::internal(
@@ -137,7 +138,7 @@ async fn guarded_commit(held: Held, pool: Pool, shared: Arc<Shared>) -> Result<(
             held.release();
             Ok(())
         }
-        Err(failure) => conclude(failure, held, xid.as_deref(), &pool, &shared.deadlines).await,
+        Err(failure) => conclude(failure, held, xid.as_deref(), &pool, &shared).await,
     }
 }
 
@@ -151,7 +152,7 @@ pub(crate) async fn conclude(
     held: Held,
     xid: Option<&str>,
     pool: &Pool,
-    deadlines: &Deadlines,
+    shared: &Shared,
 ) -> Result<()> {
     if failure.class() != Class::Lost {
         held.release();
@@ -159,7 +160,7 @@ pub(crate) async fn conclude(
     }
     drop(held);
     let Some(xid) = xid else { return Ok(()) };
-    match status(xid, pool, deadlines).await {
+    match status(xid, pool, shared).await {
         Some(Ending::Committed) => Ok(()),
         Some(Ending::RolledBack) => {
             Err(Error::new(ErrorKind::Unavailable, "the connection was lost before COMMIT took effect")
@@ -183,12 +184,12 @@ const STATUS: &str = "SELECT pg_xact_status($1::text::xid8)";
 
 /// Asks another connection what became of a transaction, until it has ended. `None`: nobody knows in time. After a
 /// failover to a standby that missed the last commits the answer is about that standby, as any other read there is.
-async fn status(xid: &str, pool: &Pool, deadlines: &Deadlines) -> Option<Ending> {
-    let until = Instant::now() + deadlines.resolve;
+async fn status(xid: &str, pool: &Pool, shared: &Shared) -> Option<Ending> {
+    let until = Instant::now() + shared.deadlines.resolve;
     for attempt in 0.. {
         let look = async {
-            let held = held::checkout(pool, deadlines).await.ok()?;
-            let answer = held.ask(STATUS, STATUS, &[&xid], deadlines.resolve).await.ok()?.ok()?;
+            let held = held::checkout(pool, &shared.deadlines).await.ok()?;
+            let answer = held.ask(STATUS, STATUS, &[&xid], shared, Place::Outside).await.ok()?.ok()?;
             held.release();
             answer.rows.first()?.try_get::<_, Option<String>>(0).ok()?
         };

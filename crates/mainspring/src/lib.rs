@@ -47,7 +47,7 @@ pub use mainspring_events::PgEventStore;
 pub use mainspring_executions::PgExecutionStore;
 pub use mainspring_flows::PgFlowStore;
 pub use mainspring_jobs::PgJobStore;
-pub use mainspring_pg::{Db, Migrator, Mode, Names, Pool, Prefix, Schema, Settings, pool};
+pub use mainspring_pg::{Db, Migrator, Mode, Names, Pool, Prefix, Schema, Settings, Statements, pool};
 pub use mainspring_queue::{PgQueue, schedule, stats, topic, upkeep};
 pub use mainspring_tokens::PgTokenStore;
 pub use mainspring_worker::{Deliver, Verdict, Worker, WorkerHandle, deliver_fn};

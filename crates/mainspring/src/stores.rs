@@ -11,7 +11,7 @@ use mainspring_events::PgEventStore;
 use mainspring_executions::PgExecutionStore;
 use mainspring_flows::PgFlowStore;
 use mainspring_jobs::PgJobStore;
-use mainspring_pg::{Db, Hints, Names, Pool, Prefix, Schema, Settings, TxRef};
+use mainspring_pg::{Db, Deadlines, Hints, Names, Pool, Prefix, Schema, Settings, Statements, TxRef};
 use mainspring_queue::PgQueue;
 use mainspring_tokens::PgTokenStore;
 
@@ -29,11 +29,20 @@ pub struct PgStoreOptions {
     /// How to reach the server beside the pool, for the one connection that listens for hints. Defaults to `None`: workers
     /// of other processes are then found by polling.
     pub listen: Option<Settings>,
+    /// How statements reach the server. Behind a pooler in transaction mode it must be as the pooler can pass them on.
+    /// Defaults to [`Statements::Named`].
+    pub statements: Statements,
 }
 
 impl Default for PgStoreOptions {
     fn default() -> Self {
-        Self { table_prefix: "ms_".to_owned(), schema: "public".to_owned(), commit_lanes: 2, listen: None }
+        Self {
+            table_prefix: "ms_".to_owned(),
+            schema: "public".to_owned(),
+            commit_lanes: 2,
+            listen: None,
+            statements: Statements::default(),
+        }
     }
 }
 
@@ -78,7 +87,7 @@ pub fn create_pg_stores(pool: Pool, options: PgStoreOptions) -> Result<PgStores<
         let problem = format!("{} is not within 1 to 16", options.commit_lanes);
         return Err(mainspring_core::Error::invalid("commit_lanes", problem));
     }
-    let db = Db::new(pool, names.clone());
+    let db = Db::with_statements(pool, names.clone(), Deadlines::default(), options.statements);
     let hints = Hints::new(Some(db.clone()), options.listen, names);
     let group = Arc::new(GroupCommit::new(db.clone(), hints.clone(), options.commit_lanes));
     let mut stores = PgStores::at(db);
@@ -89,14 +98,17 @@ pub fn create_pg_stores(pool: Pool, options: PgStoreOptions) -> Result<PgStores<
 }
 
 impl PgStores<'static> {
-    /// All stores on a pool of their own: `url` is `postgres://…` or libpq's key=value form.
+    /// All stores on a pool of their own: `url` is `postgres://…` or libpq's key=value form. With `pooler=transaction` in it
+    /// the address is that of a pooler, and hints are heard only where `options.listen` leads.
     ///
     /// # Errors
     /// Invalid, when the URL or an option is. Nothing is connected yet.
     pub fn connect(url: &str, options: PgStoreOptions) -> Result<Self> {
         let settings = Settings::parse(url)?;
         let pool = mainspring_pg::pool(&settings, DEFAULT_POOL_SIZE)?;
-        create_pg_stores(pool, PgStoreOptions { listen: Some(settings), ..options })
+        let statements = settings.statements();
+        let listen = if settings.is_pooled() { options.listen } else { Some(settings) };
+        create_pg_stores(pool, PgStoreOptions { listen, statements, ..options })
     }
 }
 

@@ -15,6 +15,7 @@ mod kills;
 mod mixed;
 mod poison;
 mod pool;
+mod pooler;
 mod postgres;
 mod races;
 mod resumes;

@@ -112,6 +112,19 @@ async fn a_session_has_the_settings_we_need() {
     {
         assert_eq!(other.query_one(SHOW, &[&name]).await.unwrap().get::<_, &str>(0), want, "{name}");
     }
-    let pooler = ground::settings().through_pooler().connect().await.unwrap();
+    let pooler = ground::settings().through_pooler(mainspring_pg::Statements::Named).connect().await.unwrap();
     assert_eq!(pooler.query_one(SHOW, &[&"statement_timeout"]).await.unwrap().get::<_, &str>(0), "0");
+}
+
+#[test]
+fn a_pooler_is_named_in_the_address() {
+    use mainspring_pg::{Settings, Statements};
+    for (key, statements) in [("transaction", Statements::Unnamed), ("named", Statements::Named)] {
+        let url = format!("postgres://u@localhost/d?pooler={key}&sslmode=disable");
+        let settings = Settings::parse(&url).unwrap();
+        assert_eq!((settings.is_pooled(), settings.statements()), (true, statements));
+        assert!(settings.to_string().starts_with("postgres://u@localhost/d"), "{settings}");
+    }
+    assert!(!Settings::parse("postgres://h/d").unwrap().is_pooled());
+    assert!(Settings::parse("postgres://h/d?pooler=session").unwrap_err().is_invalid());
 }

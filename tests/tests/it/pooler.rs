@@ -1,0 +1,102 @@
+//! Everything through a pooler in transaction mode (F41): every transaction may meet another connection of the server, no
+//! setting of a session stays, no hint arrives.
+
+use std::time::Duration;
+
+use futures_util::future::{join_all, try_join_all};
+use mainspring::{
+    Backend, ClaimRequest, NewMessage, PgStores, QueueStats, Settings, Settle, Settlement, WorkerId,
+};
+use mainspring_pg::Statements;
+use mainspring_tests::{Bouncer, Lab, worker};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+/// Clients of each of two processes; the pooler has two connections.
+const CLIENTS: usize = 6;
+
+async fn engine_and_queue(lab: &Lab, way: &Settings) {
+    let processes: Vec<_> = (0..2).map(|_| lab.engine_on(lab.stores_by(way, CLIENTS))).collect();
+    let workers: Vec<_> = processes.iter().map(|engine| worker(engine).start().unwrap()).collect();
+    let mut creating = JoinSet::new();
+    for n in 0..20_usize {
+        let engine = processes[n % 2].clone();
+        creating.spawn(async move { engine.create("order", json!({})).await.unwrap().execution.id });
+    }
+    let ids = creating.join_all().await;
+    lab.all_completed(&ids).await;
+    for worker in workers {
+        worker.stop().await.unwrap();
+    }
+    queue(&lab.stores_by(way, CLIENTS)).await;
+    transactions(&lab.stores_by(way, CLIENTS)).await;
+}
+
+/// Claims and settlements of many at once.
+async fn queue(stores: &PgStores<'static>) {
+    let queue = stores.queue();
+    let push = |n: usize| queue.push(vec![NewMessage::new("mail", "m", json!({"n": n}))]);
+    try_join_all((0..60).map(push)).await.unwrap();
+    let take = async || {
+        let request = ClaimRequest {
+            queue: "mail".into(),
+            holder: WorkerId::generate(),
+            lease: Duration::from_secs(30),
+            max: 10,
+            suspects: 1,
+        };
+        let claimed = queue.claim(request).await.unwrap().deliveries;
+        let settles = claimed.iter().map(|d| Settle { lease: d.lease.clone(), settlement: Settlement::Done });
+        let settled = queue.settle(settles.collect()).await.unwrap();
+        assert!(settled.iter().all(Result::is_ok), "{settled:?}");
+        claimed.len()
+    };
+    let mut taken = 0;
+    while queue.stats("mail").await.unwrap() != QueueStats::default() {
+        taken += join_all((0..4).map(|_| take())).await.into_iter().sum::<usize>();
+    }
+    assert_eq!(taken, 60);
+}
+
+/// A transaction of the caller's, committed and given up, and statements of its own in it.
+async fn transactions(stores: &PgStores<'static>) {
+    for kept in [true, false] {
+        let pushed = stores.db().with_tx(async |tx: &mainspring::Db<'_>| {
+            let here = stores.queue.on(tx);
+            mainspring::QueueDriver::push(&here, vec![NewMessage::new("kept", "m", json!(1))]).await?;
+            if kept { Ok(()) } else { Err(mainspring::Error::internal("given up")) }
+        });
+        assert_eq!(pushed.await.is_ok(), kept);
+    }
+    assert_eq!(stores.queue().stats("kept").await.unwrap().ready, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_works_through_a_pooler_that_knows_no_names_of_statements() {
+    // F41
+    let lab = Lab::new().await;
+    let Some(bouncer) = Bouncer::start(&lab).await else { return };
+    engine_and_queue(&lab, &bouncer.way(Statements::Unnamed)).await;
+    // Nothing was left behind on the connections that others use next.
+    let left = "SELECT 1 / (count(*) = 0)::int FROM pg_prepared_statements";
+    let session = bouncer.way(Statements::Unnamed).connect().await.unwrap();
+    for _ in 0..8 {
+        session.simple_query(left).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_works_through_a_pooler_that_knows_the_names_of_statements() {
+    // F41
+    let lab = Lab::new().await;
+    let Some(bouncer) = Bouncer::start(&lab).await else { return };
+    if bouncer.knows_names() {
+        engine_and_queue(&lab, &bouncer.way(Statements::Named)).await;
+        return;
+    }
+    // It does not, and what goes wrong then is told and kept from doing harm.
+    let stores = lab.stores_by(&bouncer.way(Statements::Named), CLIENTS);
+    let pushes = (0..40).map(|n| stores.queue().push(vec![NewMessage::new("mail", "m", json!(n))]));
+    let failed = join_all(pushes).await.into_iter().filter_map(Result::err).collect::<Vec<_>>();
+    assert!(failed.iter().all(|error| error.is_retryable() || error.is_commit_unknown()), "{failed:?}");
+}
