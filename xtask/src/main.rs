@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod migrate;
+mod mutate;
 mod report;
 mod schema;
 mod server;
@@ -37,6 +38,8 @@ enum Command {
     Migrate(migrate::Args),
     /// Measure against the minimal SQL for the same durable work, in one run.
     Bench(bench::Args),
+    /// Take guards out of the code, one at a time, and demand that tests notice.
+    Mutate(mutate::Args),
     /// Check layers, file sizes, module docs, migration checksums and docs/SCHEMA.md.
     Tidy,
     /// Write docs/SCHEMA.md from the migrated tables.
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Migrate(args) => migrate::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Mutate(args) => mutate::run(&args),
         Command::Tidy => tidy::run(),
         Command::Schema(args) => schema::run(&args),
     };

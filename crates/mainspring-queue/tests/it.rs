@@ -122,3 +122,23 @@ async fn a_push_in_a_transaction_is_there_with_it_or_not_at_all() {
         assert_eq!(queue.stats("q").await.unwrap().ready, ready);
     }
 }
+
+#[tokio::test]
+async fn a_claim_does_not_wait_for_one_that_is_under_way() {
+    // F60: and takes none of its messages
+    let db = TestDb::new().await;
+    let queue = PgQueue::new(&db.db());
+    queue.push(messages(20)).await.unwrap();
+    let (mut client, all) = (db.client().await, db.db());
+    let tx = client.transaction().await.unwrap();
+    let slow = PgQueue::new(&all).on(&tx).claim(request(10)).await.unwrap().deliveries;
+    let fast = queue.claim(request(20)).await.unwrap().deliveries;
+    let ids: HashSet<_> = slow.iter().chain(&fast).map(|delivery| delivery.message.id.clone()).collect();
+    assert_eq!((slow.len(), fast.len(), ids.len()), (10, 10, 20));
+    tx.rollback().await.unwrap();
+    assert_eq!(
+        queue.claim(request(20)).await.unwrap().deliveries.len(),
+        10,
+        "what was given up is there again"
+    );
+}

@@ -1,0 +1,235 @@
+//! The guards, each with the tests that stand for it.
+
+use super::Mutant;
+
+const fn mutant(
+    name: &'static str,
+    (file, from, to): (&'static str, &'static str, &'static str),
+    package: &'static str,
+    tests: &'static [&'static str],
+) -> Mutant {
+    Mutant { name, file, from, to, package, tests }
+}
+
+const CONFORMANCE: &[&str] = &["the_stores_on_postgres_pass_every_suite"];
+
+pub const MUTANTS: &[Mutant] = &[
+    mutant(
+        "a write does not compare the revision",
+        ("crates/mainspring-executions/src/sql/update.sql", " AND e.revision = u.expected", ""),
+        "mainspring-executions",
+        &["of_16_updates_of_one_revision_one_wins"],
+    ),
+    mutant(
+        "a write revives what is over",
+        (
+            "crates/mainspring-executions/src/sql/update.sql",
+            " AND e.status NOT IN ('completed', 'failed', 'cancelled')",
+            "",
+        ),
+        "mainspring",
+        CONFORMANCE,
+    ),
+    mutant(
+        "done does not compare the lease",
+        (
+            "crates/mainspring-queue/src/settle.rs",
+            "WHERE m.ctid = u.row AND m.token = u.token",
+            "WHERE m.ctid = u.row",
+        ),
+        "mainspring",
+        CONFORMANCE,
+    ),
+    mutant(
+        "other settlements do not compare the lease",
+        (
+            "crates/mainspring-queue/src/sql/settle.sql",
+            "WHERE m.ctid = i.row AND m.token = i.token",
+            "WHERE m.ctid = i.row",
+        ),
+        "mainspring",
+        CONFORMANCE,
+    ),
+    mutant(
+        "a commit does not ask for the lease of its message",
+        (
+            "crates/mainspring/src/commit/plan.rs",
+            "let held = self.settles.contains(&(settle.lease.seq, settle.lease.token));",
+            "let held = true || self.settles.contains(&(settle.lease.seq, settle.lease.token));",
+        ),
+        "mainspring",
+        CONFORMANCE,
+    ),
+    mutant(
+        "a claim waits for rows that others are claiming",
+        (
+            "crates/mainspring-queue/src/sql/claim.sql",
+            "LIMIT $2::bigint - (SELECT count(*) FROM suspects)\n  FOR UPDATE SKIP LOCKED",
+            "LIMIT $2::bigint - (SELECT count(*) FROM suspects)\n  FOR UPDATE",
+        ),
+        "mainspring-queue",
+        &["a_claim_does_not_wait_for_one_that_is_under_way"],
+    ),
+    mutant(
+        "a claim does not lock",
+        (
+            "crates/mainspring-queue/src/sql/claim.sql",
+            "LIMIT $2::bigint - (SELECT count(*) FROM suspects)\n  FOR UPDATE SKIP LOCKED",
+            "LIMIT $2::bigint - (SELECT count(*) FROM suspects)",
+        ),
+        "mainspring-queue",
+        &["a_claim_does_not_wait_for_one_that_is_under_way", "concurrent_consumers_take_every_message_once"],
+    ),
+    mutant(
+        "the limit of a claim is not fenced from the planner",
+        (
+            "crates/mainspring-queue/src/sql/claim.sql",
+            "), others AS MATERIALIZED (",
+            "), others AS NOT MATERIALIZED (",
+        ),
+        "mainspring-queue",
+        &["a_claim_never_brings_more_than_its_limit_whatever_the_plan"],
+    ),
+    mutant(
+        "a message that killed its worker is not blamed",
+        (
+            "crates/mainspring-queue/src/store.rs",
+            "token = 0, lost = lost + 1 FROM dead",
+            "token = 0 FROM dead",
+        ),
+        "mainspring",
+        CONFORMANCE,
+    ),
+    mutant(
+        "an append does not take the position fence",
+        ("crates/mainspring-events/src/write.rs", "SELECT {event_fence}()", "SELECT 1"),
+        "mainspring-events",
+        &["a_reader_that_minds_the_fence_skips_nothing"],
+    ),
+    mutant(
+        "a job is ended without its claim",
+        ("crates/mainspring-jobs/src/sql/settle.sql", " AND j.token = u.token", ""),
+        "mainspring-jobs",
+        &["a_zombie_writes_nothing", "a_batch_settles_what_still_stands_and_only_that"],
+    ),
+    mutant(
+        "the job of a live holder is taken over",
+        (
+            "crates/mainspring-jobs/src/store.rs",
+            "w.id = j.holder AND w.expires_at > c.at)))",
+            "w.id = j.holder AND false)))",
+        ),
+        "mainspring",
+        CONFORMANCE,
+    ),
+    mutant(
+        "a token works twice",
+        ("crates/mainspring-tokens/src/write.rs", "t.status = 'pending' AND (t.expires_at", "(t.expires_at"),
+        "mainspring-tokens",
+        &["of_sixteen_callers_one_spends_it", "a_batch_spends_what_still_works_and_only_that"],
+    ),
+    mutant(
+        "a token works after its time",
+        ("crates/mainspring-tokens/src/write.rs", " AND (t.expires_at IS NULL OR t.expires_at > c.at)", ""),
+        "mainspring-tokens",
+        &["a_token_expires_by_the_clock_of_the_database", "a_batch_spends_what_still_works_and_only_that"],
+    ),
+    mutant(
+        "a stale wake-up drives",
+        (
+            "crates/mainspring-engine/src/deliver.rs",
+            "if execution.driver.as_ref() != Some(&delivery.message.id) {\n            return Ok(Err(Aside::Done));",
+            "if false {\n            return Ok(Err(Aside::Done));",
+        ),
+        "mainspring-engine",
+        &["a_message_that_is_not_the_driver_calls_no_handler", "a_stale_timer_does_not_end_a_later_wait"],
+    ),
+    mutant(
+        "a tick keeps its hold",
+        (
+            "crates/mainspring-engine/src/drive.rs",
+            "let held = last && write",
+            "let held = false && last && write",
+        ),
+        "mainspring-engine",
+        &["what_a_tick_leaves_is_for_whoever_comes_next"],
+    ),
+    mutant(
+        "progress does not forgive lost workers",
+        (
+            "crates/mainspring-engine/src/drive.rs",
+            "seat.is_some_and(|seat| seat.worn)",
+            "seat.is_some_and(|seat| seat.worn && false)",
+        ),
+        "mainspring-engine",
+        &["workers_that_die_while_it_makes_progress_are_not_held_against_it"],
+    ),
+    mutant(
+        "every takeover forgives lost workers",
+        (
+            "crates/mainspring-worker/src/flight.rs",
+            "delivery.lost >= shared.options.max_lost",
+            "delivery.lost > 1_000",
+        ),
+        "mainspring-engine",
+        &["an_execution_that_kills_its_workers_fails", "a_step_that_kills_its_workers_is_found"],
+    ),
+    mutant(
+        "a token resumes any wait",
+        ("crates/mainspring-engine/src/place.rs", "self.its_own || token", "true || self.its_own || token"),
+        "mainspring-engine",
+        &["a_token_made_from_outside_is_for_the_wait_it_was_made_in_or_names"],
+    ),
+    mutant(
+        "a token outlives its wait",
+        (
+            "crates/mainspring-engine/src/place.rs",
+            "Place::Over } else { Place::Resumed }",
+            "Place::Here } else { Place::Here }",
+        ),
+        "mainspring-engine",
+        &["the_answer_to_a_question_that_is_over_does_not_answer_the_next"],
+    ),
+    mutant(
+        "a job's holder is waited for without end",
+        ("crates/mainspring-engine/src/job_run.rs", "until.min(now + LOOK_AGAIN)", "until + LOOK_AGAIN * 4"),
+        "mainspring-engine",
+        &["a_job_of_a_dead_process_is_taken_over_as_soon_as_its_lease_is_over"],
+    ),
+    mutant(
+        "names are resolved without a look at their addresses",
+        (
+            "crates/mainspring-engine/src/builtin/http.rs",
+            "            access.check(name.as_str(), &addresses)?;\n",
+            "",
+        ),
+        "mainspring-engine",
+        &["a_host_in_a_private_network_is_refused_and_nothing_is_sent"],
+    ),
+    mutant(
+        "addresses are connected to as they are",
+        ("crates/mainspring-engine/src/builtin/http.rs", "        self.check(&config.url)?;\n", ""),
+        "mainspring-engine",
+        &["a_host_in_a_private_network_is_refused_and_nothing_is_sent"],
+    ),
+    mutant(
+        "redirects are followed",
+        (
+            "crates/mainspring-engine/src/builtin/http.rs",
+            ".redirect(Policy::none())",
+            ".redirect(Policy::limited(3))",
+        ),
+        "mainspring-engine",
+        &["a_redirect_into_a_private_network_is_not_followed"],
+    ),
+    mutant(
+        "names of statements outlive their transaction",
+        (
+            "crates/mainspring-pg/src/statements.rs",
+            "let learned = prepared.map(drop);",
+            "let learned = prepared.map(std::mem::forget);",
+        ),
+        "mainspring-tests",
+        &["everything_works_through_a_pooler_that_knows_no_names_of_statements"],
+    ),
+];
