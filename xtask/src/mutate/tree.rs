@@ -86,6 +86,9 @@ impl Tree {
 }
 
 fn bring(from: &Path, to: &Path) -> io::Result<()> {
+    if let Ok(target) = fs::read_link(from) {
+        return if to.is_symlink() { Ok(()) } else { linked(&target, to) };
+    }
     let bytes = fs::read(from)?;
     if fs::read(to).is_ok_and(|there| there == bytes) {
         return Ok(());
@@ -94,4 +97,11 @@ fn bring(from: &Path, to: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
     }
     fs::write(to, bytes)
+}
+
+fn linked(target: &Path, to: &Path) -> io::Result<()> {
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    std::os::unix::fs::symlink(target, to)
 }
