@@ -19,8 +19,8 @@ pub struct Thresholds {
     pub backlog: Option<u64>,
     /// A message ready for longer than this. Defaults to never.
     pub oldest: Option<Duration>,
-    /// A statement of upkeep that takes longer than this. Defaults to 30 s.
-    pub slow_statement: Duration,
+    /// A part of upkeep that takes longer than this. Defaults to 30 s.
+    pub slow: Duration,
     /// A process whose clock is further off the database's than this. Defaults to 1 min.
     pub clock_skew: Duration,
     /// The same warning is not given again for this long. Defaults to 1 h.
@@ -32,7 +32,7 @@ impl Default for Thresholds {
         Self {
             backlog: Some(10_000),
             oldest: None,
-            slow_statement: Duration::from_secs(30),
+            slow: Duration::from_secs(30),
             clock_skew: Duration::from_secs(60),
             repeat: Duration::from_secs(3_600),
         }
@@ -42,7 +42,7 @@ impl Default for Thresholds {
 impl Thresholds {
     pub(crate) fn check(&self) -> Result<()> {
         Watch { backlog: self.backlog, oldest: self.oldest }.check()?;
-        limits::check_duration("thresholds.slow_statement", self.slow_statement)?;
+        limits::check_duration("thresholds.slow", self.slow)?;
         limits::check_duration("thresholds.clock_skew", self.clock_skew)?;
         limits::check_duration("thresholds.repeat", self.repeat)
     }
@@ -99,22 +99,22 @@ pub enum WarningKind {
     Backlog,
     /// A message has been ready for too long.
     Oldest,
-    /// A statement of upkeep takes too long.
-    SlowStatement,
+    /// A part of upkeep takes too long.
+    Slow,
     /// A process' clock is off.
     ClockSkew,
 }
 
 impl WarningKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Backlog, Self::Oldest, Self::SlowStatement, Self::ClockSkew];
+    pub const ALL: [Self; 4] = [Self::Backlog, Self::Oldest, Self::Slow, Self::ClockSkew];
 
     /// The name in the database and in traces.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Backlog => "backlog",
             Self::Oldest => "oldest",
-            Self::SlowStatement => "slow_statement",
+            Self::Slow => "slow",
             Self::ClockSkew => "clock_skew",
         }
     }
@@ -146,7 +146,7 @@ impl fmt::Display for Warning {
             WarningKind::Oldest => {
                 write!(f, "a message is ready in queue `{subject}` for {took:?}, over {may:?}")
             }
-            WarningKind::SlowStatement => write!(f, "{subject} took {took:?}, over {may:?}"),
+            WarningKind::Slow => write!(f, "upkeep of {subject} took {took:?}, over {may:?}"),
             WarningKind::ClockSkew => {
                 write!(f, "the clock of `{subject}` is {took:?} off the database's, over {may:?}")
             }
@@ -166,7 +166,7 @@ pub(crate) struct Finding {
 impl Finding {
     pub(crate) fn slow(what: &str, took: Duration, most: Duration) -> Self {
         let (value, most) = (micros(took), micros(most));
-        Self { kind: WarningKind::SlowStatement, subject: what.to_owned(), value, most }
+        Self { kind: WarningKind::Slow, subject: what.to_owned(), value, most }
     }
 
     pub(crate) fn skew(process: &WorkerId, off: Duration, most: Duration) -> Self {

@@ -125,6 +125,19 @@ pub enum Part {
     Stats,
 }
 
+impl Part {
+    /// The name in warnings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Election => "election",
+            Self::Schedules => "schedules",
+            Self::Messages => "messages",
+            Self::Retention => "retention",
+            Self::Stats => "stats",
+        }
+    }
+}
+
 /// Something worth telling.
 #[derive(Debug)]
 #[non_exhaustive]

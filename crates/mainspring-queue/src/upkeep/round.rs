@@ -121,31 +121,47 @@ impl QueueUpkeep {
     async fn do_all(&self, renewed: &Renewed, round: &mut Round) {
         let term = &renewed.term;
         let schedules = PgSchedules { db: self.db.clone(), hints: self.hints.clone() };
-        match schedules.tick_in(Some(term)).await {
-            Ok(ticked) => round.ticked = ticked,
-            Err(error) => self.failed_in(round, Part::Schedules, error, term),
-        }
-        match self.messages(term).await {
-            Ok(messages) => round.messages = messages,
-            Err(error) => self.failed_in(round, Part::Messages, error, term),
-        }
+        let ticked = self.part(Part::Schedules, term, round, schedules.tick_in(Some(term))).await;
+        round.ticked = ticked.unwrap_or_default();
+        let messages = self.part(Part::Messages, term, round, self.messages(term)).await;
+        round.messages = messages.unwrap_or_default();
         if is_due(renewed.retained_at, self.options.retain_every, renewed.now) {
-            match self.retain(term).await {
-                Ok(forgotten) => round.forgotten = forgotten,
-                Err(error) => self.failed_in(round, Part::Retention, error, term),
-            }
+            let forgotten = self.part(Part::Retention, term, round, self.retain(term)).await;
+            round.forgotten = forgotten.unwrap_or_default();
         }
         let cost = self.remembered(|memory| memory.cost_of_counting);
         let count_every = self.options.count_every.max(cost * COUNTING_SHARE);
         if is_due(renewed.counted_at, count_every, renewed.now) {
-            match self.count(term).await {
-                Ok(()) => round.counted = true,
-                Err(error) => self.failed_in(round, Part::Stats, error, term),
-            }
+            round.counted = self.part(Part::Stats, term, round, self.count(term)).await.is_some();
         }
         match self.rest().await {
             Ok(rest) => round.rest = rest.clamp(LEAST_SLEEP, self.options.pause),
             Err(error) => self.failed(round, Part::Election, error),
+        }
+    }
+
+    /// Does one part and warns when it is slow. `None` when it failed, which is told.
+    async fn part<T>(
+        &self,
+        part: Part,
+        term: &Term,
+        round: &mut Round,
+        work: impl Future<Output = Result<T>>,
+    ) -> Option<T> {
+        let begin = Instant::now();
+        let done = work.await;
+        let (took, most) = (begin.elapsed(), self.options.thresholds.slow);
+        if took > most
+            && let Err(error) = self.warn(Some(term), Finding::slow(part.as_str(), took, most)).await
+        {
+            self.failed_in(round, part, error, term);
+        }
+        match done {
+            Ok(done) => Some(done),
+            Err(error) => {
+                self.failed_in(round, part, error, term);
+                None
+            }
         }
     }
 
@@ -178,9 +194,6 @@ impl QueueUpkeep {
         let cost = begin.elapsed();
         self.remembered(|memory| memory.cost_of_counting = cost);
         warnings.into_iter().for_each(|warning| self.tell(UpkeepEvent::Warning(warning)));
-        if cost > thresholds.slow_statement {
-            self.warn(Some(term), Finding::slow("counting", cost, thresholds.slow_statement)).await?;
-        }
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 
 mod firing;
 mod schedules;
+mod sql_push;
 mod stats;
 mod topics;
 mod upkeep;

@@ -300,6 +300,22 @@ async fn a_wrong_clock_is_told_and_changes_nothing() {
     assert_eq!(upkeep.skew(), Some(skew));
 }
 
+#[tokio::test]
+async fn a_slow_part_is_told() {
+    // Q44: what takes any time at all takes too long here
+    let test = TestDb::new().await;
+    let thresholds = Thresholds { slow: Duration::ZERO, ..options().thresholds };
+    let (on_event, mut events) = told();
+    upkeep(&test, UpkeepOptions { thresholds, on_event: Some(on_event), ..options() }).round().await;
+    assert_eq!(events.recv().await.unwrap(), "elected 1");
+    for part in ["schedules", "messages", "retention", "stats"] {
+        let told = events.recv().await.unwrap();
+        assert!(told.starts_with(&format!("upkeep of {part} took")), "{told}");
+    }
+    let stored = PgStats::new(&test.db()).warnings(Some(WarningKind::Slow), None, 10).await.unwrap();
+    assert_eq!(stored.len(), 4);
+}
+
 #[test]
 fn bad_options_are_refused() {
     let pool =
