@@ -25,6 +25,28 @@
 //! assert_eq!(queue.stats("mail").await?.claimed, 0);
 //! # Ok(()) }
 //! ```
+//!
+//! Beside the queue itself: [`schedule`] pushes again and again, [`topic`] to whoever has subscribed, [`upkeep`] does what has
+//! to be done by one process at a time, and [`stats`] says how full queues are and were.
+//!
+//! # From SQL
+//!
+//! Programs in other languages push with the function `{prefix}push`. It makes the same checks as the Rust door and refuses
+//! with SQLSTATE 22023 and the field and the limit; the message is visible with the caller's commit.
+//!
+//! ```sql
+//! BEGIN;
+//! UPDATE orders SET paid = true WHERE id = 7;
+//! SELECT ms_push('mail', 'receipt', '{"order": 7}');
+//! SELECT ms_push('mail', 'reminder', '{"order": 7}', delay => '3 days', priority => -5, max_attempts => 10,
+//!                headers => '{"trace": "t-1"}', subject => 'order-7');
+//! COMMIT;
+//! SELECT ms_push('mail', '', '{}');
+//! -- ERROR:  message.type: must not be empty
+//! ```
+//!
+//! Further arguments are `at`, `id`, `tenant`, `source`, `recipient`, and `wake => true`, which tells waiting workers at the
+//! commit instead of leaving it to their polling.
 
 mod push;
 mod row;

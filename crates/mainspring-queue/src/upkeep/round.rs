@@ -40,6 +40,7 @@ struct Memory {
     term: Option<Term>,
     skew: Skew,
     cost_of_counting: Duration,
+    counting_failed: Option<Instant>,
 }
 
 /// What one round did.
@@ -129,9 +130,7 @@ impl QueueUpkeep {
             let forgotten = self.part(Part::Retention, term, round, self.retain(term)).await;
             round.forgotten = forgotten.unwrap_or_default();
         }
-        let cost = self.remembered(|memory| memory.cost_of_counting);
-        let count_every = self.options.count_every.max(cost * COUNTING_SHARE);
-        if is_due(renewed.counted_at, count_every, renewed.now) {
+        if is_due(renewed.counted_at, self.count_every(), renewed.now) && self.may_count() {
             round.counted = self.part(Part::Stats, term, round, self.count(term)).await.is_some();
         }
         match self.rest().await {
@@ -181,7 +180,9 @@ impl QueueUpkeep {
         Ok(forgotten)
     }
 
+    /// With a lease that is whole again: nothing else takes as long.
     async fn count(&self, term: &Term) -> Result<()> {
+        Term::renew(&self.db, &self.holder, self.options.lease).await?;
         let begin = Instant::now();
         let thresholds = &self.options.thresholds;
         let counted = self.db.with_tx(async |tx| {
@@ -190,11 +191,24 @@ impl QueueUpkeep {
             term.note(tx, Done::Counted).await?;
             Ok(warnings)
         });
-        let warnings = counted.await?;
-        let cost = begin.elapsed();
-        self.remembered(|memory| memory.cost_of_counting = cost);
-        warnings.into_iter().for_each(|warning| self.tell(UpkeepEvent::Warning(warning)));
+        let counted = counted.await;
+        self.remembered(|memory| {
+            memory.cost_of_counting = begin.elapsed();
+            memory.counting_failed = counted.is_err().then(Instant::now);
+        });
+        counted?.into_iter().for_each(|warning| self.tell(UpkeepEvent::Warning(warning)));
         Ok(())
+    }
+
+    fn count_every(&self) -> Duration {
+        let cost = self.remembered(|memory| memory.cost_of_counting);
+        self.options.count_every.max(cost * COUNTING_SHARE)
+    }
+
+    /// A count that failed may have taken as long as a statement may; it is not tried again at once.
+    fn may_count(&self) -> bool {
+        let failed = self.remembered(|memory| memory.counting_failed);
+        failed.is_none_or(|failed| failed.elapsed() >= self.count_every())
     }
 
     async fn note(&self, term: &Term, what: Done) -> Result<()> {

@@ -82,13 +82,19 @@ pub(crate) enum Done {
     Retained,
 }
 
-/// The same holder may renew a lease that ran out, as long as nobody has taken it.
-const RENEW: &str = "INSERT INTO {upkeep} AS u (name, holder, term, expires_at)
-  VALUES ('queue', $1, 1, {now}() + $2::bigint * interval '1 microsecond')
-  ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at,
-    term = u.term + (u.holder <> excluded.holder)::int
-  WHERE u.holder = excluded.holder OR u.expires_at <= (SELECT {now}())
-  RETURNING term, counted_at, retained_at, (SELECT {now}())";
+/// The same holder may renew a lease that ran out, as long as nobody has taken it. Who may not have it locks nothing.
+const RENEW: &str = "WITH c AS MATERIALIZED (SELECT {now}() AS at), taken AS (
+    UPDATE {upkeep} u SET holder = $1, expires_at = c.at + $2::bigint * interval '1 microsecond',
+      term = u.term + (u.holder <> $1)::int
+    FROM c WHERE u.name = 'queue' AND (u.holder = $1 OR u.expires_at <= c.at)
+    RETURNING u.term, u.counted_at, u.retained_at
+  ), made AS (
+    INSERT INTO {upkeep} AS u (name, holder, term, expires_at)
+    SELECT 'queue', $1, 1, c.at + $2::bigint * interval '1 microsecond' FROM c
+    WHERE NOT EXISTS (SELECT FROM {upkeep} WHERE name = 'queue') ON CONFLICT DO NOTHING
+    RETURNING u.term, u.counted_at, u.retained_at
+  )
+  SELECT t.term, t.counted_at, t.retained_at, c.at FROM c, (SELECT * FROM taken UNION ALL SELECT * FROM made) t";
 
 const EXPIRES: &str =
     "SELECT coalesce((SELECT expires_at FROM {upkeep} WHERE name = 'queue'), {now}()), {now}()";
