@@ -1,6 +1,9 @@
 //! The SQL door: the same push and the same checks, for programs that are not written in Rust.
 
+use std::time::Duration;
+
 use mainspring_core::{NewMessage, QueueDriver, limits};
+use mainspring_pg::Hints;
 use mainspring_queue::PgQueue;
 use mainspring_testing::TestDb;
 use serde_json::{Map, Value, json};
@@ -167,4 +170,17 @@ async fn sizes_are_measured_as_in_rust() {
         assert_eq!(message.check().is_ok(), fits);
     }
     assert_eq!(ready(&test, "q").await.len(), 6);
+}
+
+#[tokio::test]
+async fn it_wakes_a_waiting_worker_when_it_is_told_to() {
+    // Q47
+    let test = TestDb::new().await;
+    let hints = Hints::new(None, Some(test.settings().clone()), test.names().clone());
+    let mut waiting = hints.subscribe("q");
+    let minute = Duration::from_secs(60);
+    assert!(waiting.wait(minute).await, "everybody is woken once the connection listens");
+    push(&test, "'q', 't', '1'").await.unwrap();
+    push(&test, "'q', 't', '2', wake => true").await.unwrap();
+    assert!(waiting.wait(minute).await);
 }
