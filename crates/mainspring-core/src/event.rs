@@ -90,6 +90,12 @@ pub mod kind {
         TOKEN_CREATED = "token.created";
         /// A resume token was spent.
         TOKEN_USED = "token.used";
+        /// A signal came in for a workflow.
+        SIGNAL_RECEIVED = "signal.received";
+        /// A payload came in for a hook of a workflow.
+        HOOK_RECEIVED = "hook.received";
+        /// A workflow went on as another execution, and what comes in goes there.
+        INBOX_CLOSED = "inbox.closed";
         /// Resume tokens were revoked.
         TOKEN_REVOKED = "token.revoked";
     }

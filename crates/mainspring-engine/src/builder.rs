@@ -5,12 +5,15 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 use mainspring_core::{
     Backend, ContextLimits, DEFAULT_QUEUE, Error, Execution, Flow, Result, limits, message::check_lease,
 };
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
     Engine, Handler, HandlerError, HandlerRegistry, Invocation, JobHandler, Lifecycle, Outcome, builtin,
-    cancel::CancelHook, engine::Options, listener::Listeners,
+    cancel::CancelHook,
+    engine::Options,
+    listener::Listeners,
+    workflow::{Cx, Workflow, WorkflowResult, Workflows},
 };
 
 /// An [`Engine`] being put together; see [`Engine::builder`].
@@ -19,6 +22,7 @@ pub struct EngineBuilder {
     backend: Arc<dyn Backend>,
     handlers: HandlerRegistry,
     flows: Vec<Flow>,
+    workflows: Workflows,
     hooks: HashMap<String, CancelHook>,
     listeners: Arc<Listeners>,
     options: Options,
@@ -33,6 +37,7 @@ impl EngineBuilder {
             backend,
             handlers: HandlerRegistry::default(),
             flows: Vec::new(),
+            workflows: Workflows::default(),
             hooks: HashMap::new(),
             listeners: Arc::default(),
             options: Options {
@@ -81,6 +86,20 @@ impl EngineBuilder {
     pub fn flow(mut self, flow: Flow) -> Self {
         self.flows.push(flow);
         self
+    }
+
+    /// Adds the code of a workflow: an `async fn(Cx, I) -> WorkflowResult<O, E>`. Several versions of one workflow may be
+    /// registered side by side.
+    pub fn register<I, O, E, F, Fut>(mut self, workflow: Workflow<I, O, E>, function: F) -> Self
+    where
+        F: Fn(Cx, I) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = WorkflowResult<O, E>> + Send + 'static,
+        I: DeserializeOwned + 'static,
+        O: Serialize + 'static,
+        E: Serialize + 'static,
+    {
+        let registered = self.workflows.register(workflow, function);
+        self.noting(registered)
     }
 
     /// The queue of executions that name none. Defaults to `default`.
@@ -167,7 +186,15 @@ impl EngineBuilder {
                 return Err(Error::conflict(problem));
             }
         }
-        Ok(Engine::new(self.backend, self.handlers, self.flows, self.hooks, self.listeners, self.options))
+        Ok(Engine::new(
+            self.backend,
+            self.handlers,
+            self.flows,
+            self.workflows,
+            self.hooks,
+            self.listeners,
+            self.options,
+        ))
     }
 }
 

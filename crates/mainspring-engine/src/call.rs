@@ -25,9 +25,9 @@ use crate::{
 /// How long a handler that was told to stop may take to do so.
 pub(crate) const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Most levels of executions that start each other.
-const MAX_DEPTH: u64 = 32;
+pub(crate) const MAX_DEPTH: u64 = 32;
 /// Where the level of an execution stands in its metadata.
-const DEPTH: &str = "mainspring.depth";
+pub(crate) const DEPTH: &str = "mainspring.depth";
 
 /// What a handler's words come to, or why they make the step fail.
 type Resolved<T> = std::result::Result<T, HandlerError>;
@@ -192,7 +192,7 @@ pub(crate) fn panicked(error: JoinError) -> HandlerError {
     HandlerError::new("PANIC", message)
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text =
         panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("a panic without a text").to_owned()

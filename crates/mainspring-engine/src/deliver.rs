@@ -106,6 +106,13 @@ impl Inner {
                 return Ok(Verdict::Abandoned);
             }
             let Some(execution) = self.load(&id).await? else { return Ok(Settlement::Done.into()) };
+            if crate::workflow::is_workflow(&execution) {
+                let before = std::mem::take(&mut before);
+                match Box::pin(self.wake_workflow(execution, delivery, before, &seat, cancel)).await? {
+                    Some(verdict) => return Ok(verdict),
+                    None => continue,
+                }
+            }
             let standing = match self.stand(execution, delivery, std::mem::take(&mut before)).await? {
                 Ok(standing) => standing,
                 Err(Aside::Done) => return Ok(Settlement::Done.into()),
@@ -156,6 +163,21 @@ impl Inner {
                 },
             },
         })
+    }
+
+    /// A cancel that someone asked for at `asked`: they are about to finish it; when not, we do.
+    pub(crate) async fn finish_cancel_of(
+        &self,
+        id: &ExecutionId,
+        asked: mainspring_core::Timestamp,
+        now: mainspring_core::Timestamp,
+    ) -> Result<Verdict> {
+        let at = asked + CANCEL_GRACE;
+        if at > now {
+            return Ok(Settlement::SnoozeUntil(at).into());
+        }
+        self.finish_cancel(id).await?;
+        Ok(Settlement::Done.into())
     }
 
     /// The end that a reply tells of.

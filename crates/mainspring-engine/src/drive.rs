@@ -91,6 +91,9 @@ impl Inner {
         cancel: &CancellationToken,
         steps: u32,
     ) -> Result<Driven> {
+        if crate::workflow::is_workflow(&standing.execution) {
+            return Box::pin(self.drive_workflow_here(standing.execution, cancel)).await;
+        }
         for step in 1..=steps {
             if cancel.is_cancelled() {
                 return Ok(Driven::Stopped);

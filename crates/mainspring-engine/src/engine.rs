@@ -15,6 +15,7 @@ use crate::{
     listener::Listeners,
     local::Local,
     running::Running,
+    workflow::Workflows,
 };
 
 /// Runs flows on any [`Backend`]; see the crate. A clone is the same engine.
@@ -25,6 +26,7 @@ pub(crate) struct Inner {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) handlers: Arc<HandlerRegistry>,
     pub(crate) flows: Flows,
+    pub(crate) workflows: Workflows,
     pub(crate) hooks: HashMap<String, CancelHook>,
     pub(crate) listeners: Arc<Listeners>,
     pub(crate) options: Options,
@@ -51,6 +53,7 @@ impl Engine {
         backend: Arc<dyn Backend>,
         handlers: HandlerRegistry,
         flows: Vec<Flow>,
+        workflows: Workflows,
         hooks: HashMap<String, CancelHook>,
         listeners: Arc<Listeners>,
         options: Options,
@@ -58,6 +61,7 @@ impl Engine {
         Self(Arc::new_cyclic(|engine| Inner {
             handlers: Arc::new(handlers),
             flows: Flows::new(flows),
+            workflows,
             hooks,
             listeners,
             running: Arc::default(),

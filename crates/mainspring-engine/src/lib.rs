@@ -75,6 +75,7 @@ mod registry;
 mod resume;
 mod running;
 mod sweep;
+mod workflow;
 
 pub use builder::EngineBuilder;
 #[cfg(feature = "http")]
@@ -90,3 +91,4 @@ pub use job::JobRun;
 pub use listener::{Lifecycle, Subscription};
 pub use outcome::{ChildFlow, Outcome};
 pub use registry::{HandlerInfo, HandlerRegistry};
+pub use workflow::*;

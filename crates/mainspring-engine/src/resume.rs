@@ -52,6 +52,12 @@ impl Engine {
             }
             let id = &found.execution_id;
             let execution = inner.load(id).await?.ok_or_else(|| Error::not_found("execution", id))?;
+            if crate::workflow::is_workflow(&execution) {
+                match inner.receive(&execution, &found, token, &data).await? {
+                    Some(execution) => return Ok(execution),
+                    None => continue,
+                }
+            }
             let taken = match inner.place_now(&execution, &found).await? {
                 Place::Ahead => inner.keep_resume(execution, &found, &data, token.hash()).await?,
                 Place::Here => inner.resume_once(execution, &data, Some(token.hash())).await?,

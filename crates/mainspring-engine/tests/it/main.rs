@@ -21,6 +21,7 @@ mod listeners;
 mod resumes;
 mod retries;
 mod waits;
+mod workflow;
 
 use std::sync::Arc;
 

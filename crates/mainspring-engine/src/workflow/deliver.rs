@@ -1,0 +1,93 @@
+//! What a wake-up message of a workflow leads to.
+//!
+//! The message named in the row drives it. Any other one that knocks says that there is something to see: a parked execution
+//! is woken by it, one that is live here is told, and one that is live elsewhere is knocked at again later.
+
+use std::time::Duration;
+
+use mainspring_core::{Delivery, Execution, ExecutionStatus, NewEvent, Result, Settlement};
+use mainspring_worker::Verdict;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::{drive::Drove, outside::KNOCK};
+use crate::{drive::Seat, engine::Inner};
+
+/// How long a knock waits until who drives here has seen it.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// When one knocks again.
+const AGAIN: Duration = Duration::from_millis(250);
+/// How soon another worker may have the code.
+const NO_CODE: Duration = Duration::from_secs(5);
+
+impl Inner {
+    /// What becomes of the message; `None` when the execution has to be read again.
+    pub(crate) async fn wake_workflow(
+        &self,
+        execution: Execution,
+        delivery: &Delivery,
+        before: Vec<NewEvent>,
+        seat: &Seat,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Verdict>> {
+        let drives = execution.driver.as_ref() == Some(&seat.message);
+        let now = self.backend.now();
+        match execution.status {
+            ExecutionStatus::Completed | ExecutionStatus::Failed | ExecutionStatus::Cancelled => {
+                return Ok(Some(Settlement::Done.into()));
+            }
+            ExecutionStatus::Cancelling if drives => {
+                let id = execution.id.clone();
+                return self.finish_cancel_of(&id, execution.updated_at, now).await.map(Some);
+            }
+            ExecutionStatus::Cancelling => return Ok(Some(Settlement::Done.into())),
+            ExecutionStatus::Pending | ExecutionStatus::Running if drives => {}
+            ExecutionStatus::Pending | ExecutionStatus::Running => {
+                return Ok(Some(if knocks(delivery) {
+                    self.knock_at(&execution).await
+                } else {
+                    Settlement::Done.into()
+                }));
+            }
+            ExecutionStatus::Waiting if drives => match execution.wake_at {
+                Some(at) if at > now => return Ok(Some(Settlement::SnoozeUntil(at).into())),
+                _ => {}
+            },
+            ExecutionStatus::Waiting if knocks(delivery) => {}
+            ExecutionStatus::Waiting => return Ok(Some(Settlement::Done.into())),
+        }
+        Ok(match Box::pin(self.drive_workflow(execution, before, Some(seat), cancel)).await? {
+            Drove::Rests(_) => Some(Verdict::Committed),
+            Drove::Asleep(execution) => Some(match execution.wake_at {
+                Some(at) if drives => Settlement::SnoozeUntil(at).into(),
+                _ => Settlement::Done.into(),
+            }),
+            Drove::Changed => None,
+            Drove::Stopped | Drove::Fenced => Some(Verdict::Abandoned),
+            Drove::Unknown(execution) => {
+                tracing::warn!(
+                    execution = %execution.id, workflow = %execution.flow_id, version = %execution.flow_version,
+                    "no code for this workflow here; another worker may have it"
+                );
+                Some(Settlement::SnoozeUntil(self.backend.now() + NO_CODE).into())
+            }
+        })
+    }
+
+    /// Whoever drives it here sees that something came in; otherwise one knocks again.
+    async fn knock_at(&self, execution: &Execution) -> Verdict {
+        if let Some(live) = self.workflows.live(&execution.id)
+            && let Some((number, mut covered)) = live.knock()
+            && let Ok(Ok(_)) = timeout(PATIENCE, covered.wait_for(|covered| *covered >= number)).await
+        {
+            return Settlement::Done.into();
+        }
+        Settlement::SnoozeUntil(self.backend.now() + AGAIN).into()
+    }
+}
+
+/// Whether a message says that there is something to see: sent from outside, or by a child that has ended.
+fn knocks(delivery: &Delivery) -> bool {
+    let data = &delivery.message.data;
+    data.get(KNOCK).is_some() || data.get("child").is_some()
+}

@@ -1,0 +1,493 @@
+//! Driving a workflow: poll the code, make durable what it decided, park it, end it.
+//!
+//! The code is polled here, in its driver, with everything it borrows. While one commit is under way the code goes on; what it
+//! decides meanwhile is the next one. Whoever loses a commit has lost the execution, drops the code, and looks again.
+
+use std::{
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
+
+use futures_util::{FutureExt, task::AtomicWaker};
+use mainspring_core::{
+    BoxFuture, Changes, Committed, Error, Execution, ExecutionStatus, Failure, NewEvent, Result, Timestamp,
+    event::kind,
+};
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Cx, Drift, INPUT, NON_DETERMINISM, PANIC, inbox,
+    journal::Journal,
+    live::{Facts, Live},
+    park::{Then, changes},
+    register::Returned,
+    state::{Stop, Task},
+};
+use crate::{
+    call::{LAST_WORDS, panic_text},
+    drive::{Driven, Seat},
+    engine::Inner,
+    running::{Entry, Work},
+};
+
+/// Polls of the code in a row before others get a turn.
+const MOST_POLLS: u32 = 64;
+
+/// Why a drive ended.
+pub(crate) enum Drove {
+    /// The execution is parked or over, and the message settled.
+    Rests(Execution),
+    /// It is parked as it was: nothing was committed.
+    Asleep(Execution),
+    Changed,
+    Stopped,
+    Fenced,
+    /// There is no code for it here.
+    Unknown(Execution),
+}
+
+type Running =
+    Pin<Box<dyn Future<Output = std::result::Result<Returned, Box<dyn std::any::Any + Send>>> + Send>>;
+type Commit<'d> = BoxFuture<'d, (Changes, u64, u64, Result<Committed>)>;
+
+/// What happened.
+enum Seen {
+    /// The code was polled and waits.
+    Polled,
+    Returned(Returned),
+    Committed(Box<(Changes, u64, u64, Result<Committed>)>),
+    /// Something may have come in, or a time may have come.
+    Attention,
+    Stopped,
+}
+
+impl Inner {
+    /// Drives a workflow in this process, without a message, until it is parked or over.
+    pub(crate) async fn drive_workflow_here(
+        &self,
+        execution: Execution,
+        cancel: &CancellationToken,
+    ) -> Result<Driven> {
+        Ok(match Box::pin(self.drive_workflow(execution, Vec::new(), None, cancel)).await? {
+            Drove::Rests(execution) | Drove::Asleep(execution) => Driven::Rests(execution),
+            Drove::Changed => Driven::Changed,
+            Drove::Stopped => Driven::Stopped,
+            Drove::Fenced => Driven::Fenced,
+            Drove::Unknown(execution) => {
+                let what = format!("{} {}", execution.flow_id, execution.flow_version);
+                return Err(Error::not_found("the code of workflow", what));
+            }
+        })
+    }
+
+    /// `before` are events of the wake that led here.
+    ///
+    /// # Errors
+    /// Those of the backend that did not go away in time. Nothing is half done then.
+    pub(crate) async fn drive_workflow(
+        &self,
+        mut execution: Execution,
+        before: Vec<NewEvent>,
+        seat: Option<&Seat>,
+        cancel: &CancellationToken,
+    ) -> Result<Drove> {
+        let Some(code) = self.workflows.code(&execution) else { return Ok(Drove::Unknown(execution)) };
+        let mut context = std::mem::take(&mut execution.context);
+        let small_input = context.remove(INPUT);
+        let fresh = execution.status == ExecutionStatus::Pending && execution.position <= 1;
+        let (journal, input) = match small_input {
+            Some(input) if fresh => (Journal::default(), input),
+            _ => self.journal(&execution).await?,
+        };
+        let mine = match seat {
+            Some(seat) => {
+                execution.driver.as_ref() == Some(&seat.message)
+                    && execution.status != ExecutionStatus::Waiting
+            }
+            None => true,
+        };
+        let stop = cancel.child_token();
+        let facts = Facts {
+            id: execution.id.clone(),
+            root: execution.root.clone(),
+            tenant: execution.tenant.clone(),
+            queue: execution.queue.clone(),
+            created_at: execution.created_at,
+            metadata: execution.metadata.clone(),
+        };
+        let backend = Arc::clone(&self.backend);
+        let live = Arc::new(Live::new(facts, backend, stop.clone(), journal, context, mine));
+        before.into_iter().for_each(|event| live.record(event, false));
+        self.workflows.enter(&live);
+        let cx = Cx::new(Arc::clone(&live));
+        let (begun, policy) = (Arc::clone(&code), code.drift());
+        let running = async move { begun.begin(cx, input).await };
+        let entry = self.running.enter(&execution.id, Work::Step(execution.revision), &stop);
+        let driver = Driver {
+            inner: self,
+            live: Arc::clone(&live),
+            execution,
+            seat,
+            stop,
+            policy,
+            entry: Some(entry),
+            flag: Flag::new(),
+            committing: None,
+            looked: 0,
+        };
+        let drove = driver.run(Box::pin(AssertUnwindSafe(running).catch_unwind())).await;
+        live.close(false);
+        self.workflows.leave(&live);
+        match drove {
+            // Not a cancel of this execution: the whole driver is to stop.
+            Ok(Drove::Changed) if cancel.is_cancelled() => Ok(Drove::Stopped),
+            drove => drove,
+        }
+    }
+
+    async fn journal(&self, execution: &Execution) -> Result<(Journal, Value)> {
+        let mut journal = Journal::default();
+        let mut input = Value::Null;
+        for recorded in self.history(execution).await? {
+            let mut event = recorded.event;
+            if event.event_type == kind::EXECUTION_CREATED {
+                input = event.data.get_mut(INPUT).map(Value::take).unwrap_or_default();
+            } else {
+                journal.read(event);
+            }
+        }
+        Ok((journal, input))
+    }
+}
+
+pub(super) struct Driver<'d> {
+    pub(super) inner: &'d Inner,
+    pub(super) live: Arc<Live>,
+    /// The row as this driver last wrote or read it, without its context.
+    pub(super) execution: Execution,
+    seat: Option<&'d Seat>,
+    stop: CancellationToken,
+    policy: Drift,
+    entry: Option<Entry>,
+    flag: Arc<Flag>,
+    committing: Option<Commit<'d>>,
+    /// Knocks that were there at the last look.
+    pub(super) looked: u64,
+}
+
+impl<'d> Driver<'d> {
+    async fn run(mut self, mut code: Running) -> Result<Drove> {
+        loop {
+            let seen = self.watch(&mut code).await;
+            match seen {
+                Seen::Polled => {}
+                Seen::Attention => self.live.wake_waits(),
+                Seen::Committed(done) => {
+                    if let Some(drove) = self.after(*done)? {
+                        return Ok(drove);
+                    }
+                }
+                Seen::Returned(returned) => return self.conclude(returned).await,
+                Seen::Stopped => return self.hand_over(&mut code).await,
+            }
+            if let Some(drove) = self.attend().await? {
+                return Ok(drove);
+            }
+        }
+    }
+
+    /// Polls the code as often as it is woken, and otherwise waits for whatever comes first.
+    async fn watch(&mut self, code: &mut Running) -> Seen {
+        let Self { flag, committing, live, stop, inner, .. } = self;
+        let waker = Waker::from(Arc::clone(flag));
+        let pause = live.next_time().map(|at| at.since(inner.backend.now()));
+        let mut timer = pause.map(|pause| Box::pin(sleep(pause)));
+        let mut attention = std::pin::pin!(live.attention.notified());
+        let mut stopped = std::pin::pin!(stop.cancelled());
+        std::future::poll_fn(|cx| {
+            flag.outer.register(cx.waker());
+            if stopped.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Seen::Stopped);
+            }
+            let mut polls = 0;
+            while flag.take() {
+                match code.as_mut().poll(&mut Context::from_waker(&waker)) {
+                    Poll::Ready(Ok(returned)) => return Poll::Ready(Seen::Returned(returned)),
+                    Poll::Ready(Err(panic)) => {
+                        let text = panic_text(panic.as_ref());
+                        tracing::error!(execution = %live.facts.id, panic = %text, "a workflow panicked");
+                        return Poll::Ready(Seen::Returned(Returned::Broken(Failure::new(PANIC, text))));
+                    }
+                    Poll::Pending => polls += 1,
+                }
+                if polls == MOST_POLLS {
+                    break;
+                }
+            }
+            if polls == MOST_POLLS {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if polls > 0 {
+                return Poll::Ready(Seen::Polled);
+            }
+            if let Some(commit) = committing
+                && let Poll::Ready(done) = commit.as_mut().poll(cx)
+            {
+                *committing = None;
+                return Poll::Ready(Seen::Committed(Box::new(done)));
+            }
+            let due = timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
+            if due || attention.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Seen::Attention);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Does what there is to do.
+    async fn attend(&mut self) -> Result<Option<Drove>> {
+        match self.live.assess(self.committing.is_some()) {
+            Task::Wait | Task::Poll => Ok(None),
+            Task::Commit => {
+                self.begin_commit();
+                Ok(None)
+            }
+            Task::Look => self.look().await.map(|()| None),
+            Task::Park => {
+                let until = self.live.next_time();
+                if self.live.close(true).is_none() {
+                    return self.look().await.map(|()| None);
+                }
+                self.park(until, None).await.map(Some)
+            }
+            Task::Drifted { expected, got } => self.drifted(expected, got).await,
+            Task::Stop => self.stopped().await.map(Some),
+        }
+    }
+
+    fn changes(&self, then: Then) -> (Changes, u64) {
+        let (mut batch, recorded) = self.live.take_batch();
+        if self.execution.status == ExecutionStatus::Pending {
+            batch.events.insert(0, NewEvent::new(kind::EXECUTION_STARTED, json!({})));
+        }
+        let (context, has_tokens) = {
+            let state = self.live.lock();
+            (state.context.clone(), state.has_tokens())
+        };
+        let (execution, now) = (self.execution.clone(), self.inner.backend.now());
+        (changes(execution, batch, context, then, has_tokens, self.seat, now), recorded)
+    }
+
+    fn begin_commit(&mut self) {
+        let (changes, recorded) = self.changes(Then::Run);
+        // A heartbeat that looks now must not take our own commit for another's.
+        self.entry = None;
+        let (inner, looked) = (self.inner, self.looked);
+        self.committing = Some(Box::pin(async move {
+            let result = inner.commit(&changes).await;
+            (changes, recorded, looked, result)
+        }));
+        self.flag.outer.wake();
+    }
+
+    /// Takes in what became of a commit; the end of the drive when it was lost.
+    fn after(&mut self, done: (Changes, u64, u64, Result<Committed>)) -> Result<Option<Drove>> {
+        let (changes, recorded, looked, result) = done;
+        match result {
+            Ok(committed) => {
+                self.applied(changes, committed.at);
+                let work = Work::Step(self.execution.revision);
+                self.entry = Some(self.inner.running.enter(&self.execution.id, work, &self.stop));
+                self.live.committed(recorded);
+                self.live.cover(looked);
+                Ok(None)
+            }
+            Err(error) => lost(error).map(Some),
+        }
+    }
+
+    fn applied(&mut self, mut changes: Changes, at: Timestamp) {
+        self.execution = changes.executions.swap_remove(0).applied(at);
+        self.execution.context.clear();
+    }
+
+    /// A commit that ends the drive.
+    async fn last(&mut self, then: Then) -> Result<Drove> {
+        let (changes, _) = self.changes(then);
+        self.offer(changes).await
+    }
+
+    async fn offer(&mut self, changes: Changes) -> Result<Drove> {
+        self.entry = None;
+        match self.inner.commit(&changes).await {
+            Ok(committed) => {
+                let context = changes.executions.first().map(|write| write.execution.context.clone());
+                self.applied(changes, committed.at);
+                self.execution.context = context.unwrap_or_default();
+                self.live.cover(self.looked);
+                Ok(Drove::Rests(self.execution.clone()))
+            }
+            Err(error) if error.is_invalid() => Err(error),
+            Err(error) => lost(error),
+        }
+    }
+
+    async fn park(&mut self, until: Option<Timestamp>, error: Option<Failure>) -> Result<Drove> {
+        let (reason, news) = {
+            let state = self.live.lock();
+            (state.reason(), state.has_news())
+        };
+        let parked = self.execution.status == ExecutionStatus::Waiting && self.execution.wake_at == until;
+        if parked && !news && self.execution.error == error {
+            self.live.cover(self.looked);
+            return Ok(Drove::Asleep(self.execution.clone()));
+        }
+        let reason = error.as_ref().map_or(reason, ToString::to_string);
+        self.last(Then::Park { until, reason, error }).await
+    }
+
+    async fn drifted(&mut self, expected: String, got: String) -> Result<Option<Drove>> {
+        let id = &self.execution.id;
+        match self.policy {
+            Drift::Warn => {
+                tracing::warn!(execution = %id, %expected, %got, "the code has drifted from the history");
+            }
+            Drift::Allow => {}
+            Drift::Fail => {
+                tracing::error!(execution = %id, %expected, %got, "the code has drifted from the history; parked");
+                self.live.close(false);
+                return self.park_drifted(&expected, &got).await.map(Some);
+            }
+        }
+        self.live.accept_drift();
+        Ok(None)
+    }
+
+    async fn park_drifted(&mut self, expected: &str, got: &str) -> Result<Drove> {
+        let message = format!("the history has step `{expected}` next, but the code is at `{got}`");
+        let mut failure = Failure::new(NON_DETERMINISM, message);
+        failure.step_id = Some(got.to_owned());
+        failure.details = json!({"expected": expected, "got": got});
+        // What was decided since the last commit was decided by code that does not fit.
+        drop(self.live.take_batch());
+        self.park(None, Some(failure)).await
+    }
+
+    async fn stopped(&mut self) -> Result<Drove> {
+        let stop = self.live.lock().stop.take();
+        match stop {
+            Some(Stop::Again(input)) => self.go_on_anew(input).await,
+            Some(Stop::Fail(failure)) => self.last(Then::End(Returned::Broken(failure))).await,
+            None => Err(Error::internal("a workflow was stopped without a reason")),
+        }
+    }
+
+    /// What is left in the inbox goes along.
+    async fn go_on_anew(&mut self, input: Value) -> Result<Drove> {
+        self.read_inbox().await?;
+        let (mut changes, _) = self.changes(Then::Again(input));
+        let (left, head) = {
+            let state = self.live.lock();
+            (state.inbox.left(), state.inbox.head)
+        };
+        let next = changes.executions.get(1).map(|write| write.execution.id.clone());
+        if let Some(next) = next {
+            changes.appends = inbox::move_on(&self.execution, &next, left, head);
+        }
+        self.offer(changes).await
+    }
+
+    async fn conclude(&mut self, returned: Returned) -> Result<Drove> {
+        if let Some(commit) = self.committing.take() {
+            let done = commit.await;
+            if let Some(drove) = self.after(done)? {
+                return Ok(drove);
+            }
+        }
+        // Once more with what the code asked for while it was on its way out.
+        let stop = self.live.lock().stop.is_some();
+        if stop {
+            return self.stopped().await;
+        }
+        let missing = {
+            let state = self.live.lock();
+            state.journal.next_key().or_else(|| state.journal.forgotten()).map(ToOwned::to_owned)
+        };
+        match missing {
+            Some(expected) if self.policy == Drift::Fail && !is_panic(&returned) => {
+                self.park_drifted(&expected, "the end").await
+            }
+            _ => self.last(Then::End(returned)).await,
+        }
+    }
+
+    /// Lets bodies say their last words, and keeps what they said.
+    async fn hand_over(&mut self, code: &mut Running) -> Result<Drove> {
+        let last_words = std::future::poll_fn(|cx| match code.as_mut().poll(cx) {
+            Poll::Pending if self.live.is_active() => Poll::Pending,
+            _ => Poll::Ready(()),
+        });
+        drop(timeout(LAST_WORDS, last_words).await);
+        if let Some(commit) = self.committing.take() {
+            let done = commit.await;
+            if let Some(drove) = self.after(done)? {
+                return Ok(drove);
+            }
+        }
+        if self.live.lock().has_news() {
+            let (changes, _) = self.changes(Then::Run);
+            if let Err(error) = self.inner.backend.commit(changes).await {
+                tracing::debug!(execution = %self.execution.id, error = error.code(), "last words were lost");
+            }
+        }
+        Ok(Drove::Changed)
+    }
+}
+
+fn is_panic(returned: &Returned) -> bool {
+    matches!(returned, Returned::Broken(failure) if failure.code == PANIC)
+}
+
+fn lost(error: Error) -> Result<Drove> {
+    if error.is_fenced() {
+        return Ok(Drove::Fenced);
+    }
+    // Perhaps it happened: the row says how to go on.
+    if error.is_conflict() || error.is_commit_unknown() { Ok(Drove::Changed) } else { Err(error) }
+}
+
+/// Whether the code was woken since it was last polled.
+struct Flag {
+    woken: AtomicBool,
+    outer: AtomicWaker,
+}
+
+impl Flag {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { woken: AtomicBool::new(true), outer: AtomicWaker::new() })
+    }
+
+    fn take(&self) -> bool {
+        self.woken.swap(false, Ordering::AcqRel)
+    }
+}
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+        self.outer.wake();
+    }
+}

@@ -1,0 +1,166 @@
+//! What a driver decided, as changes to commit: steps taken, parked, or over.
+
+use mainspring_core::{
+    Available, Changes, Execution, ExecutionStatus, ExecutionWrite, Failure, MessageId, NewEvent, Settle,
+    Settlement, Timestamp, TokenWrite,
+    event::kind,
+    flow::{Drive, reply_message, wake_message},
+    limits,
+};
+use serde_json::{Map, Value, json};
+
+use super::{
+    CONTINUED, ERROR, OUTPUT, WORKFLOW_ERROR, register::Returned, start::first_changes, state::Batch,
+};
+use crate::drive::Seat;
+
+/// How the execution goes on.
+pub(crate) enum Then {
+    Run,
+    Park {
+        until: Option<Timestamp>,
+        reason: String,
+        error: Option<Failure>,
+    },
+    End(Returned),
+    /// As a new execution with this input.
+    Again(Value),
+}
+
+/// The changes that make `batch` durable. `context` is the row's as it is to be.
+pub(crate) fn changes(
+    mut execution: Execution,
+    batch: Batch,
+    context: Map<String, Value>,
+    then: Then,
+    has_tokens: bool,
+    seat: Option<&Seat>,
+    now: Timestamp,
+) -> Changes {
+    let Batch { mut events, steps, last, children, messages, tokens } = batch;
+    let mut changes = Changes { messages, tokens, ..Changes::default() };
+    let over = matches!(then, Then::End(_) | Then::Again(_));
+    execution.context = context;
+    execution.step_count = execution.step_count.saturating_add(steps);
+    if let Some(last) = last {
+        execution.current_step = last;
+    }
+    execution.wake_at = None;
+    execution.wait_reason = None;
+    execution.wait_started_at = None;
+    execution.error = None;
+    let mut settlement = None;
+    match then {
+        Then::Run => {
+            execution.status = ExecutionStatus::Running;
+            if let Some(seat) = seat {
+                execution.driver = Some(seat.message.clone());
+                execution.holder = None;
+            }
+        }
+        Then::Park { until, reason, error } => {
+            execution.status = ExecutionStatus::Waiting;
+            execution.wake_at = until;
+            execution.wait_reason = Some(limits::clip_error(&reason));
+            execution.wait_started_at = Some(now);
+            if let Some(failure) = &error {
+                let data =
+                    json!({"code": failure.code, "message": failure.message, "details": failure.details});
+                events.push(NewEvent::new(kind::EXECUTION_WAITING, data));
+            }
+            execution.error = error;
+            execution.holder = None;
+            execution.driver = match (until, seat) {
+                (None, _) => None,
+                (Some(_), Some(seat)) => Some(seat.message.clone()),
+                (Some(at), None) => {
+                    let message = MessageId::generate();
+                    changes.messages.push(wake_message(&execution, message.clone(), Available::At(at)));
+                    Some(message)
+                }
+            };
+            settlement = Some(until.map_or(Settlement::Done, Settlement::SnoozeUntil));
+        }
+        Then::End(returned) => {
+            let told = end(&mut execution, returned, now, &mut events);
+            changes.messages.extend(told);
+        }
+        Then::Again(input) => {
+            let next = successor(&execution);
+            let id = next.id.clone();
+            let mut first = first_changes(next, input, Drive::Queue);
+            changes.messages.append(&mut first.messages);
+            changes.executions.append(&mut first.executions);
+            finish(&mut execution, ExecutionStatus::Completed);
+            execution.context.insert(CONTINUED.to_owned(), json!(id));
+            events.push(NewEvent::new(kind::EXECUTION_COMPLETED, json!({CONTINUED: id})));
+        }
+    }
+    if over {
+        settlement = Some(Settlement::Done);
+        if has_tokens {
+            changes.tokens.retain(|token| !matches!(token, TokenWrite::Create(_)));
+            changes.tokens.push(TokenWrite::RevokeAll(execution.id.clone()));
+        }
+    }
+    changes.executions.insert(0, ExecutionWrite::update(execution, events));
+    changes.executions.extend(children);
+    changes.settle =
+        settlement.zip(seat).map(|(settlement, seat)| Settle { lease: seat.lease.clone(), settlement });
+    changes
+}
+
+fn finish(execution: &mut Execution, status: ExecutionStatus) {
+    execution.status = status;
+    execution.driver = None;
+    execution.holder = None;
+}
+
+fn end(
+    execution: &mut Execution,
+    returned: Returned,
+    now: Timestamp,
+    events: &mut Vec<NewEvent>,
+) -> Option<mainspring_core::NewMessage> {
+    let failure = match returned {
+        Returned::Output(output) => {
+            finish(execution, ExecutionStatus::Completed);
+            execution.context.insert(OUTPUT.to_owned(), output);
+            events.push(NewEvent::new(kind::EXECUTION_COMPLETED, json!({})));
+            None
+        }
+        Returned::App(error) => {
+            let mut failure = Failure::new(WORKFLOW_ERROR, error.to_string());
+            failure.details = json!({ERROR: error});
+            Some(failure)
+        }
+        Returned::Broken(failure) => Some(failure),
+    };
+    if let Some(mut failure) = failure {
+        failure.timestamp = Some(now);
+        failure.message = limits::clip_error(&failure.message);
+        failure.step_id.get_or_insert_with(|| execution.current_step.clone());
+        finish(execution, ExecutionStatus::Failed);
+        let data = json!({"code": failure.code, "message": failure.message, "stepId": failure.step_id});
+        events.push(NewEvent::new(kind::EXECUTION_FAILED, data));
+        execution.error = Some(failure);
+    }
+    let data = json!({"child": execution.id});
+    execution.reply.as_ref().map(|reply| reply_message(reply, &execution.tenant, data))
+}
+
+/// The execution that goes on for this one: who waits for this one waits for it.
+fn successor(execution: &Execution) -> Execution {
+    let id = mainspring_core::ExecutionId::generate();
+    let mut next = Execution::new(id, &execution.flow_id, &execution.flow_version, &execution.flow_id);
+    next.tenant.clone_from(&execution.tenant);
+    next.queue.clone_from(&execution.queue);
+    next.metadata.clone_from(&execution.metadata);
+    next.timeouts = execution.timeouts;
+    next.parent.clone_from(&execution.parent);
+    if next.parent.is_some() {
+        next.root.clone_from(&execution.root);
+    }
+    next.reply.clone_from(&execution.reply);
+    next
+}

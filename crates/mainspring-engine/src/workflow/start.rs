@@ -1,0 +1,294 @@
+//! Starting a workflow: one commit with its row, its first event and the message that drives it.
+
+use std::{future::IntoFuture, marker::PhantomData, time::Duration};
+
+use mainspring_core::{
+    Available, Backend, BoxFuture, Changes, Error, Execution, ExecutionId, Result, Timeouts,
+    event::EXECUTIONS,
+    flow::{Drive, created},
+    limits,
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::{INPUT, Workflow, WorkflowHandle, handle::version_in_row};
+use crate::Engine;
+
+/// Inputs up to so many bytes are in the row until the first commit, which saves the first drive a read.
+const SMALL_INPUT: usize = 4 * 1024;
+const KEY_WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What a start does when there is an execution of the same id or idempotency key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnConflict {
+    /// It answers with that one.
+    #[default]
+    Attach,
+    /// It is a conflict.
+    Reject,
+    /// It answers with that one when it was started with the same input, otherwise it is a conflict.
+    SameInput,
+}
+
+/// An execution about to be started; await it. See [`Engine::start`].
+#[must_use = "nothing is started until this is awaited"]
+pub struct Start<O, E> {
+    engine: Engine,
+    name: String,
+    version: String,
+    input: Result<Value>,
+    id: Option<String>,
+    key: Option<String>,
+    on_conflict: OnConflict,
+    queue: Option<String>,
+    priority: i16,
+    delay: Duration,
+    timeouts: Timeouts,
+    tenant: String,
+    metadata: Map<String, Value>,
+    parent: Option<ExecutionId>,
+    types: PhantomData<fn() -> (O, E)>,
+}
+
+impl Engine {
+    /// Starts a workflow: `engine.start(CHECKOUT, &order).id("order-42").await?`. The engine need not have its code, but some
+    /// worker of the queue must.
+    pub fn start<I: Serialize, O, E>(&self, workflow: Workflow<I, O, E>, input: &I) -> Start<O, E> {
+        let input = serde_json::to_value(input)
+            .map_err(|error| Error::invalid("input", "cannot be written as JSON").with_source(error));
+        Start::new(self.clone(), workflow.name().to_owned(), workflow.version_in_row(), input)
+    }
+
+    /// Starts a workflow by its name, version 1 unless another is asked for, with JSON.
+    pub fn start_by_name(&self, name: impl Into<String>, input: impl Into<Value>) -> Start<Value, Value> {
+        Start::new(self.clone(), name.into(), version_in_row("1"), Ok(input.into()))
+    }
+}
+
+/// A new execution with its input, its first event and what drives it.
+pub(crate) fn first_changes(mut execution: Execution, input: Value, drive: Drive) -> Changes {
+    if limits::json_size(&input) <= SMALL_INPUT {
+        execution.context.insert(INPUT.to_owned(), input.clone());
+    }
+    let mut changes = created(execution, drive);
+    if let Some(event) = changes.executions.first_mut().and_then(|write| write.events.first_mut()) {
+        event.data[INPUT] = input;
+    }
+    changes
+}
+
+impl<O, E> Start<O, E> {
+    fn new(engine: Engine, name: String, version: String, input: Result<Value>) -> Self {
+        Self {
+            engine,
+            name,
+            version,
+            input,
+            id: None,
+            key: None,
+            on_conflict: OnConflict::Attach,
+            queue: None,
+            priority: 0,
+            delay: Duration::ZERO,
+            timeouts: super::no_timeouts(),
+            tenant: String::new(),
+            metadata: Map::new(),
+            parent: None,
+            types: PhantomData,
+        }
+    }
+
+    /// Another version, for a start by name.
+    pub fn version(mut self, version: &str) -> Self {
+        self.version = version_in_row(version);
+        self
+    }
+
+    /// An id of one's own. Defaults to a generated one.
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// A key under which a second start of the same workflow within 7 days finds the first one.
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// What happens when there is one of the same id or key. Defaults to [`OnConflict::Attach`].
+    pub fn on_conflict(mut self, policy: OnConflict) -> Self {
+        self.on_conflict = policy;
+        self
+    }
+
+    /// The queue of its wake-ups. Defaults to the engine's.
+    pub fn queue(mut self, queue: impl Into<String>) -> Self {
+        self.queue = Some(queue.into());
+        self
+    }
+
+    /// Its place among what is ready to be started: higher goes first. Defaults to 0.
+    pub fn priority(mut self, priority: i16) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// How long to wait before it begins. Defaults to not at all.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// How long it may last from now on; it is cancelled then. Defaults to 100 years.
+    pub fn timeout(mut self, longest: Duration) -> Self {
+        self.timeouts.execution_timeout_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+        self
+    }
+
+    /// The isolation key. Defaults to none.
+    pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
+        self.tenant = tenant.into();
+        self
+    }
+
+    /// Labels of one's own.
+    pub fn metadata(mut self, metadata: Map<String, Value>) -> Self {
+        self.metadata = metadata;
+        self
+    }
+
+    /// The execution this one belongs to: it is cancelled with it.
+    pub fn parent(mut self, parent: ExecutionId) -> Self {
+        self.parent = Some(parent);
+        self
+    }
+
+    /// Starts it within a transaction of the caller's: `engine.start(W, &input).within(&stores.on(&tx)).await?`. It becomes
+    /// durable with the caller's commit.
+    ///
+    /// # Errors
+    /// As awaiting it.
+    pub async fn within(self, backend: &dyn Backend) -> Result<WorkflowHandle<O, E>> {
+        Box::pin(self.make(backend, false)).await
+    }
+
+    /// `tell` the listeners: not of what is not durable yet.
+    async fn make(mut self, backend: &dyn Backend, tell: bool) -> Result<WorkflowHandle<O, E>> {
+        let input = std::mem::replace(&mut self.input, Ok(Value::Null))?;
+        limits::check_json("input", &input)?;
+        limits::check_duration("delay", self.delay)?;
+        let execution = self.execution(backend).await?;
+        let id = execution.id.clone();
+        let mut changes = first_changes(execution, input.clone(), Drive::Queue);
+        for message in &mut changes.messages {
+            message.priority = self.priority;
+            if !self.delay.is_zero() {
+                message.available = Available::After(self.delay);
+            }
+        }
+        changes.check()?;
+        let inner = &self.engine.0;
+        match inner.patiently(|| backend.commit(changes.clone())).await {
+            Ok(committed) => {
+                for write in changes.executions.iter().filter(|_| tell) {
+                    inner.listeners.tell(&write.execution, &write.events, committed.at);
+                }
+                Ok(WorkflowHandle::new(self.engine.clone(), id, true))
+            }
+            // Someone with the same key or id was first; or it was this call.
+            Err(error) if error.is_conflict() => match self.lookup(backend).await? {
+                Some(found) => self.attach(backend, found, &input).await,
+                None => Err(error),
+            },
+            Err(error) if error.is_commit_unknown() && self.id.is_none() => {
+                match backend.executions().get(&id).await? {
+                    Some(_) => Ok(WorkflowHandle::new(self.engine.clone(), id, true)),
+                    None => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn lookup(&self, backend: &dyn Backend) -> Result<Option<Execution>> {
+        if let Some(key) = &self.key {
+            let found = backend.executions().find_by_idempotency_key(&self.tenant, &self.name, key).await?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        match &self.id {
+            Some(id) => backend.executions().get(&ExecutionId::new(id.as_str())?).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn attach(
+        &self,
+        backend: &dyn Backend,
+        found: Execution,
+        input: &Value,
+    ) -> Result<WorkflowHandle<O, E>> {
+        let attached = || WorkflowHandle::new(self.engine.clone(), found.id.clone(), false);
+        if found.flow_id != self.name || found.tenant != self.tenant {
+            let problem = format!("execution `{}` exists and is one of `{}`", found.id, found.flow_id);
+            return Err(Error::conflict(problem));
+        }
+        match self.on_conflict {
+            OnConflict::Attach => Ok(attached()),
+            OnConflict::Reject => Err(Error::conflict(format!("execution `{}` exists", found.id))),
+            OnConflict::SameInput => {
+                let stream = found.stream();
+                let first = backend.events().read_stream(EXECUTIONS, &found.tenant, &stream, 1, 1).await?;
+                let same = first.first().is_some_and(|first| first.event.data.get(INPUT) == Some(input));
+                if same {
+                    return Ok(attached());
+                }
+                let problem = format!("execution `{}` exists and was started with another input", found.id);
+                Err(Error::conflict(problem))
+            }
+        }
+    }
+
+    async fn execution(&self, backend: &dyn Backend) -> Result<Execution> {
+        let id = match &self.id {
+            Some(id) => ExecutionId::new(id.as_str())?,
+            None => ExecutionId::generate(),
+        };
+        let mut execution = Execution::new(id, &self.name, &self.version, &self.name);
+        if let Some(parent) = &self.parent {
+            let found = backend.executions().get(parent).await?;
+            let found = found.ok_or_else(|| Error::not_found("parent execution", parent))?;
+            execution.parent = Some(found.id);
+            execution.root = found.root;
+        }
+        let options = &self.engine.0.options;
+        execution.tenant.clone_from(&self.tenant);
+        execution.queue = self.queue.clone().unwrap_or_else(|| options.queue.clone());
+        execution.metadata.clone_from(&self.metadata);
+        execution.timeouts = self.timeouts;
+        if let Some(key) = &self.key {
+            execution.idempotency_key = Some(key.clone());
+            execution.idempotency_expires_at = Some(backend.now() + KEY_WINDOW);
+        }
+        execution.check()?;
+        Ok(execution)
+    }
+}
+
+impl<O: Send + 'static, E: Send + 'static> IntoFuture for Start<O, E> {
+    type Output = Result<WorkflowHandle<O, E>>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    /// Starts it, to be driven by a worker.
+    ///
+    /// # Errors
+    /// Invalid, naming the field and the limit; conflict as [`OnConflict`] says; otherwise those of the backend.
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let backend = std::sync::Arc::clone(self.engine.backend());
+            self.make(&*backend, true).await
+        })
+    }
+}

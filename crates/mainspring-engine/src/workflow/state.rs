@@ -1,0 +1,263 @@
+//! What is known and decided of a live execution, and what follows from it for its driver.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    task::Waker,
+};
+
+use mainspring_core::{
+    ExecutionId, ExecutionWrite, Failure, NewEvent, NewMessage, RecordedEvent, Timestamp, TokenWrite,
+};
+use serde_json::{Map, Value};
+
+use super::{
+    inbox::Inbox,
+    journal::{End, Journal},
+};
+
+pub(crate) struct State {
+    pub(crate) journal: Journal,
+    pub(crate) batch: Batch,
+    pub(crate) inbox: Inbox,
+    /// How children ended, by the id the code knows.
+    pub(crate) ended: HashMap<ExecutionId, End>,
+    pub(crate) stop: Option<Stop>,
+    /// The row's context as it is to be.
+    pub(crate) context: Map<String, Value>,
+    pub(super) context_changed: bool,
+    /// Whether this driver's claim to the execution is durable.
+    pub(crate) mine: bool,
+    pub(super) recorded: u64,
+    pub(super) durable: u64,
+    pub(super) active: usize,
+    pub(super) gates: Vec<Waker>,
+    pub(super) turns: BTreeMap<u64, Turn>,
+    pub(super) waits: BTreeMap<u64, Waiting>,
+    pub(super) next: u64,
+    /// Whether a look outside may bring something.
+    pub(super) stale: bool,
+    /// Looks outside that were asked for.
+    pub(crate) knocks: u64,
+    /// Driven no further: what is awaited stays so.
+    pub(super) closed: bool,
+    pub(super) tokens: bool,
+}
+
+/// What was decided and is not durable yet.
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub(crate) events: Vec<NewEvent>,
+    pub(crate) steps: u32,
+    pub(crate) last: Option<String>,
+    pub(crate) children: Vec<ExecutionWrite>,
+    pub(crate) messages: Vec<NewMessage>,
+    pub(crate) tokens: Vec<TokenWrite>,
+}
+
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+            && self.children.is_empty()
+            && self.messages.is_empty()
+            && self.tokens.is_empty()
+    }
+}
+
+/// Why the code is not to go on.
+pub(crate) enum Stop {
+    /// It did what a workflow may not.
+    Fail(Failure),
+    /// It goes on as a new execution with this input.
+    Again(Value),
+}
+
+/// What a step waits for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Wait {
+    Until(Timestamp),
+    /// The next payload for this in the inbox.
+    Inbox(String),
+    /// The end of a child.
+    Child(ExecutionId),
+}
+
+pub(super) struct Turn {
+    pub(super) key: String,
+    pub(super) waker: Waker,
+    /// For one that has no recorded end: how many others had ended when it began.
+    pub(super) open: Option<usize>,
+    pub(super) released: bool,
+}
+
+pub(super) struct Waiting {
+    pub(super) key: String,
+    pub(super) wait: Wait,
+    pub(super) waker: Waker,
+}
+
+/// What there is to do for the driver.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Task {
+    /// Nothing, until something wakes it.
+    Wait,
+    /// Make durable what was decided.
+    Commit,
+    /// See what came in from outside.
+    Look,
+    /// Park: everything waits for time or the outside.
+    Park,
+    /// Poll once more.
+    Poll,
+    /// The code does not fit the history: it expected `expected` and got `got`.
+    Drifted { expected: String, got: String },
+    /// The code is not to go on.
+    Stop,
+}
+
+impl State {
+    pub(crate) fn new(journal: Journal, context: Map<String, Value>, mine: bool) -> Self {
+        Self {
+            tokens: journal.has_tokens,
+            journal,
+            batch: Batch::default(),
+            inbox: Inbox::default(),
+            ended: HashMap::new(),
+            stop: None,
+            context,
+            context_changed: false,
+            mine,
+            recorded: 0,
+            durable: 0,
+            active: 0,
+            gates: Vec::new(),
+            turns: BTreeMap::new(),
+            waits: BTreeMap::new(),
+            next: 0,
+            stale: false,
+            knocks: 0,
+            closed: false,
+        }
+    }
+
+    /// What there is to do after the code was polled. `committing`: a commit is under way.
+    pub(crate) fn assess(&mut self, committing: bool) -> Task {
+        if committing {
+            return Task::Wait;
+        }
+        if self.stop.is_some() {
+            return Task::Stop;
+        }
+        let news = !self.batch.is_empty();
+        if !self.gates.is_empty() {
+            if news || !self.mine {
+                return Task::Commit;
+            }
+            self.gates.drain(..).for_each(Waker::wake);
+            return Task::Poll;
+        }
+        if std::mem::take(&mut self.stale) {
+            return Task::Look;
+        }
+        if self.active > 0 {
+            return if news { Task::Commit } else { Task::Wait };
+        }
+        if !self.turns.is_empty() {
+            return self.unblock();
+        }
+        if self.waits.is_empty() {
+            return Task::Wait; // for something that is not ours
+        }
+        match self.journal.forgotten() {
+            Some(expected) => {
+                let got = self.waits.values().next().map(|waiting| waiting.key.clone());
+                Task::Drifted { expected: expected.to_owned(), got: got.unwrap_or_default() }
+            }
+            None => Task::Park,
+        }
+    }
+
+    pub(super) fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    pub(super) fn wake_turns(&self) {
+        self.turns.values().for_each(|turn| turn.waker.wake_by_ref());
+    }
+
+    /// Everything stands still in the middle of a replay.
+    fn unblock(&mut self) -> Task {
+        let expected = self.journal.next_key().map(ToOwned::to_owned);
+        if expected.is_none() {
+            self.wake_turns(); // their turn came while nobody looked
+            return Task::Poll;
+        }
+        let mut open = false;
+        let journal = &self.journal;
+        let admitted = |turn: &&mut Turn| turn.open.is_some_and(|after| journal.admits(after));
+        for turn in self.turns.values_mut().filter(admitted) {
+            open = true;
+            turn.released = true;
+            turn.waker.wake_by_ref();
+        }
+        if open {
+            return Task::Poll;
+        }
+        let got = self.turns.values().next().map(|turn| turn.key.clone());
+        Task::Drifted { expected: expected.unwrap_or_default(), got: got.unwrap_or_default() }
+    }
+
+    pub(super) fn next_time(&self) -> Option<Timestamp> {
+        let times = self.waits.values().filter_map(|waiting| match waiting.wait {
+            Wait::Until(at) => Some(at),
+            _ => None,
+        });
+        times.min()
+    }
+
+    /// Takes in what was read of the inbox.
+    pub(crate) fn receive(&mut self, events: Vec<RecordedEvent>) {
+        let journal = &self.journal;
+        self.inbox.add(events, |position| journal.took(position));
+    }
+
+    /// Children that something waits for and that are not known to have ended.
+    pub(crate) fn awaited_children(&self) -> Vec<ExecutionId> {
+        let ids = self.waits.values().filter_map(|waiting| match &waiting.wait {
+            Wait::Child(id) if !self.ended.contains_key(id) => Some(id.clone()),
+            _ => None,
+        });
+        ids.collect()
+    }
+
+    pub(crate) fn waits_for_inbox(&self) -> bool {
+        self.waits.values().any(|waiting| matches!(waiting.wait, Wait::Inbox(_)))
+    }
+
+    /// Why it waits, for people.
+    pub(crate) fn reason(&self) -> String {
+        let first = self.waits.values().next();
+        let what = first.map_or(String::new(), |waiting| match &waiting.wait {
+            Wait::Until(at) => format!("`{}` until {at}", waiting.key),
+            Wait::Inbox(name) => format!("`{}` for {name}", waiting.key),
+            Wait::Child(id) => format!("`{}` for the child `{id}`", waiting.key),
+        });
+        match self.waits.len() {
+            0 | 1 => what,
+            n => format!("{what} and {} more", n - 1),
+        }
+    }
+
+    /// Whether a park would write anything that is not in the row already.
+    pub(crate) fn has_news(&self) -> bool {
+        !self.batch.is_empty() || self.context_changed
+    }
+
+    pub(crate) fn has_tokens(&self) -> bool {
+        self.tokens
+    }
+
+    pub(crate) fn look_again(&mut self) {
+        self.stale = true;
+    }
+}
