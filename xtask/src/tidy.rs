@@ -23,6 +23,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("mainspring-queue", &["mainspring-core", "mainspring-pg"]),
     ("mainspring-worker", &["mainspring-core"]),
     ("mainspring-engine", &["mainspring-core", "mainspring-worker"]),
+    ("mainspring-consumer", &["mainspring-core", "mainspring-pg", "mainspring-events"]),
     ("mainspring-testing", &["mainspring-core", "mainspring-pg", "mainspring-embedded"]),
     (
         "mainspring",
@@ -38,6 +39,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
             "mainspring-queue",
             "mainspring-worker",
             "mainspring-engine",
+            "mainspring-consumer",
         ],
     ),
 ];

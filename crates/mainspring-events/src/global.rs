@@ -23,7 +23,8 @@ use mainspring_pg::{
 use crate::row::{event_from_row, select};
 
 /// What [`Hints`](mainspring_pg::Hints) call "there is something new in the log". Whoever appends may
-/// [notify](mainspring_pg::Hints::notify) it after the commit; readers that wait for it poll as well.
+/// [mention](mainspring_pg::Hints::mention) or [notify](mainspring_pg::Hints::notify) it after the commit; readers that wait
+/// for it look by themselves as well.
 pub const LOG_HINT: &str = "mainspring/log";
 
 /// Positions one page of a filtered read looks at, at most, so that a filter nothing passes costs bounded statements.

@@ -110,6 +110,18 @@ impl Hints {
         }
     }
 
+    /// Wakes whoever waits for `name` in this process at once. Other processes are told along with the next hint that is sent
+    /// to them anyway: for what happens so often that a statement each time would cost more than a late look.
+    pub fn mention(&self, name: &'static str) {
+        self.0.board.wake(name);
+        if self.0.db.is_some() {
+            let mut waiting = locked(&self.0.outbox.queues);
+            if !waiting.contains(name) {
+                waiting.insert(name.to_owned());
+            }
+        }
+    }
+
     /// Starts to collect hints for `queue`. Subscribe, then look at the queue, then wait: nothing is missed in between.
     pub fn subscribe(&self, queue: &str) -> Subscription {
         let subscription = self.0.board.subscribe(queue);

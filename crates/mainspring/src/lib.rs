@@ -33,17 +33,25 @@
 //! | run flows | [`Engine`] |
 //! | write in your own transaction | [`PgStores::on`] |
 //! | commit a decision of your own | [`Backend::commit`] with [`Changes`] |
+//! | follow the log | [`PgStores::consumer`] |
 //! | use one store alone | its crate: `mainspring-executions`, `-flows`, `-jobs`, `-events`, `-tokens`, `-context`, `-queue` |
 
 mod commit;
+mod reactions;
 mod stores;
 
 pub use stores::{PgStoreOptions, PgStores, create_pg_stores};
 
+pub use mainspring_consumer as consumer;
+pub use mainspring_consumer::{
+    Consumer, Processor, Projector, Reactor, projector_fn, projector_with, reactor_fn,
+};
 pub use mainspring_context::PgContextStore;
 pub use mainspring_core::*;
 pub use mainspring_engine::*;
-pub use mainspring_events::PgEventStore;
+pub use mainspring_events::{
+    Fence, GlobalFilter, GlobalReader, HeldBy, InlineProjection, LOG_HINT, Page, PgEventStore, Settled,
+};
 pub use mainspring_executions::PgExecutionStore;
 pub use mainspring_flows::PgFlowStore;
 pub use mainspring_jobs::PgJobStore;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mainspring_consumer::Consumer;
 use mainspring_context::PgContextStore;
 use mainspring_core::{
     Backend, BoxFuture, Changes, Committed, ContextStore, EventStore, ExecutionStore, FlowStore, JobStore,
@@ -15,7 +16,10 @@ use mainspring_pg::{Db, Deadlines, Hints, Names, Pool, Prefix, Schema, Settings,
 use mainspring_queue::PgQueue;
 use mainspring_tokens::PgTokenStore;
 
-use crate::commit::{Appends, GroupCommit, commit_within};
+use crate::{
+    commit::{Appends, GroupCommit, commit_within},
+    reactions::CommitsAll,
+};
 
 /// What the tables are called and how commits run.
 #[derive(Debug, Clone)]
@@ -75,6 +79,7 @@ pub struct PgStores<'t> {
     pub queue: PgQueue<'t>,
     db: Db<'t>,
     group: Option<Arc<GroupCommit>>,
+    hints: Option<Hints>,
 }
 
 /// All stores on `pool`. Nothing is connected yet, and no table is touched: see [`Migrator`](mainspring_pg::Migrator).
@@ -91,8 +96,9 @@ pub fn create_pg_stores(pool: Pool, options: PgStoreOptions) -> Result<PgStores<
     let hints = Hints::new(Some(db.clone()), options.listen, names);
     let group = Arc::new(GroupCommit::new(db.clone(), hints.clone(), options.commit_lanes));
     let mut stores = PgStores::at(db);
-    stores.queue = stores.queue.with_hints(hints);
+    stores.queue = stores.queue.with_hints(hints.clone());
     stores.events = stores.events.with_group(Arc::new(Appends(Arc::clone(&group))));
+    stores.hints = Some(hints);
     stores.group = Some(group);
     Ok(stores)
 }
@@ -112,6 +118,44 @@ impl PgStores<'static> {
     }
 }
 
+impl PgStores<'static> {
+    /// A consumer of the log of these stores: its reactors may decide everything [`Changes`] can hold, and it hears of what
+    /// is committed here at once. `name` is for people.
+    ///
+    /// ```
+    /// use mainspring::{Backend, Changes, Engine, NewMessage, Outcome, PgStoreOptions, Processor, QueueDriver, create_pg_stores};
+    /// use mainspring::{Flow, GlobalFilter, event::{EXECUTIONS, kind}, flow::Step, reactor_fn};
+    /// use serde_json::{Value, json};
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let test = mainspring_testing::TestDb::with_prefix("fm_").await; let pool = test.pool();
+    /// # let stores = create_pg_stores(pool, PgStoreOptions { table_prefix: "fm_".into(), ..Default::default() })?;
+    /// # let flow = Flow::builder("order", "1.0.0").step(Step::new("charge", "charge")).build()?;
+    /// # let engine = Engine::builder(stores.clone())
+    /// #     .handle_fn("charge", async |_call, _: Value| Ok(Outcome::success(json!(1)))).flow(flow).build()?;
+    /// // The history of executions is in the log: when one has completed, somebody is written to.
+    /// let thank = reactor_fn(|event| async move {
+    ///     let mail = NewMessage::new("mail", "thanks", json!({"for": event.stream}));
+    ///     Ok(Changes { messages: vec![mail], ..Changes::default() })
+    /// });
+    /// let thank = Processor::reactor("thank", thank).event_types([kind::EXECUTION_COMPLETED]);
+    /// let histories = GlobalFilter { partitions: vec![EXECUTIONS.into()], ..GlobalFilter::default() };
+    ///
+    /// engine.create("order", json!({})).run().await?;
+    /// stores.consumer("mails").only(histories).processor(thank).run_to_end().await?;
+    /// assert_eq!(stores.queue.stats("mail").await?.ready, 1);
+    /// # Ok(()) }
+    /// ```
+    pub fn consumer(&self, name: impl Into<String>) -> Consumer {
+        let consumer =
+            Consumer::new(&self.db, name).commits(Arc::new(CommitsAll { hints: self.hints.clone() }));
+        match &self.hints {
+            Some(hints) => consumer.hints(hints.clone()),
+            None => consumer,
+        }
+    }
+}
+
 /// Connections of a pool of our own.
 const DEFAULT_POOL_SIZE: usize = 10;
 
@@ -127,6 +171,7 @@ impl<'t> PgStores<'t> {
             queue: PgQueue::new(&db),
             db,
             group: None,
+            hints: None,
         }
     }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use mainspring_core::{Append, Appended, BoxFuture, Changes, Committed, Error, ErrorKind, Result, limits};
-use mainspring_events::AppendTogether;
+use mainspring_events::{AppendTogether, LOG_HINT};
 use mainspring_pg::{Db, Hints};
 use tokio::sync::oneshot;
 
@@ -144,6 +144,10 @@ impl Lane {
                 .filter(|(_, answer)| answer.is_ok())
                 .flat_map(|(entry, _)| entry.changes.messages.iter().map(|message| message.queue.as_str()))
                 .collect();
+            let mut committed = batch.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
+            if committed.any(|(entry, _)| touches_the_log(&entry.changes)) {
+                self.group.hints.mention(LOG_HINT);
+            }
             self.group.hints.notify(queues);
             for (entry, answer) in batch.into_iter().zip(answers) {
                 // A caller that went away does not want to know.
@@ -180,6 +184,12 @@ impl AppendTogether for Appends {
     fn append_together(&self, appends: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>>> {
         Box::pin(async move { Ok(self.0.commit(Changes { appends, ..Changes::default() }).await?.appended) })
     }
+}
+
+/// Whether there are new events.
+pub(crate) fn touches_the_log(changes: &Changes) -> bool {
+    changes.appends.iter().any(|append| !append.events.is_empty())
+        || changes.executions.iter().any(|write| !write.events.is_empty())
 }
 
 fn weigh(changes: &Changes) -> usize {

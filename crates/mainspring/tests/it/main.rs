@@ -5,6 +5,7 @@
 mod budget;
 mod commit;
 mod conformance;
+mod reactions;
 mod transactions;
 
 use mainspring::{PgStoreOptions, PgStores, create_pg_stores};

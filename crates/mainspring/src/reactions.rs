@@ -1,0 +1,32 @@
+//! What reactors decide, written by the one commit.
+
+use mainspring_consumer::Commits;
+use mainspring_core::{BoxFuture, Changes, Result};
+use mainspring_events::LOG_HINT;
+use mainspring_pg::{Db, Hints};
+
+use crate::commit::{commit_within, touches_the_log};
+
+/// Everything a [`Changes`] can hold, in the transaction of a checkpoint.
+pub(crate) struct CommitsAll {
+    pub(crate) hints: Option<Hints>,
+}
+
+impl Commits for CommitsAll {
+    fn write<'a>(&'a self, tx: &'a Db<'a>, changes: &'a Changes) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            changes.check()?;
+            commit_within(tx, changes).await.map(drop)
+        })
+    }
+
+    fn committed(&self, changes: &[&Changes]) {
+        let Some(hints) = &self.hints else { return };
+        if changes.iter().any(|changes| touches_the_log(changes)) {
+            hints.mention(LOG_HINT);
+        }
+        hints.notify(
+            changes.iter().flat_map(|changes| &changes.messages).map(|message| message.queue.as_str()),
+        );
+    }
+}
