@@ -10,7 +10,8 @@ use crate::{
     Append, Appended, BoxFuture, Changes, ClaimRequest, Claimed, Committed, ContextRef, DeadLetter,
     EventQuery, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, Expect, Failure, Flow, Job, JobId,
     JobLease, JobStatus, NewMessage, Progress, QueueStats, RecordedEvent, Result, ResumeToken, Saved, Settle,
-    StreamHead, StreamId, StreamPage, StreamQuery, Timestamp, TokenOptions, TokenSecret, Upkeep, WorkerId,
+    Snapshot, StreamHead, StreamId, StreamPage, StreamQuery, Timestamp, TokenOptions, TokenSecret, Upkeep,
+    WorkerId,
 };
 
 /// All stores, and the one write that spans them.
@@ -226,6 +227,24 @@ pub trait EventStore: Send + Sync {
 
     /// Deletes the events of a stream before `position`, but never its last one, so that the stream still exists; how many.
     fn truncate_before<'a>(&'a self, stream: &'a StreamId, position: i64) -> BoxFuture<'a, Result<u64>>;
+
+    /// The last snapshot of this name.
+    fn snapshot<'a>(&'a self, stream: &'a StreamId, name: &'a str)
+    -> BoxFuture<'a, Result<Option<Snapshot>>>;
+
+    /// Keeps a snapshot in place of an older one, or of one of another schema version. Of no effect when the stream does
+    /// not go so far, as when it was deleted meanwhile.
+    fn save_snapshot<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        name: &'a str,
+        snapshot: Snapshot,
+    ) -> BoxFuture<'a, Result<()>>;
+
+    /// Whether it stands in a transaction of the caller's, in which nobody may wait. Defaults to no.
+    fn in_transaction(&self) -> bool {
+        false
+    }
 
     /// Makes a partition of the log; whether it is new.
     fn create_partition<'a>(&'a self, partition: &'a str) -> BoxFuture<'a, Result<bool>>;

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::{EventId, ExecutionId, Result, Timestamp, execution::stream_of, limits};
 
 pub use append::{Append, Appended, ExpectedPosition, check_streams_once};
-pub use stream::{Direction, StreamHead, StreamId, StreamPage, StreamQuery};
+pub use stream::{Direction, Snapshot, StreamHead, StreamId, StreamPage, StreamQuery};
 
 /// The partition of the executions' histories.
 pub const EXECUTIONS: &str = "executions";

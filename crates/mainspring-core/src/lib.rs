@@ -19,6 +19,7 @@
 mod backend;
 mod changes;
 mod context;
+pub mod decider;
 mod error;
 pub mod event;
 pub mod execution;
@@ -35,10 +36,11 @@ pub use backend::{
 };
 pub use changes::{Changes, Committed, ExecutionWrite, Expect, JobWrite, TokenWrite};
 pub use context::{ContextLimits, ContextRef};
+pub use decider::{Decider, DomainEvent};
 pub use error::{Error, ErrorKind};
 pub use event::{
     Append, Appended, Direction, EventQuery, ExecutionFact, ExpectedPosition, NewEvent, RecordedEvent,
-    StreamHead, StreamId, StreamPage, StreamQuery,
+    Snapshot, StreamHead, StreamId, StreamPage, StreamQuery,
 };
 pub use execution::{
     CancelSource, Cancellation, Execution, ExecutionFilter, ExecutionStatus, Failure, Reply, Timeouts,

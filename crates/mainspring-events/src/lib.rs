@@ -24,18 +24,28 @@
 //! ```
 
 mod append;
+mod command;
+mod ext;
+mod fold;
 mod global;
 mod inline;
 mod lifecycle;
 mod read;
 mod row;
 mod run;
+mod schemas;
+mod snapshot;
 mod store;
 mod write;
 
 pub use append::{Appending, Decided, events_query, place};
+pub use command::{CommandError, ConflictRetry, FromSnapshots, Handled, OnStream};
+pub use ext::{EventStoreExt, Streams};
+pub use fold::{Folded, Read};
 pub use global::{Fence, GlobalFilter, GlobalReader, HeldBy, LOG_HINT, Page, Settled};
 pub use inline::InlineProjection;
 pub use run::recorded;
+pub use schemas::{Schemas, Versioned};
+pub use snapshot::Snapshots;
 pub use store::{AppendTogether, PgEventStore};
 pub use write::{fence_query, history_query};

@@ -1,9 +1,12 @@
-//! What becomes of whole streams: archive, restore, delete, truncate.
+//! What becomes of whole streams: archive, restore, delete, truncate; and snapshots of them.
 //!
 //! Each first locks the head, in a statement of its own: the next one then sees what writers before it have left.
 
-use mainspring_core::{Error, Result, StreamId};
-use mainspring_pg::{Query, row::get};
+use mainspring_core::{Error, Result, Snapshot, StreamId};
+use mainspring_pg::{
+    Query,
+    row::{count, get},
+};
 
 use crate::{PgEventStore, read::of, row::columns};
 
@@ -61,6 +64,19 @@ const TRUNCATE: &str = "WITH head AS (
     WHERE e.partition = $1 AND e.tenant = $2 AND e.stream = $3 AND e.stream_position < head.live_from RETURNING 1)
   SELECT count(*) FROM gone";
 
+const SNAPSHOT: &str = "SELECT schema_version, stream_position, state FROM {snapshots}
+  WHERE partition = $1 AND tenant = $2 AND stream = $3 AND name = $4";
+
+/// Under the lock of the head, so that it cannot outlive a stream that is being deleted.
+const SAVE_SNAPSHOT: &str = "INSERT INTO {snapshots} AS n
+    (partition, tenant, stream, name, schema_version, stream_position, created_at, state)
+  SELECT partition, tenant, stream, $4, $5, $6, {now}(), $7 FROM {streams}
+  WHERE partition = $1 AND tenant = $2 AND stream = $3 AND archived_at IS NULL
+    AND $6 BETWEEN live_from AND stream_position FOR SHARE
+  ON CONFLICT (partition, stream, tenant, name) DO UPDATE SET schema_version = excluded.schema_version,
+    stream_position = excluded.stream_position, created_at = excluded.created_at, state = excluded.state
+  WHERE n.schema_version <> excluded.schema_version OR n.stream_position < excluded.stream_position";
+
 const CREATE_PARTITION: &str = "SELECT {create_event_partition}($1, $2)";
 
 const PARTITIONS: &str = "SELECT partition, tenant FROM {event_partitions} ORDER BY partition, tenant";
@@ -83,6 +99,29 @@ impl PgEventStore<'_> {
             return Err(Error::invalid("position", format!("{position} is below 1")));
         }
         self.locked(stream, of(TRUNCATE, stream).bind(position)).await
+    }
+
+    pub(crate) async fn load_snapshot(&self, stream: &StreamId, name: &str) -> Result<Option<Snapshot>> {
+        let rows = self.db().run(of(SNAPSHOT, stream).bind(name.to_owned())).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let (schema_version, position, state) = (count(row, 0)?, get(row, 1)?, get(row, 2)?);
+        Ok(Some(Snapshot { schema_version, position, state }))
+    }
+
+    pub(crate) async fn keep_snapshot(
+        &self,
+        stream: &StreamId,
+        name: &str,
+        snapshot: Snapshot,
+    ) -> Result<()> {
+        stream.check_writable()?;
+        snapshot.check(name)?;
+        let query = of(SAVE_SNAPSHOT, stream)
+            .bind(name.to_owned())
+            .bind(i32::try_from(snapshot.schema_version).unwrap_or(i32::MAX))
+            .bind(snapshot.position)
+            .bind(snapshot.state);
+        self.db().run(query).await.map(drop)
     }
 
     /// What `query` counts, under the lock of the head.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use mainspring_core::{
     Append, Appended, BoxFuture, Error, EventQuery, EventStore, ExecutionFact, ExecutionId, RecordedEvent,
-    Result, StreamHead, StreamId, StreamPage, StreamQuery, Timestamp,
+    Result, Snapshot, StreamHead, StreamId, StreamPage, StreamQuery, Timestamp,
     event::{EXECUTIONS, STREAMS},
     limits,
 };
@@ -108,6 +108,27 @@ impl EventStore for PgEventStore<'_> {
 
     fn truncate_before<'a>(&'a self, stream: &'a StreamId, position: i64) -> BoxFuture<'a, Result<u64>> {
         Box::pin(self.truncate(stream, position))
+    }
+
+    fn snapshot<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Snapshot>>> {
+        Box::pin(self.load_snapshot(stream, name))
+    }
+
+    fn save_snapshot<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        name: &'a str,
+        snapshot: Snapshot,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.keep_snapshot(stream, name, snapshot))
+    }
+
+    fn in_transaction(&self) -> bool {
+        self.db.in_transaction()
     }
 
     fn create_partition<'a>(&'a self, partition: &'a str) -> BoxFuture<'a, Result<bool>> {

@@ -16,6 +16,11 @@ pub async fn backoff(attempt: u32) {
     tokio::time::sleep(pause(attempt, Duration::from_millis(10), Duration::from_millis(500))).await;
 }
 
+/// Sleeps between half of `longest` and all of it.
+pub async fn pause_about(longest: Duration) {
+    tokio::time::sleep(pause(1, longest / 2, longest)).await;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

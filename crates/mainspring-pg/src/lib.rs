@@ -50,7 +50,7 @@ pub use error::{Driver, constraint, is_transient};
 pub use flight::Flight;
 pub use hints::{Hints, Subscription};
 pub use history::{Applied, MigrationState, Status};
-pub use jitter::backoff;
+pub use jitter::{backoff, pause_about};
 pub use migrate::{Migrator, Mode, Planned, up_with};
 pub use names::{Names, Prefix, Schema};
 pub use query::Query;

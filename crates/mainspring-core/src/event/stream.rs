@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 use super::{EXECUTIONS, RecordedEvent, STREAMS};
 use crate::{Error, Result, limits};
 
@@ -168,6 +170,32 @@ pub struct StreamPage {
     pub events: Vec<RecordedEvent>,
     /// The stream as a whole, whatever part of it was read.
     pub head: StreamHead,
+}
+
+/// The state of a stream as somebody folded it up to some event. Never the truth: it may be gone at any time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// Of the shape of `state`, from 1.
+    pub schema_version: u32,
+    /// The position of the last event that is in it.
+    pub position: i64,
+    /// The state.
+    pub state: Value,
+}
+
+impl Snapshot {
+    /// Checks everything a caller could have put in.
+    ///
+    /// # Errors
+    /// Invalid, naming the field and the limit.
+    pub fn check(&self, name: &str) -> Result<()> {
+        limits::check_name("snapshot.name", name)?;
+        if self.schema_version == 0 || i32::try_from(self.schema_version).is_err() {
+            let problem = format!("{} is not within 1 to {}", self.schema_version, i32::MAX);
+            return Err(Error::invalid("snapshot.schema_version", problem));
+        }
+        limits::check_json("snapshot.state", &self.state)
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mainspring_core::{
     Append, Appended, BoxFuture, Direction, Error, EventQuery, EventStore, ExecutionId, NewEvent,
-    RecordedEvent, Result, StreamHead, StreamId, StreamPage, StreamQuery, Timestamp,
+    RecordedEvent, Result, Snapshot, StreamHead, StreamId, StreamPage, StreamQuery, Timestamp,
     event::{EXECUTIONS, STREAMS, check_streams_once},
     execution::stream_of,
     limits,
@@ -34,6 +34,7 @@ struct Stream {
     /// Its events while it is archived; else it has none here.
     archived: Option<Vec<RecordedEvent>>,
     kind: Option<String>,
+    snapshots: BTreeMap<String, Snapshot>,
 }
 
 impl Stream {
@@ -218,6 +219,7 @@ impl Log {
 
     fn delete(&mut self, id: &StreamId) -> u64 {
         let Some(stream) = self.streams.get_mut(id) else { return 0 };
+        stream.snapshots.clear();
         let archived = stream.archived.take().unwrap_or_default().len();
         let globals = std::mem::take(&mut stream.positions).into_values();
         (archived + globals.filter_map(|global| self.events.remove(&global)).count()) as u64
@@ -320,6 +322,37 @@ impl EventStore for MemoryBackend {
                 return Err(Error::invalid("position", format!("{position} is below 1")));
             }
             Ok(state.log.truncate(stream, position))
+        })
+    }
+
+    fn snapshot<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Snapshot>>> {
+        self.run(move |state, _| {
+            Ok(state.log.streams.get(stream).and_then(|stream| stream.snapshots.get(name)).cloned())
+        })
+    }
+
+    fn save_snapshot<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        name: &'a str,
+        snapshot: Snapshot,
+    ) -> BoxFuture<'a, Result<()>> {
+        self.run(move |state, _| {
+            stream.check_writable()?;
+            snapshot.check(name)?;
+            if let Some(stream) = state.log.streams.get_mut(stream)
+                && stream.positions.contains_key(&snapshot.position)
+                && stream.snapshots.get(name).is_none_or(|kept| {
+                    kept.schema_version != snapshot.schema_version || kept.position < snapshot.position
+                })
+            {
+                stream.snapshots.insert(name.to_owned(), snapshot);
+            }
+            Ok(())
         })
     }
 

@@ -1,0 +1,109 @@
+//! What every store of events can do besides, whatever it is.
+
+use mainspring_core::{
+    Append, Appended, EventStore, ExpectedPosition, NewEvent, Result, StreamHead, StreamId, event::STREAMS,
+};
+
+use crate::{command::OnStream, fold::Read};
+
+/// More to do with an [`EventStore`]; use it with `use mainspring_events::EventStoreExt`.
+pub trait EventStoreExt: EventStore {
+    /// Reads a stream: all of it, a part, as pages or folded into a state. See [`Read`].
+    fn read(&self, stream: impl Into<StreamId>) -> Read<'_, Self> {
+        Read::new(self, stream.into())
+    }
+
+    /// Lets a [`Decider`](mainspring_core::Decider) decide on a stream. See [`OnStream`].
+    fn decide<'s, D>(&'s self, decider: &'s D, stream: impl Into<StreamId>) -> OnStream<'s, D, Self> {
+        OnStream::new(self, decider, stream.into())
+    }
+
+    /// The streams of one partition of the log.
+    fn in_partition(&self, partition: impl Into<String>) -> Streams<'_, Self> {
+        Streams { store: self, partition: partition.into(), tenant: String::new() }
+    }
+
+    /// The streams of one tenant in the partition [`STREAMS`].
+    fn tenant(&self, tenant: impl Into<String>) -> Streams<'_, Self> {
+        Streams { store: self, partition: STREAMS.to_owned(), tenant: tenant.into() }
+    }
+}
+
+impl<S: EventStore + ?Sized> EventStoreExt for S {}
+
+/// The streams of one partition and tenant, by their names alone.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// use mainspring_core::{Backend, NewEvent};
+/// use mainspring_events::EventStoreExt;
+/// use serde_json::json;
+///
+/// # let backend = mainspring_testing::MemoryBackend::new();
+/// let events = backend.events();
+/// events.create_partition("billing").await?;
+///
+/// let acme = events.in_partition("billing").tenant("acme");
+/// acme.append("invoice-1", vec![NewEvent::new("Sent", json!({}))]).await?;
+/// assert!(acme.head("invoice-1").await?.exists());
+/// assert!(!events.tenant("acme").head("invoice-1").await?.exists());
+/// # Ok::<(), mainspring_core::Error>(()) }).unwrap();
+/// ```
+pub struct Streams<'s, S: ?Sized> {
+    store: &'s S,
+    partition: String,
+    tenant: String,
+}
+
+impl<'s, S: EventStore + ?Sized> Streams<'s, S> {
+    /// The same of another tenant.
+    #[must_use]
+    pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
+        self.tenant = tenant.into();
+        self
+    }
+
+    /// The full name of one of them.
+    pub fn id(&self, stream: impl Into<String>) -> StreamId {
+        StreamId::new(stream).in_partition(&self.partition).of_tenant(&self.tenant)
+    }
+
+    /// Appends, expecting nothing.
+    ///
+    /// # Errors
+    /// As [`EventStore::append_all`].
+    pub async fn append(&self, stream: impl Into<String>, events: Vec<NewEvent>) -> Result<Appended> {
+        self.append_expecting(stream, ExpectedPosition::Any, events).await
+    }
+
+    /// Appends to a stream that must be as `expected`.
+    ///
+    /// # Errors
+    /// As [`EventStore::append_all`].
+    pub async fn append_expecting(
+        &self,
+        stream: impl Into<String>,
+        expected: ExpectedPosition,
+        events: Vec<NewEvent>,
+    ) -> Result<Appended> {
+        self.store.append(Append::to(self.id(stream), events).expecting(expected)).await
+    }
+
+    /// Reads one of them.
+    pub fn read(&self, stream: impl Into<String>) -> Read<'s, S> {
+        Read::new(self.store, self.id(stream))
+    }
+
+    /// Lets a decider decide on one of them.
+    pub fn decide<D>(&self, decider: &'s D, stream: impl Into<String>) -> OnStream<'s, D, S> {
+        OnStream::new(self.store, decider, self.id(stream))
+    }
+
+    /// Where one of them stands.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn head(&self, stream: impl Into<String>) -> Result<StreamHead> {
+        self.store.head(&self.id(stream)).await
+    }
+}
