@@ -32,10 +32,12 @@ const RECORDED: &str = "SELECT w.n, e.event_id, e.stream_position, e.global_posi
     jsonb_array_elements_text(w.ids) AS i(id), {events} e
   WHERE e.partition = w.partition AND e.stream = w.stream AND e.tenant = w.tenant AND e.event_id = i.id";
 
-const LOOK: &str = "SELECT w.n, s.stream_position
-  FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS w(partition, tenant, stream, n), {streams} s
-  WHERE s.partition = w.partition AND s.tenant = w.tenant AND s.stream = w.stream
-    AND s.archived_at IS NULL AND s.stream_position >= s.live_from";
+/// No row for a stream that is archived or in no partition: an append of nothing is refused there too.
+const LOOK: &str = "SELECT w.n, CASE WHEN s.stream_position >= s.live_from THEN s.stream_position ELSE 0 END
+  FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS w(partition, tenant, stream, n)
+    LEFT JOIN {streams} s ON s.partition = w.partition AND s.tenant = w.tenant AND s.stream = w.stream
+  WHERE s.archived_at IS NULL AND (w.partition = 'streams'
+    OR EXISTS (SELECT FROM {event_partitions} p WHERE p.partition = w.partition AND p.tenant = ''))";
 
 /// The deciding half of appends to any number of streams.
 pub struct Appending<'a> {
@@ -148,8 +150,8 @@ impl<'a> Appending<'a> {
         if !self.looks.is_empty() {
             let found = by_number(answers.next().map_or(&[], Vec::as_slice))?;
             for (row, &n) in self.looks.iter().enumerate() {
-                let position = found.get(&row).and_then(|rows| rows.first()).map(|row| get(row, 1));
-                let head = StreamHead { position: position.transpose()?.unwrap_or(0), stream_type: None };
+                let Some(found) = found.get(&row).and_then(|rows| rows.first()) else { continue };
+                let head = StreamHead { position: get(found, 1)?, stream_type: None };
                 if self.appends[n].expected.holds(head.position) {
                     decided[n] = Decided::Done(Appended::nothing(&head));
                 }
@@ -250,7 +252,7 @@ fn ids(append: &Append) -> Option<Value> {
 }
 
 /// Absent rather than 1: most events are.
-fn schema_version(version: u32) -> Option<i32> {
+pub(crate) fn schema_version(version: u32) -> Option<i32> {
     (version != 1).then(|| i32::try_from(version).unwrap_or(i32::MAX))
 }
 

@@ -28,6 +28,7 @@ mod command;
 mod ext;
 mod fold;
 mod global;
+mod import;
 mod inline;
 mod lifecycle;
 mod read;
@@ -43,6 +44,7 @@ pub use command::{CommandError, ConflictRetry, FromSnapshots, Handled, OnStream}
 pub use ext::{EventStoreExt, Streams};
 pub use fold::{Folded, Read};
 pub use global::{Fence, GlobalFilter, GlobalReader, HeldBy, LOG_HINT, Page, Settled};
+pub use import::Imported;
 pub use inline::InlineProjection;
 pub use run::recorded;
 pub use schemas::{Schemas, Versioned};

@@ -20,6 +20,7 @@
 
 mod clock;
 mod connect;
+mod copy;
 mod db;
 mod error;
 mod flight;
@@ -45,6 +46,7 @@ mod verify;
 
 pub use clock::Clock;
 pub use connect::{Session, pool};
+pub use copy::{Column, CopyRow};
 pub use db::{Db, Deadlines, TxRef};
 pub use error::{Driver, constraint, is_transient};
 pub use flight::Flight;

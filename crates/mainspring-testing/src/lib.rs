@@ -4,6 +4,7 @@
 //! |---|---|
 //! | run an engine without a database | [`MemoryBackend`], whose time stands still until it is moved |
 //! | run it on Postgres, migrated and alone | [`TestDb`], which starts a server when there is none |
+//! | test a decider by examples | [`given()`] |
 //! | hold a backend of your own to the contract | [`conformance`] |
 //! | break something at the worst moment | [`faults`]: [`FaultyBackend`], [`Proxy`], [`ChildWorker`], [`Cluster`] |
 //! | find out whether anything was lost or done twice | [`History`] |
@@ -50,6 +51,7 @@ pub mod memory;
 
 pub mod conformance;
 pub mod db;
+pub mod given;
 mod time;
 
 pub mod faults;
@@ -58,6 +60,7 @@ pub mod history;
 pub use {
     db::TestDb,
     faults::{Action, ChildWorker, Cluster, ClusterOptions, Cut, Faults, FaultyBackend, Proxy},
+    given::given,
     history::{History, Report, StepProblem, Violation},
     memory::MemoryBackend,
     time::TimeTravel,

@@ -50,7 +50,8 @@ pub use mainspring_context::PgContextStore;
 pub use mainspring_core::*;
 pub use mainspring_engine::*;
 pub use mainspring_events::{
-    Fence, GlobalFilter, GlobalReader, HeldBy, InlineProjection, LOG_HINT, Page, PgEventStore, Settled,
+    CommandError, ConflictRetry, EventStoreExt, Fence, Folded, GlobalFilter, GlobalReader, Handled, HeldBy,
+    InlineProjection, LOG_HINT, Page, PgEventStore, Schemas, Settled, Snapshots, Streams, Versioned,
 };
 pub use mainspring_executions::PgExecutionStore;
 pub use mainspring_flows::PgFlowStore;

@@ -8,11 +8,13 @@ use mainspring_core::{
     Backend, BoxFuture, Changes, Committed, ContextStore, EventStore, ExecutionStore, FlowStore, JobStore,
     QueueDriver, Result, Timestamp, TokenStore,
 };
-use mainspring_events::PgEventStore;
+use mainspring_events::{InlineProjection, PgEventStore};
 use mainspring_executions::PgExecutionStore;
 use mainspring_flows::PgFlowStore;
 use mainspring_jobs::PgJobStore;
-use mainspring_pg::{Db, Deadlines, Hints, Names, Pool, Prefix, Schema, Settings, Statements, TxRef};
+use mainspring_pg::{
+    AsyncFunc, Db, Deadlines, Hints, Names, Pool, Prefix, Schema, Settings, Statements, TxRef,
+};
 use mainspring_queue::PgQueue;
 use mainspring_tokens::PgTokenStore;
 
@@ -177,7 +179,50 @@ impl<'t> PgStores<'t> {
 
     /// The same stores, standing on your transaction: what they write becomes durable with your commit, or not at all.
     pub fn on<'u>(&self, tx: impl Into<TxRef<'u>>) -> PgStores<'u> {
-        PgStores::at(self.db.on(tx))
+        let mut here = PgStores::at(self.db.on(tx));
+        here.events = self.events.on(&here.db);
+        here
+    }
+
+    /// The same stores with a projection that is kept in the transaction of every append, those of [`Changes`] too.
+    #[must_use]
+    pub fn with_inline(mut self, projection: Arc<dyn InlineProjection>) -> Self {
+        self.events = self.events.with_inline(projection);
+        self
+    }
+
+    /// Runs `f` with all stores in one transaction: appends, inline projections, pushes, executions and SQL of the
+    /// application become durable together, or not at all.
+    ///
+    /// `f` runs again, at most five times in all, after a serialization failure, a deadlock or a lost connection, so what it
+    /// does outside of the stores it is given may happen more than once. Inside a transaction already it joins that one, and
+    /// nothing is committed or retried here.
+    ///
+    /// ```
+    /// # use mainspring::{Append, EventStore, NewEvent, NewMessage, QueueDriver};
+    /// # use serde_json::json;
+    /// # #[tokio::main] async fn main() -> mainspring::Result<()> {
+    /// # let test = mainspring_testing::TestDb::new().await;
+    /// # let stores = mainspring::create_pg_stores(test.pool(), Default::default())?;
+    /// stores.session(async |here| {
+    ///     here.events.append(Append::to("cart-1", vec![NewEvent::new("Confirmed", json!({}))])).await?;
+    ///     here.queue.push(vec![NewMessage::new("mail", "confirmation", json!({"cart": 1}))]).await
+    /// }).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// What `f` answered; Internal when it swallowed the failure of a statement (nothing is committed then);
+    /// [commit unknown](mainspring_core::Error::is_commit_unknown) when COMMIT was sent and nobody can say what became of it.
+    pub async fn session<T, F>(&self, f: F) -> Result<T>
+    where
+        for<'r, 'c> F: AsyncFn(&'r PgStores<'c>) -> Result<T>
+            + AsyncFunc<&'r PgStores<'c>, Result<T>, Fut: Send>
+            + Send
+            + Sync,
+        T: Send,
+    {
+        self.db.with_tx(async |db| f(&self.on(db)).await).await
     }
 
     /// Where the stores stand.
@@ -196,10 +241,13 @@ impl Backend for PgStores<'_> {
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<Committed>> {
         Box::pin(async move {
             match &self.group {
-                Some(group) => group.commit(changes).await,
+                Some(group) if changes.appends.is_empty() || self.events.inline().is_empty() => {
+                    group.commit(changes).await
+                }
+                Some(group) => group.commit_alone(&self.events, changes).await,
                 None => {
                     changes.check()?;
-                    commit_within(&self.db, &changes).await
+                    commit_within(&self.db, &self.events, &changes).await
                 }
             }
         })

@@ -45,17 +45,24 @@ impl Floor {
     pub async fn new(url: &str) -> Result<Self, Box<dyn Error>> {
         Settings::parse(url)?;
         let floor = Self { url: url.to_owned(), runs: Arc::default() };
-        floor.client().await?.batch_execute(TABLES).await?;
+        let client = floor.client().await?;
+        client.batch_execute(TABLES).await?;
+        client.batch_execute(super::floor_events::TABLES).await?;
         Ok(floor)
     }
 
-    async fn client(&self) -> Result<Client, tokio_postgres::Error> {
+    /// A number for names that are used once.
+    pub fn next_run(&self) -> u64 {
+        self.runs.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub async fn client(&self) -> Result<Client, tokio_postgres::Error> {
         let (client, connection) = tokio_postgres::connect(&self.url, NoTls).await?;
         tokio::spawn(connection);
         Ok(client)
     }
 
-    async fn clients(&self, n: usize) -> Result<Vec<Arc<Client>>, tokio_postgres::Error> {
+    pub async fn clients(&self, n: usize) -> Result<Vec<Arc<Client>>, tokio_postgres::Error> {
         let mut clients = Vec::new();
         for _ in 0..n {
             clients.push(Arc::new(self.client().await?));

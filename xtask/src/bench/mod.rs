@@ -5,7 +5,9 @@
 //! durable one of its own (fsync on) unless DATABASE_URL names another.
 
 mod commit;
+mod events;
 mod floor;
+mod floor_events;
 mod flow;
 mod load;
 mod queue;
@@ -21,7 +23,8 @@ use floor::Floor;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only these: commit.single, commit.group, flow.steps.16, flow.steps, queue.push, queue.drain.
+    /// Only these: commit.single, commit.group, flow.steps.16, flow.steps, queue.push, queue.drain, events.append,
+    /// events.append.batch, events.append.hot, events.read.
     names: Vec<String>,
     /// One JSON object a line.
     #[arg(long)]
@@ -41,8 +44,21 @@ struct Bench {
     time: Duration,
 }
 
-const NAMES: [&str; 6] =
-    ["commit.single", "commit.group", "flow.steps.16", "flow.steps", "queue.push", "queue.drain"];
+const NAMES: [&str; 10] = [
+    "commit.single",
+    "commit.group",
+    "flow.steps.16",
+    "flow.steps",
+    "queue.push",
+    "queue.drain",
+    "events.append",
+    "events.append.batch",
+    "events.append.hot",
+    "events.read",
+];
+
+/// Events of the stream that is read.
+const LONG: usize = 10_000;
 
 pub fn run(args: Args) -> Outcome {
     if cfg!(debug_assertions) {
@@ -99,6 +115,10 @@ impl Bench {
             "flow.steps.16" => self.floor.flow_steps(16, self.time).await,
             "flow.steps" => self.floor.flow_steps(64, self.time).await,
             "queue.push" => self.floor.push(self.time).await,
+            "events.append" => self.floor.append(16, 1, self.time).await,
+            "events.append.batch" => self.floor.append(4, 100, self.time).await,
+            "events.append.hot" => self.floor.append_hot(16, self.time).await,
+            "events.read" => self.floor.read(LONG, self.time).await,
             _ => self.floor.drain(self.time).await,
         }
     }
@@ -110,6 +130,10 @@ impl Bench {
             "flow.steps.16" => flow::steps(&self.stores, 16, self.time).await,
             "flow.steps" => flow::steps(&self.stores, 64, self.time).await,
             "queue.push" => queue::push(&self.stores, self.time).await,
+            "events.append" => events::append(&self.stores, 16, 1, self.time).await,
+            "events.append.batch" => events::append(&self.stores, 4, 100, self.time).await,
+            "events.append.hot" => events::hot(&self.stores, 16, self.time).await,
+            "events.read" => events::read(&self.stores, LONG, self.time).await,
             _ => queue::drain(&self.stores, self.time).await,
         }
     }
@@ -124,6 +148,7 @@ fn print(bench: &str, ours: f64, floor: f64, json: bool) {
     let unit = match bench {
         "commit.single" | "commit.group" => "commits/s",
         "flow.steps" | "flow.steps.16" => "steps/s",
+        name if name.starts_with("events.") => "events/s",
         _ => "messages/s",
     };
     let ratio = ours / floor;
@@ -132,6 +157,6 @@ fn print(bench: &str, ours: f64, floor: f64, json: bool) {
             "ratio": (ratio * 100.0).round() / 100.0, "unit": unit});
         println!("{line}");
     } else {
-        println!("{bench:<16} ours {ours:>9.0}   floor {floor:>9.0}   ratio {ratio:>5.2}   {unit}");
+        println!("{bench:<19} ours {ours:>9.0}   floor {floor:>9.0}   ratio {ratio:>5.2}   {unit}");
     }
 }

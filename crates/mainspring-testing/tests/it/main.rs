@@ -10,6 +10,7 @@
 mod children;
 mod db;
 mod faults;
+mod given;
 mod history;
 mod memory;
 mod proxy;

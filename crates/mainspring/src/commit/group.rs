@@ -12,12 +12,12 @@ use std::{
 };
 
 use mainspring_core::{Append, Appended, BoxFuture, Changes, Committed, Error, ErrorKind, Result, limits};
-use mainspring_events::{AppendTogether, LOG_HINT};
+use mainspring_events::{AppendTogether, LOG_HINT, PgEventStore};
 use mainspring_pg::{Db, Hints};
 use tokio::sync::oneshot;
 
 use super::{
-    commit_batch,
+    commit_alone, commit_batch,
     plan::{Keys, keys},
 };
 
@@ -78,6 +78,20 @@ impl GroupCommit {
         answered.await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::CommitUnknown, "the runtime stopped while the commit was under way"))
         })
+    }
+
+    /// Commits what has inline projections to keep, which is not grouped: one that fails must undo nothing but its own.
+    pub(crate) async fn commit_alone(
+        &self,
+        events: &PgEventStore<'_>,
+        changes: Changes,
+    ) -> Result<Committed> {
+        changes.check()?;
+        let committed = commit_alone(&self.db, events, &changes).await?;
+        self.hints.mention(LOG_HINT);
+        self.hints
+            .notify(changes.messages.iter().map(|message| message.queue.as_str()).collect::<HashSet<_>>());
+        Ok(committed)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

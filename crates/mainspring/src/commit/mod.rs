@@ -18,4 +18,4 @@ mod plan;
 mod transaction;
 
 pub(crate) use group::{Appends, GroupCommit, touches_the_log};
-pub(crate) use transaction::{commit_batch, commit_within};
+pub(crate) use transaction::{commit_alone, commit_batch, commit_within};

@@ -1,8 +1,8 @@
 //! One batch, from its first statement to the answer of every change in it.
 
 use mainspring_core::{Changes, Committed, Error, ErrorKind, Result};
-use mainspring_events::PgEventStore;
-use mainspring_pg::{Db, is_transient};
+use mainspring_events::{PgEventStore, recorded};
+use mainspring_pg::{Db, Query, is_transient};
 
 use super::plan::{Deciding, Loss, Outcome, appended, keys, placed, rest};
 
@@ -124,12 +124,40 @@ async fn explain(db: &Db<'_>, why: Loss) -> Error {
     }
 }
 
+/// Commits `changes` in a transaction of their own, with the inline projections of `events` in it.
+pub(crate) async fn commit_alone(
+    db: &Db<'static>,
+    events: &PgEventStore<'_>,
+    changes: &Changes,
+) -> Result<Committed> {
+    let mut attempt = 1;
+    loop {
+        let (flight, _) = db.begin_plain(Vec::new()).await?;
+        let result = match commit_within(&flight.db()?, events, changes).await {
+            // Fails when a statement of a projection did and its failure was ignored.
+            Ok(committed) => flight.commit(vec![Query::new("SELECT 1")]).await.map(|_| committed),
+            Err(error) => flight.rollback().await.and(Err(error)),
+        };
+        match result {
+            Err(error) if attempt < ATTEMPTS && is_transient(&error) => {
+                mainspring_pg::backoff(attempt).await;
+                attempt += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
 /// Commits `changes` inside the caller's transaction: written there, durable with the caller's own commit. A refusal leaves
 /// nothing behind, so the transaction goes on.
-pub(crate) async fn commit_within(db: &Db<'_>, changes: &Changes) -> Result<Committed> {
+pub(crate) async fn commit_within(
+    db: &Db<'_>,
+    events: &PgEventStore<'_>,
+    changes: &Changes,
+) -> Result<Committed> {
     keys(changes)?;
     db.exec("SAVEPOINT mainspring_commit", &[]).await?;
-    let result = write_within(db, changes).await;
+    let result = write_within(db, events, changes).await;
     let end = match &result {
         Ok(_) => "RELEASE SAVEPOINT mainspring_commit",
         Err(_) => "ROLLBACK TO SAVEPOINT mainspring_commit",
@@ -138,7 +166,7 @@ pub(crate) async fn commit_within(db: &Db<'_>, changes: &Changes) -> Result<Comm
     result
 }
 
-async fn write_within(db: &Db<'_>, changes: &Changes) -> Result<Committed> {
+async fn write_within(db: &Db<'_>, events: &PgEventStore<'_>, changes: &Changes) -> Result<Committed> {
     let batch = [changes];
     let Deciding { queries, judge } = Deciding::of(&batch)?;
     let rows = db.together(queries).await?;
@@ -146,6 +174,12 @@ async fn write_within(db: &Db<'_>, changes: &Changes) -> Result<Committed> {
     if let Some(Outcome::Won { .. }) = outcomes.first() {
         let rows = db.together(rest(&batch, &outcomes)).await?;
         placed(&rows, &mut outcomes)?;
+        if let [Outcome::Won { appends, .. }] = outcomes.as_slice()
+            && !events.inline().is_empty()
+        {
+            let rows = rows.first().map_or(&[][..], Vec::as_slice);
+            events.apply_inline(db, &recorded(&changes.appends, appends, rows)?).await?;
+        }
     }
     match outcomes.pop() {
         Some(Outcome::Lost { why, .. }) => Err(explain(db, why).await),

@@ -6,6 +6,7 @@ mod budget;
 mod commit;
 mod conformance;
 mod reactions;
+mod sessions;
 mod transactions;
 
 use mainspring::{PgStoreOptions, PgStores, create_pg_stores};
