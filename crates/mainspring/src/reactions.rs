@@ -2,13 +2,14 @@
 
 use mainspring_consumer::Commits;
 use mainspring_core::{BoxFuture, Changes, Result};
-use mainspring_events::LOG_HINT;
+use mainspring_events::{LOG_HINT, PgEventStore};
 use mainspring_pg::{Db, Hints};
 
 use crate::commit::{commit_within, touches_the_log};
 
 /// Everything a [`Changes`] can hold, in the transaction of a checkpoint.
 pub(crate) struct CommitsAll {
+    pub(crate) events: PgEventStore<'static>,
     pub(crate) hints: Option<Hints>,
 }
 
@@ -16,7 +17,7 @@ impl Commits for CommitsAll {
     fn write<'a>(&'a self, tx: &'a Db<'a>, changes: &'a Changes) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             changes.check()?;
-            commit_within(tx, changes).await.map(drop)
+            commit_within(tx, &self.events, changes).await.map(drop)
         })
     }
 

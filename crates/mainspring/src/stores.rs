@@ -149,8 +149,8 @@ impl PgStores<'static> {
     /// # Ok(()) }
     /// ```
     pub fn consumer(&self, name: impl Into<String>) -> Consumer {
-        let consumer =
-            Consumer::new(&self.db, name).commits(Arc::new(CommitsAll { hints: self.hints.clone() }));
+        let commits = CommitsAll { events: self.events.clone(), hints: self.hints.clone() };
+        let consumer = Consumer::new(&self.db, name).commits(Arc::new(commits));
         match &self.hints {
             Some(hints) => consumer.hints(hints.clone()),
             None => consumer,
