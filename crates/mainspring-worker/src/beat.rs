@@ -3,11 +3,13 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
+use mainspring_core::{Error, ErrorKind};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     backoff::{Backoff, jittered},
-    flight::replace_stuck,
+    event::Activity,
+    flight::look_for_stuck,
     shared::Shared,
     term::Term,
 };
@@ -21,7 +23,7 @@ pub(crate) async fn heartbeat(shared: Arc<Shared>) {
         for term in shared.terms.all() {
             healthy &= keep(&shared, &term).await;
         }
-        replace_stuck(&shared);
+        look_for_stuck(&shared);
         let beat = AssertUnwindSafe(timeout(lease / 3, shared.deliver.beat())).catch_unwind();
         if !matches!(beat.await, Ok(Ok(()))) {
             tracing::warn!("the handler's own heartbeat panicked or took too long");
@@ -58,9 +60,12 @@ pub(crate) async fn keep(shared: &Shared, term: &Arc<Term>) -> bool {
             return false; // at once, to register the new term
         }
         Ok(Err(error)) => {
-            tracing::warn!(holder = %term.holder, error = %error.chain(), "cannot extend the leases");
+            shared.failing(Activity::Heartbeat, &error);
         }
-        Err(_) => tracing::warn!(holder = %term.holder, ?patience, "extending the leases takes too long"),
+        Err(_) => {
+            let late = Error::new(ErrorKind::Busy, format!("no answer within {patience:?}"));
+            shared.failing(Activity::Heartbeat, &late);
+        }
     }
     if Instant::now() >= deadline && term.flights() > 0 {
         tracing::warn!(holder = %term.holder, in_flight = term.flights(), "out of touch for too long; cancels all");
@@ -121,7 +126,7 @@ pub(crate) async fn upkeep_once(shared: &Shared) -> Option<u64> {
     let handler = AssertUnwindSafe(shared.deliver.maintain()).catch_unwind().await;
     match &handler {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(error = %error.chain(), "the handler's upkeep failed"),
+        Ok(Err(error)) => shared.failing(Activity::Upkeep, error),
         Err(_) => tracing::error!("the handler's upkeep panicked"),
     }
     match queue {
@@ -140,7 +145,7 @@ pub(crate) async fn upkeep_once(shared: &Shared) -> Option<u64> {
             matches!(handler, Ok(Ok(()))).then_some(ready)
         }
         Err(error) => {
-            tracing::warn!(error = %error.chain(), "upkeep of the queue failed");
+            shared.failing(Activity::Upkeep, &error);
             None
         }
     }

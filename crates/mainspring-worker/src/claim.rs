@@ -2,52 +2,51 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mainspring_core::{ClaimRequest, Claimed, Delivery, Result, Timestamp};
-use tokio::{sync::OwnedSemaphorePermit, task::JoinSet};
+use mainspring_core::{ClaimRequest, Claimed, Delivery, Result, Settle, Settlement, Timestamp};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     backoff::{Backoff, jittered},
     beat::{keep, upkeep_once},
-    flight::fly,
-    shared::{Shared, Slot},
+    crew::Item,
+    event::{Activity, Event},
+    runner,
+    shared::{Finished, Shared, Slot},
     term::{Held, Term},
 };
 
-const LARGEST_CLAIM: usize = 100;
+const LARGEST_CLAIM: usize = 1_000;
 const SHORTEST_POLL: Duration = Duration::from_millis(20);
 
-/// Claims until `stop`, or until nothing is left when `until_idle`; how many deliveries there were.
-pub(crate) async fn run(
-    shared: &Arc<Shared>,
-    tasks: &mut JoinSet<()>,
-    stop: &CancellationToken,
-    until_idle: bool,
-) -> Result<u64> {
+/// Claims until `stop`, or until nothing is left when `until_idle`.
+pub(crate) async fn run(shared: &Arc<Shared>, stop: &CancellationToken, until_idle: bool) -> Result<()> {
     let mut poll =
         Backoff::new(SHORTEST_POLL.min(shared.options.poll_interval), shared.options.poll_interval);
     let mut failing = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
-    let mut delivered = 0;
     loop {
-        while tasks.try_join_next().is_some() {}
-        let Some(slots) = stop.run_until_cancelled(free_slots(shared)).await else { return Ok(delivered) };
-        let slots = slots?;
-        let wanted = slots.num_permits();
+        while shared.tasks().try_join_next().is_some() {}
+        let Some(room) = stop.run_until_cancelled(room(shared)).await else { return Ok(()) };
+        let room = room?;
+        let wanted = room.num_permits();
         let suspect = Arc::clone(&shared.suspects).try_acquire_owned().ok();
         let Some((term, claimed)) = claim(shared, wanted, suspect.as_ref()).await else {
-            drop(slots);
+            drop(room);
             if stop.run_until_cancelled(tokio::time::sleep(failing.pause())).await.is_none() {
-                return Ok(delivered);
+                return Ok(());
             }
             continue;
         };
         failing.reset();
-        if stop.is_cancelled() {
-            return Ok(delivered); // what was just claimed is released with the rest
-        }
         let count = claimed.deliveries.len();
-        delivered += count as u64;
-        start(shared, tasks, &term, claimed.deliveries, slots, suspect);
+        let items = take(shared, &term, claimed.deliveries, room, suspect);
+        if stop.is_cancelled() {
+            put_back(shared, items);
+            return Ok(());
+        }
+        shared.counts.delivered.add(count);
+        let more = shared.crew.add(items, shared.options.batch_size, shared.options.concurrency);
+        runner::start_more(shared, more);
         if count > 0 {
             poll.reset();
         }
@@ -56,7 +55,7 @@ pub(crate) async fn run(
         }
         if count == 0 && until_idle {
             if is_idle(shared).await? {
-                return Ok(delivered);
+                return Ok(());
             }
             continue;
         }
@@ -64,19 +63,28 @@ pub(crate) async fn run(
             continue;
         }
         if stop.run_until_cancelled(idle(shared, poll.pause(), claimed.next_due)).await.is_none() {
-            return Ok(delivered);
+            return Ok(());
         }
     }
 }
 
-/// All free slots, at least one, as many as one claim may bring.
-async fn free_slots(shared: &Shared) -> Result<OwnedSemaphorePermit> {
-    let mut slots = shared.take_slots(1).await?;
-    let more = shared.slots.available_permits().min(LARGEST_CLAIM - 1);
-    if let Ok(more) = Arc::clone(&shared.slots).try_acquire_many_owned(u32::try_from(more).unwrap_or(0)) {
-        slots.merge(more);
+/// Room for as much as one claim may bring, as soon as it is worth one: at once while handlers have nothing to do, else when
+/// half of what may wait is gone and there is room for a good part of it.
+async fn room(shared: &Shared) -> Result<OwnedSemaphorePermit> {
+    let options = &shared.options;
+    while shared.crew.waiting() > options.prefetch / 2 {
+        shared.crew.taken.notified().await;
     }
-    Ok(slots)
+    let least = match shared.crew.waiting() {
+        0 => options.batch_size,
+        _ => options.batch_size.max(options.prefetch / 4),
+    };
+    let mut room = shared.take_room(least.min(LARGEST_CLAIM)).await?;
+    let more = shared.room.available_permits().min(LARGEST_CLAIM.saturating_sub(room.num_permits()));
+    if let Ok(more) = Arc::clone(&shared.room).try_acquire_many_owned(u32::try_from(more).unwrap_or(0)) {
+        room.merge(more);
+    }
+    Ok(room)
 }
 
 /// One claim under the present term. `None` when it did not work, to be tried again after a pause.
@@ -90,7 +98,7 @@ async fn claim(
         match shared.queue.release(&term.holder).await {
             Ok(_) => term.clear_limbo(),
             Err(error) => {
-                tracing::warn!(error = %error.chain(), "cannot give back what a lost claim may have brought");
+                shared.failing(Activity::Release, &error);
                 return None;
             }
         }
@@ -121,34 +129,46 @@ async fn claim(
         }
         Ok(claimed) => Some((term, claimed)),
         Err(error) => {
-            tracing::warn!(error = %error.chain(), "cannot claim");
+            shared.failing(Activity::Claim, &error);
             shared.terms.retire(&term);
             None
         }
     }
 }
 
-fn start(
-    shared: &Arc<Shared>,
-    tasks: &mut JoinSet<()>,
+/// Gives each delivery its place.
+fn take(
+    shared: &Shared,
     term: &Arc<Term>,
     deliveries: Vec<Delivery>,
-    mut slots: OwnedSemaphorePermit,
+    mut room: OwnedSemaphorePermit,
     mut suspect: Option<OwnedSemaphorePermit>,
-) {
-    shared.flights.cancel_superseded(&term.holder, &deliveries);
+) -> Vec<Item> {
+    if shared.flights.cancel_superseded(&term.holder, &deliveries) {
+        let gone = shared.crew.clear(Some(&term.holder));
+        gone.iter().for_each(|item| shared.lost_unbegun(&item.delivery));
+    }
+    let mut items = Vec::with_capacity(deliveries.len());
     for delivery in deliveries {
-        let Some(permit) = slots.split(1) else {
+        let Some(permit) = room.split(1) else {
             tracing::error!("the queue driver brought more than was asked for");
             shared.terms.retire(term);
-            return;
+            return items;
         };
-        let cancel = term.cancel.child_token();
+        shared.listeners.tell(Event::Claimed(&delivery));
         let alone = if delivery.is_suspect() { suspect.take() } else { None };
-        let slot = Slot { held: Held::new(term), _permit: permit, _alone: alone };
-        let number = shared.flights.begin(&delivery, cancel.clone(), slot);
-        let task = tasks.spawn(fly(Arc::clone(shared), number, delivery, cancel));
-        shared.flights.runs_as(number, task);
+        items.push(Item { delivery, slot: Slot { held: Held::new(term), _permit: permit, _alone: alone } });
+    }
+    items
+}
+
+/// Gives back what nobody has begun, at once and uncounted.
+pub(crate) fn put_back(shared: &Shared, items: Vec<Item>) {
+    let listened = !shared.listeners.is_empty();
+    for Item { delivery, slot } in items {
+        let settle = Settle { lease: delivery.lease.clone(), settlement: Settlement::PutBack };
+        let told = listened.then(|| Arc::new(delivery));
+        shared.finish(Finished { settle, slot, told, last_try: false, unknown: false });
     }
 }
 
@@ -171,8 +191,8 @@ async fn idle(shared: &Shared, poll: Duration, next_due: Option<Timestamp>) {
 
 /// Waits until everything in flight is settled; whether a last round of upkeep then brings nothing more.
 async fn is_idle(shared: &Shared) -> Result<bool> {
-    if shared.slots.available_permits() < shared.options.concurrency {
-        drop(shared.take_slots(shared.everything()).await?);
+    if shared.room.available_permits() < shared.options.room() {
+        drop(shared.take_room(shared.options.room()).await?);
         return Ok(false);
     }
     Ok(upkeep_once(shared).await == Some(0))

@@ -1,9 +1,7 @@
-//! Deliveries in flight: each in its own task, a panic or a stuck handler is its own trouble only.
+//! Deliveries in their handlers' hands: what is known of each, so that a stuck one can be reported and replaced.
 
 use std::{
-    any::Any,
     collections::HashMap,
-    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -11,30 +9,65 @@ use std::{
     time::Duration,
 };
 
-use futures_util::FutureExt;
-use mainspring_core::{Delivery, Failure, MessageLease, Settle, WorkerId};
-use tokio::{task::AbortHandle, time::Instant};
+use mainspring_core::{Delivery, Failure, MessageId, MessageLease, Settle, WorkerId};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Verdict,
-    shared::{Shared, Slot},
+    crew::{Item, Post},
+    deliver::retry,
+    event::Event,
+    shared::{Finished, Shared, Slot},
+    snapshot::Running,
 };
 
-/// What is known of every delivery in flight, so that a stuck one can be replaced.
+/// All that are under way.
 #[derive(Default)]
 pub(crate) struct Flights {
     next: AtomicU64,
     table: Mutex<HashMap<u64, Flight>>,
 }
 
-struct Flight {
+/// One delivery, or one batch.
+pub(crate) struct Flight {
     since: Instant,
-    lease: MessageLease,
-    failures: u32,
+    pub(crate) parts: Vec<Part>,
     cancel: CancellationToken,
+    post: Arc<Post>,
+    /// When it is given up whether it ends or not, and the code of that failure.
+    give_up: Option<(Instant, &'static str)>,
+    reported: bool,
+}
+
+/// What is known of a delivery while its handler has it.
+pub(crate) struct Part {
+    lease: MessageLease,
+    pub(crate) id: MessageId,
+    message_type: String,
+    attempt: u32,
+    failures: u32,
+    last_try: bool,
     slot: Slot,
-    task: Option<AbortHandle>,
+    /// For listeners, when there are any.
+    told: Option<Arc<Delivery>>,
+}
+
+impl Part {
+    fn new(item: Item, listened: bool) -> (Delivery, Self) {
+        let Item { delivery, slot } = item;
+        let part = Self {
+            lease: delivery.lease.clone(),
+            id: delivery.message.id.clone(),
+            message_type: delivery.message.message_type.clone(),
+            attempt: delivery.attempt(),
+            failures: delivery.failures,
+            last_try: delivery.failures + 1 >= delivery.message.max_attempts,
+            slot,
+            told: listened.then(|| Arc::new(delivery.clone())),
+        };
+        (delivery, part)
+    }
 }
 
 impl Flights {
@@ -42,40 +75,40 @@ impl Flights {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes off: the number of the flight.
-    pub(crate) fn begin(&self, delivery: &Delivery, cancel: CancellationToken, slot: Slot) -> u64 {
+    /// Takes off: the number of the flight, and what to hand to the handler.
+    pub(crate) fn begin(
+        &self,
+        items: Vec<Item>,
+        listened: bool,
+        cancel: CancellationToken,
+        post: Arc<Post>,
+        give_up: Option<(Duration, &'static str)>,
+    ) -> (u64, Vec<Delivery>) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let flight = Flight {
-            since: Instant::now(),
-            lease: delivery.lease.clone(),
-            failures: delivery.failures,
-            cancel,
-            slot,
-            task: None,
-        };
-        self.table().insert(number, flight);
-        number
-    }
-
-    /// Names the task of a flight, unless it has landed already.
-    pub(crate) fn runs_as(&self, number: u64, task: AbortHandle) {
-        if let Some(flight) = self.table().get_mut(&number) {
-            flight.task = Some(task);
-        }
+        let (deliveries, parts) = items.into_iter().map(|item| Part::new(item, listened)).unzip();
+        let since = Instant::now();
+        let give_up = give_up.and_then(|(after, code)| Some((since.checked_add(after)?, code)));
+        self.table().insert(number, Flight { since, parts, cancel, post, give_up, reported: false });
+        (number, deliveries)
     }
 
     /// Cancels the older flights of a holder when one of `claimed` is among them: it was found dead and its leases were taken
-    /// back before it noticed, and then it claimed its own message again.
-    pub(crate) fn cancel_superseded(&self, holder: &WorkerId, claimed: &[Delivery]) {
+    /// back before it noticed, and then it claimed its own message again. Whether that was so.
+    pub(crate) fn cancel_superseded(&self, holder: &WorkerId, claimed: &[Delivery]) -> bool {
         let table = self.table();
-        let older = || table.values().filter(|flight| flight.slot.held.0.holder == *holder);
-        if older().any(|flight| claimed.iter().any(|delivery| delivery.lease.seq == flight.lease.seq)) {
-            tracing::warn!(holder = %holder, in_flight = table.len(), "found dead without noticing; cancels what it had");
-            older().for_each(|flight| flight.cancel.cancel());
+        let older = || {
+            table.values().filter(|flight| flight.parts.iter().any(|part| part.slot.held.0.holder == *holder))
+        };
+        let again = |part: &Part| claimed.iter().any(|delivery| delivery.lease.seq == part.lease.seq);
+        if table.is_empty() || !older().any(|flight| flight.parts.iter().any(again)) {
+            return false;
         }
+        tracing::warn!(holder = %holder, in_flight = table.len(), "found dead without noticing; cancels what it had");
+        older().for_each(|flight| flight.cancel.cancel());
+        true
     }
 
-    fn end(&self, number: u64) -> Option<Flight> {
+    pub(crate) fn end(&self, number: u64) -> Option<Flight> {
         self.table().remove(&number)
     }
 
@@ -84,71 +117,91 @@ impl Flights {
         self.table().clear();
     }
 
-    fn take_stuck(&self, longer_than: Duration) -> Vec<Flight> {
-        let mut table = self.table();
-        table.extract_if(|_, flight| flight.since.elapsed() > longer_than).map(|(_, flight)| flight).collect()
+    /// What is running, the longest first.
+    pub(crate) fn running(&self) -> Vec<Running> {
+        let table = self.table();
+        let of = |flight: &Flight| {
+            let running = flight.since.elapsed();
+            let one = move |part: &Part| Running {
+                id: part.id.clone(),
+                message_type: part.message_type.clone(),
+                attempt: part.attempt,
+                running,
+            };
+            flight.parts.iter().map(one).collect::<Vec<_>>()
+        };
+        let mut all: Vec<Running> = table.values().flat_map(of).collect();
+        all.sort_by_key(|running| std::cmp::Reverse(running.running));
+        all
     }
-}
 
-/// Delivers, and hands the verdict on.
-pub(crate) async fn fly(shared: Arc<Shared>, number: u64, delivery: Delivery, cancel: CancellationToken) {
-    let failures = delivery.failures;
-    let worn_out = delivery.lost >= shared.options.max_lost;
-    let call = async {
-        match worn_out {
-            true => shared.deliver.lost(delivery).await,
-            false => shared.deliver.deliver(delivery, cancel).await,
-        }
-    };
-    let verdict = AssertUnwindSafe(call).catch_unwind().await;
-    let Some(flight) = shared.flights.end(number) else {
-        tracing::warn!("a delivery that had been given up as stuck has ended; its verdict is dropped");
-        return;
-    };
-    let verdict = verdict.unwrap_or_else(|panic| {
-        let message = panic_text(panic.as_ref());
-        tracing::error!(panic = %message, seq = flight.lease.seq, "a handler panicked");
-        retry(failures, Failure::new("PANIC", message))
-    });
-    land(&shared, flight, verdict);
-}
+    fn take_stuck(&self) -> Vec<Flight> {
+        let now = Instant::now();
+        let over = |flight: &Flight| flight.give_up.is_some_and(|(at, _)| at < now);
+        self.table().extract_if(|_, flight| over(flight)).map(|(_, flight)| flight).collect()
+    }
 
-fn land(shared: &Shared, flight: Flight, verdict: Verdict) {
-    match verdict {
-        Verdict::Settle(settlement) => shared.finish(Settle { lease: flight.lease, settlement }, flight.slot),
-        Verdict::Committed => {}
-        Verdict::Abandoned => {
-            let term = &flight.slot.held.0;
-            // Given up although the lease may well be there: the term gives it back.
-            if !term.is_lost() && !term.cancel.is_cancelled() {
-                shared.terms.retire(term);
+    fn report(&self, after: Duration, tell: impl Fn(&Part, Duration)) {
+        for flight in self.table().values_mut() {
+            let running = flight.since.elapsed();
+            if running > after && !std::mem::replace(&mut flight.reported, true) {
+                flight.parts.iter().for_each(|part| tell(part, running));
             }
         }
     }
 }
 
-/// Cancels deliveries that run too long and frees their slots; what they still say is dropped.
-pub(crate) fn replace_stuck(shared: &Shared) {
-    let Some(longest) = shared.options.stuck_after else { return };
-    for flight in shared.flights.take_stuck(longest) {
-        tracing::error!(seq = flight.lease.seq, after = ?longest, "a delivery is stuck; its slot is replaced");
-        flight.cancel.cancel();
-        if let Some(task) = &flight.task {
-            task.abort();
+impl Flight {
+    /// Whether the leases of the flight are lost.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.parts.iter().all(|part| part.slot.held.0.is_lost())
+    }
+
+    /// Hands the verdicts on, in the order of the deliveries.
+    pub(crate) fn land(self, shared: &Shared, verdicts: impl IntoIterator<Item = Verdict>) {
+        for (part, verdict) in self.parts.into_iter().zip(verdicts) {
+            part.land(shared, verdict);
         }
-        let verdict =
-            retry(flight.failures, Failure::new("STUCK", format!("still running after {longest:?}")));
-        land(shared, flight, verdict);
     }
 }
 
-fn retry(failures: u32, error: Failure) -> Verdict {
-    Verdict::Settle(mainspring_core::Settlement::RetryAfter { delay: crate::retry_delay(failures), error })
+impl Part {
+    fn land(self, shared: &Shared, verdict: Verdict) {
+        let settlement = match verdict {
+            Verdict::Settle(settlement) => settlement,
+            Verdict::Failed(error) => retry(self.failures, error),
+            Verdict::Committed => {
+                shared.tell_of(&self.told, Event::Committed);
+                return;
+            }
+            Verdict::Abandoned if self.slot.held.0.is_lost() => return shared.lost(&self.told),
+            Verdict::Abandoned => mainspring_core::Settlement::PutBack,
+        };
+        let settle = Settle { lease: self.lease.clone(), settlement };
+        let Self { slot, told, last_try, .. } = self;
+        shared.finish(Finished { settle, slot, told, last_try, unknown: false });
+    }
 }
 
-/// What a panic said.
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text =
-        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a panic without a text").to_owned()
+/// Reports deliveries that run for long. Those that run for too long are cancelled and replaced; what they still say is
+/// dropped.
+pub(crate) fn look_for_stuck(shared: &Arc<Shared>) {
+    shared.flights.report(shared.options.report_after, |part, running| {
+        tracing::warn!(message = %part.id, message_type = part.message_type, ?running, "a delivery runs for long");
+        shared.tell_of(&part.told, |delivery| Event::Stuck { delivery, running, replaced: false });
+    });
+    for flight in shared.flights.take_stuck() {
+        let (running, code) = (flight.since.elapsed(), flight.give_up.map_or("STUCK", |(_, code)| code));
+        for part in &flight.parts {
+            tracing::error!(message = %part.id, message_type = part.message_type, ?running, "a delivery is stuck; it is replaced");
+            shared.tell_of(&part.told, |delivery| Event::Stuck { delivery, running, replaced: true });
+        }
+        flight.cancel.cancel();
+        flight.post.abort();
+        flight.post.relieve(&shared.crew);
+        let verdict = Verdict::Failed(Failure::new(code, format!("still running after {running:?}")));
+        let verdicts = vec![verdict; flight.parts.len()];
+        flight.land(shared, verdicts);
+        crate::runner::start(shared);
+    }
 }

@@ -1,11 +1,11 @@
 //! The worker loop: claims deliveries from any queue driver and drives handlers.
 //!
 //! ```text
-//!            ┌──────────── a slot is free ◄──────────────┐
-//!            ▼                                           │
-//! claim up to the free slots ──► deliver, each a task ──► settle what is finished, in one call
-//!            ▲                        │
-//!   nothing there: wait for a hint,   └── cancelled when the lease is lost: settles nothing
+//!        ┌─────────────────── there is room again ◄───────────────────┐
+//!        ▼                                                            │
+//! claim what there is room for ──► waiting ──► runners call handlers ──► settle what is finished, in one call
+//!        ▲                                         │
+//!   nothing there: wait for a hint,                └── cancelled when the lease is lost: settles nothing
 //!   a due message, or the next poll
 //! ```
 //!
@@ -39,15 +39,25 @@
 mod backoff;
 mod beat;
 mod claim;
+mod crew;
 mod deliver;
+mod event;
 mod flight;
+mod handle;
 mod options;
 mod run;
+mod runner;
 mod settle;
 mod shared;
+mod snapshot;
+mod spy;
 mod term;
 mod worker;
 
 pub use backoff::{jittered, retry_delay};
-pub use deliver::{Deliver, DeliverFn, Verdict, deliver_fn};
-pub use worker::{Worker, WorkerHandle};
+pub use deliver::{BatchVerdict, Deliver, DeliverBatchFn, DeliverFn, Verdict, deliver_batch_fn, deliver_fn};
+pub use event::{Activity, Event};
+pub use handle::WorkerHandle;
+pub use snapshot::{Running, Snapshot};
+pub use spy::{Spy, State};
+pub use worker::Worker;

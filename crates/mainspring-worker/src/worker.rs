@@ -1,36 +1,43 @@
 //! The worker as a user sees it: a builder, three ways to run it, and the handle of one that runs in the background.
 
-use std::{sync::Arc, time::Duration};
-
-use mainspring_core::{Error, QueueDriver, Result, Timestamp, WorkerId};
-use tokio::{
-    sync::{Notify, Semaphore, mpsc},
-    task::JoinHandle,
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize},
+    },
+    time::Duration,
 };
-use tokio_util::sync::CancellationToken;
+
+use mainspring_core::{QueueDriver, Result, Timestamp};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 use crate::{
-    Deliver,
+    Deliver, Event, Spy, WorkerHandle,
+    crew::Crew,
+    event::{Counts, Listeners},
     flight::Flights,
     options::Options,
-    run::run,
+    run::{Stop, run},
     shared::{Clock, Finished, Shared},
     term::Terms,
 };
 
-/// Claims deliveries from one queue and drives one [`Deliver`]; see the crate.
+/// Claims deliveries from one queue and drives one [`Deliver`]; see the crate. A clone is a worker of its own with the same
+/// settings.
+#[derive(Clone)]
 #[must_use = "a worker does nothing until it runs"]
 pub struct Worker {
     queue: Arc<dyn QueueDriver>,
     deliver: Arc<dyn Deliver>,
     options: Options,
     clock: Option<Clock>,
+    listeners: Listeners,
 }
 
 impl Worker {
     /// A worker for the default queue.
     pub fn new(queue: Arc<dyn QueueDriver>, deliver: Arc<dyn Deliver>) -> Self {
-        Self { queue, deliver, options: Options::default(), clock: None }
+        Self { queue, deliver, options: Options::default(), clock: None, listeners: Listeners::default() }
     }
 
     /// The queue to claim from. Defaults to `default`.
@@ -39,9 +46,31 @@ impl Worker {
         self
     }
 
-    /// Most deliveries in flight at once, 1 to 10,000. Defaults to 16.
+    /// Most handlers called at the same time, 1 to 10,000. Defaults to 16.
     pub fn concurrency(mut self, deliveries: usize) -> Self {
         self.options.concurrency = deliveries;
+        self
+    }
+
+    /// Most deliveries in one call of [`Deliver::deliver_batch`], 1 to 1,000; a batch is what is there, it never waits to be
+    /// full. Defaults to 1: [`Deliver::deliver`] is called.
+    pub fn batch_size(mut self, deliveries: usize) -> Self {
+        self.options.batch_size = deliveries;
+        self
+    }
+
+    /// How many deliveries may be claimed ahead of the handlers, 0 to 100,000. More of them means fewer and larger claims; as
+    /// long as they wait here no other worker has them, and a stop gives them back at once. For quick handlers 1,000 to 4,000
+    /// is right, for slow ones 0. Defaults to 0.
+    pub fn prefetch(mut self, deliveries: usize) -> Self {
+        self.options.prefetch = deliveries;
+        self
+    }
+
+    /// How long a call of the handler may take. Then its cancel token fires, a second later it is dropped, and its deliveries
+    /// have failed with the code `TIMEOUT` whatever it still says. Defaults to any length.
+    pub fn timeout(mut self, longest: impl Into<Option<Duration>>) -> Self {
+        self.options.timeout = longest.into();
         self
     }
 
@@ -84,6 +113,25 @@ impl Worker {
         self
     }
 
+    /// After which time a delivery that still runs is reported as [`Event::Stuck`], once. Defaults to 5 minutes.
+    pub fn report_after(mut self, longest: Duration) -> Self {
+        self.options.report_after = longest;
+        self
+    }
+
+    /// Tells `listener` of everything this worker does; for several, call it for each. It is called in the middle of the
+    /// worker's own work, so it should be quick. With a listener every delivery is cloned once.
+    pub fn on_event(mut self, listener: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        self.listeners.add(listener);
+        self
+    }
+
+    /// Lets `spy` remember everything this worker does, for tests that wait for it.
+    pub fn spy(self, spy: &Spy) -> Self {
+        let spy = spy.clone();
+        self.on_event(move |event| spy.note(event))
+    }
+
     /// The database's time as far as this process knows it, so that an idle worker wakes when the next message is due
     /// instead of at the next poll. Defaults to none.
     pub fn clock(mut self, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
@@ -95,14 +143,20 @@ impl Worker {
         self.options.check()?;
         let (finished, inbox) = mpsc::unbounded_channel();
         let shared = Shared {
-            slots: Arc::new(Semaphore::new(self.options.concurrency)),
+            room: Arc::new(Semaphore::new(self.options.room())),
             suspects: Arc::new(Semaphore::new(1)),
             queue: self.queue,
             deliver: self.deliver,
             options: self.options,
             clock: self.clock,
+            listeners: self.listeners,
+            counts: Counts::default(),
             terms: Terms::new(),
             flights: Flights::default(),
+            crew: Crew::default(),
+            tasks: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            unsettled: AtomicUsize::new(0),
             poke: Notify::new(),
             finished,
         };
@@ -115,12 +169,12 @@ impl Worker {
     /// Invalid, naming the option that is out of range. A database that is away is no error: the worker waits for it.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<()> {
         let (shared, inbox) = self.ready()?;
-        let stop = CancellationToken::new();
+        let stop = Stop::default();
         let running = run(shared, inbox, stop.clone(), false);
         tokio::pin!(running, shutdown);
         tokio::select! {
             result = &mut running => return result.map(drop),
-            () = &mut shutdown => stop.cancel(),
+            () = &mut shutdown => stop.gracefully.cancel(),
         }
         running.await.map(drop)
     }
@@ -131,9 +185,8 @@ impl Worker {
     /// Invalid, naming the option that is out of range.
     pub fn start(self) -> Result<WorkerHandle> {
         let (shared, inbox) = self.ready()?;
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(run(Arc::clone(&shared), inbox, stop.clone(), false));
-        Ok(WorkerHandle { shared, stop, task: Some(task) })
+        let stop = Stop::default();
+        Ok(WorkerHandle::spawn(Arc::clone(&shared), run(shared, inbox, stop.clone(), false), stop))
     }
 
     /// Works until the queue has nothing ready and nothing due, and everything delivered is settled; how many deliveries
@@ -143,47 +196,6 @@ impl Worker {
     /// Invalid, naming the option that is out of range.
     pub async fn drain(self) -> Result<u64> {
         let (shared, inbox) = self.ready()?;
-        run(shared, inbox, CancellationToken::new(), true).await
-    }
-}
-
-/// A worker in the background. Dropping it aborts the worker; its leases then expire.
-#[must_use = "dropping the handle aborts the worker"]
-pub struct WorkerHandle {
-    shared: Arc<Shared>,
-    stop: CancellationToken,
-    task: Option<JoinHandle<Result<u64>>>,
-}
-
-impl WorkerHandle {
-    /// The name under which it claims at present.
-    pub fn id(&self) -> WorkerId {
-        self.shared.terms.current().holder.clone()
-    }
-
-    /// Stops it gracefully and waits for its end; how many deliveries it had.
-    ///
-    /// # Errors
-    /// Internal, when the worker itself panicked.
-    pub async fn stop(mut self) -> Result<u64> {
-        self.stop.cancel();
-        match self.task.take() {
-            // Put back while waiting, so that dropping this future aborts the worker too.
-            Some(task) => match self.task.insert(task).await {
-                Ok(result) => result,
-                Err(error) => {
-                    Err(Error::internal("the worker ended without being stopped").with_source(error))
-                }
-            },
-            None => Ok(0),
-        }
-    }
-}
-
-impl Drop for WorkerHandle {
-    fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
+        run(shared, inbox, Stop::default(), true).await
     }
 }

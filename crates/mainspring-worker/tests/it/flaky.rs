@@ -20,7 +20,7 @@ use crate::{backend, done, push, stats};
 
 /// Fails as many calls of each verb as it is told to.
 #[derive(Default)]
-struct Flaky {
+pub(crate) struct Flaky {
     queue: MemoryBackend,
     /// Claims that do nothing.
     claims: AtomicU32,
@@ -31,6 +31,12 @@ struct Flaky {
     unknown_settles: AtomicU32,
     extends: AtomicU32,
     maintains: AtomicU32,
+}
+
+/// One that fails the first `n` calls of everything a worker does.
+pub(crate) fn failing(n: u32) -> Arc<Flaky> {
+    let n = || AtomicU32::new(n);
+    Arc::new(Flaky { claims: n(), settles: n(), extends: n(), maintains: n(), ..Flaky::default() })
 }
 
 fn strikes(left: &AtomicU32) -> bool {

@@ -43,9 +43,14 @@ async fn every_message_is_delivered_once_and_never_more_than_the_slots_allow() {
 #[tokio::test(start_paused = true)]
 async fn options_out_of_range_are_refused_by_name() {
     type Set = fn(Worker) -> Worker;
-    let cases: [(&str, Set); 9] = [
+    let cases: [(&str, Set); 14] = [
         ("worker.concurrency", |w| w.concurrency(0)),
         ("worker.concurrency", |w| w.concurrency(10_001)),
+        ("worker.batch_size", |w| w.batch_size(0)),
+        ("worker.batch_size", |w| w.batch_size(1_001)),
+        ("worker.prefetch", |w| w.prefetch(100_001)),
+        ("worker.timeout", |w| w.timeout(Duration::ZERO)),
+        ("worker.report_after", |w| w.report_after(Duration::MAX)),
         ("worker.lease", |w| w.lease(Duration::from_millis(99))),
         ("worker.poll_interval", |w| w.poll_interval(Duration::ZERO)),
         ("worker.maintenance_interval", |w| w.maintenance_interval(Duration::MAX)),

@@ -4,9 +4,12 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
+mod batches;
+mod events;
 mod faults;
 mod flaky;
 mod life;
+mod stops;
 
 use std::{sync::Arc, time::Duration};
 
