@@ -59,4 +59,7 @@ pub use mainspring_jobs::PgJobStore;
 pub use mainspring_pg::{Db, Migrator, Mode, Names, Pool, Prefix, Schema, Settings, Statements, pool};
 pub use mainspring_queue::{PgQueue, schedule, stats, topic, upkeep};
 pub use mainspring_tokens::PgTokenStore;
-pub use mainspring_worker::{Deliver, Verdict, Worker, WorkerHandle, deliver_fn};
+pub use mainspring_worker::{
+    Activity, BatchVerdict, Deliver, Event as WorkerEvent, Running, Snapshot, Spy, State as SpyState,
+    Verdict, Worker, WorkerHandle, deliver_batch_fn, deliver_fn,
+};

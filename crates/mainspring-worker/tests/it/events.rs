@@ -118,7 +118,7 @@ async fn a_handler_that_runs_for_long_is_reported_once_and_named() {
                 tell.send((delivery.message.id.clone(), *running, *replaced)).unwrap();
             }
             Event::Stopped { delivered } => {
-                tell.send((id("stopped"), Duration::ZERO, *delivered == 2)).unwrap()
+                tell.send((id("stopped"), Duration::ZERO, *delivered == 2)).unwrap();
             }
             _ => {}
         })
