@@ -52,6 +52,7 @@ mod push;
 mod row;
 pub mod schedule;
 mod settle;
+mod shared_push;
 pub mod stats;
 mod store;
 pub mod topic;

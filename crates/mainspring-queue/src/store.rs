@@ -1,6 +1,9 @@
 //! The driver: the verbs of a queue, each in one or two statements.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use mainspring_core::{
     BoxFuture, ClaimRequest, Claimed, DeadLetter, Error, NewMessage, QueueDriver, QueueStats, Result, Settle,
@@ -12,6 +15,7 @@ use crate::{
     push::push_queries,
     row::{delivery_from_row, micros},
     settle::{settle_queries, settled},
+    shared_push::{LARGE, SharedPush},
 };
 
 /// The queue on Postgres; see the crate.
@@ -19,12 +23,24 @@ use crate::{
 pub struct PgQueue<'t> {
     db: Db<'t>,
     hints: Option<Hints>,
+    shared: Option<Arc<SharedPush>>,
+}
+
+impl PgQueue<'static> {
+    /// The same queue, where pushes of many tasks at the same time are one statement and one commit. Each is still all or
+    /// nothing and answered by itself. Once begun, a push happens even when its caller goes away.
+    #[must_use]
+    pub fn with_shared_pushes(mut self) -> Self {
+        self.shared = None;
+        self.shared = Some(Arc::new(SharedPush::new(self.clone())));
+        self
+    }
 }
 
 impl<'t> PgQueue<'t> {
     /// A queue without hints: workers find new messages by polling.
     pub fn new(db: &Db<'t>) -> Self {
-        Self { db: db.clone(), hints: None }
+        Self { db: db.clone(), hints: None, shared: None }
     }
 
     /// The same queue with hints, so that waiting workers start at once.
@@ -37,11 +53,19 @@ impl<'t> PgQueue<'t> {
     /// The same queue, standing on your transaction. Messages pushed there are visible to workers after your commit; they
     /// find them by polling.
     pub fn on<'u>(&self, tx: impl Into<TxRef<'u>>) -> PgQueue<'u> {
-        PgQueue { db: self.db.on(tx), hints: None }
+        PgQueue { db: self.db.on(tx), hints: None, shared: None }
     }
 
-    async fn push_all(&self, messages: Vec<NewMessage>) -> Result<()> {
+    async fn push_checked(&self, messages: Vec<NewMessage>) -> Result<()> {
         messages.iter().try_for_each(NewMessage::check)?;
+        match &self.shared {
+            Some(shared) if (1..=LARGE).contains(&messages.len()) => shared.push(messages).await,
+            _ => self.push_all(messages).await,
+        }
+    }
+
+    /// Pushes messages that were checked.
+    pub(crate) async fn push_all(&self, messages: Vec<NewMessage>) -> Result<()> {
         let refs: Vec<&NewMessage> = messages.iter().collect();
         let mut queries = push_queries(&refs);
         match queries.len() {
@@ -155,7 +179,7 @@ const DEAD_LETTERS: &str =
 
 impl QueueDriver for PgQueue<'_> {
     fn push(&self, messages: Vec<NewMessage>) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.push_all(messages))
+        Box::pin(self.push_checked(messages))
     }
 
     fn claim(&self, request: ClaimRequest) -> BoxFuture<'_, Result<Claimed>> {

@@ -98,7 +98,7 @@ pub fn create_pg_stores(pool: Pool, options: PgStoreOptions) -> Result<PgStores<
     let hints = Hints::new(Some(db.clone()), options.listen, names);
     let group = Arc::new(GroupCommit::new(db.clone(), hints.clone(), options.commit_lanes));
     let mut stores = PgStores::at(db);
-    stores.queue = stores.queue.with_hints(hints.clone());
+    stores.queue = stores.queue.with_hints(hints.clone()).with_shared_pushes();
     stores.events = stores.events.with_group(Arc::new(Appends(Arc::clone(&group))));
     stores.hints = Some(hints);
     stores.group = Some(group);
