@@ -80,6 +80,7 @@ async fn room(shared: &Shared) -> Result<OwnedSemaphorePermit> {
         _ => options.batch_size.max(options.prefetch / 4),
     };
     let mut room = shared.take_room(least.min(LARGEST_CLAIM)).await?;
+    tokio::task::yield_now().await; // what is settled at this moment makes room, too
     let more = shared.room.available_permits().min(LARGEST_CLAIM.saturating_sub(room.num_permits()));
     if let Ok(more) = Arc::clone(&shared.room).try_acquire_many_owned(u32::try_from(more).unwrap_or(0)) {
         room.merge(more);

@@ -22,6 +22,13 @@ const BATCH: usize = 1_000;
 pub(crate) async fn run(shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Finished>) {
     let mut batch = Vec::with_capacity(BATCH);
     while inbox.recv_many(&mut batch, BATCH).await > 0 {
+        // Handlers that end at this moment come along.
+        tokio::task::yield_now().await;
+        while batch.len() < BATCH
+            && let Ok(finished) = inbox.try_recv()
+        {
+            batch.push(finished);
+        }
         let count = batch.len();
         settle(&shared, std::mem::take(&mut batch)).await;
         shared.unsettled.fetch_sub(count, Ordering::Relaxed);
