@@ -2,16 +2,17 @@
 
 use std::{env, error::Error, process::Command};
 
-use mainspring::{PgStoreOptions, Settings, create_pg_stores, pool};
+use mainspring::{PgStoreOptions, Settings, Worker, create_pg_stores, pool};
 use mainspring_testing::{ChildWorker, Faults, FaultyBackend, faults::VARIABLE as FAULTS};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{Ledger, lab::CONNECTIONS, order, worker};
+use crate::{Ledger, chaos, lab::CONNECTIONS, order, worker};
 
 const URL: &str = "CHAOS_URL";
 const LEDGER: &str = "CHAOS_LEDGER";
 const CONCURRENCY: &str = "CHAOS_CONCURRENCY";
 const MAX_LOST: &str = "CHAOS_MAX_LOST";
+const QUEUE: &str = "CHAOS_QUEUE";
 
 /// What a child is to be like; see [`Lab::child`](crate::Lab::child).
 #[must_use = "nothing runs until it is spawned"]
@@ -21,7 +22,7 @@ pub struct ChildPlan(Command);
 impl ChildPlan {
     pub(crate) fn new(program: &str, url: &str, ledger: &Ledger) -> Self {
         let mut command = Command::new(program);
-        command.env(URL, url).env(LEDGER, ledger.path()).env_remove(FAULTS);
+        command.env(URL, url).env(LEDGER, ledger.path()).env_remove(FAULTS).env_remove(QUEUE);
         Self(command)
     }
 
@@ -34,6 +35,12 @@ impl ChildPlan {
     /// Deliveries in flight at once. Defaults to 1, so that it is known which one is hit.
     pub fn concurrency(mut self, deliveries: usize) -> Self {
         self.0.env(CONCURRENCY, deliveries.to_string());
+        self
+    }
+
+    /// It works on the queue of the chaos run instead of running flows.
+    pub fn queue(mut self) -> Self {
+        self.0.env(QUEUE, "1");
         self
     }
 
@@ -56,18 +63,26 @@ impl ChildPlan {
 ///
 /// # Errors
 /// Those of its surroundings: there is no database at that address, or the ledger cannot be written.
-#[allow(clippy::print_stdout, reason = "a parent process waits for these lines")]
 pub async fn work() -> Result<(), Box<dyn Error>> {
     let settings = Settings::parse(&env::var(URL)?)?;
     let options = PgStoreOptions { listen: Some(settings.clone()), ..PgStoreOptions::default() };
     let stores = create_pg_stores(pool(&settings, CONNECTIONS)?, options)?;
+    let ledger = Ledger::open(env::var(LEDGER)?)?;
+    if env::var_os(QUEUE).is_some() {
+        return until_asked(chaos::worker(&stores, &ledger, number(CONCURRENCY)?.unwrap_or(1))).await;
+    }
     let faults = Faults::from_env()?;
     let backend = FaultyBackend::new(stores, faults.clone());
-    let engine = order::builder(backend, &Ledger::open(env::var(LEDGER)?)?, &faults).build()?;
+    let engine = order::builder(backend, &ledger, &faults).build()?;
     let mut worker = worker(&engine).concurrency(number(CONCURRENCY)?.unwrap_or(1));
     if let Some(workers) = number(MAX_LOST)? {
         worker = worker.max_lost(u32::try_from(workers)?);
     }
+    until_asked(worker).await
+}
+
+#[allow(clippy::print_stdout, reason = "a parent process waits for these lines")]
+async fn until_asked(worker: Worker) -> Result<(), Box<dyn Error>> {
     die_with(std::os::unix::process::parent_id());
     let mut terminated = signal(SignalKind::terminate())?;
     println!("ready");

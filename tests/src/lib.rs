@@ -18,6 +18,7 @@
 )]
 
 mod bouncer;
+pub mod chaos;
 mod child;
 mod invariants;
 mod lab;

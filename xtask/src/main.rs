@@ -1,6 +1,7 @@
 //! What the developers and first users of Mainspring run: `cargo xtask <command>`.
 
 mod bench;
+mod chaos;
 mod demo;
 mod migrate;
 mod mutate;
@@ -40,6 +41,8 @@ enum Command {
     Bench(bench::Args),
     /// Take guards out of the code, one at a time, and demand that tests notice.
     Mutate(mutate::Args),
+    /// Kill workers, Postgres and connections at random while a queue is worked on, and check every message.
+    Chaos(chaos::Args),
     /// Check layers, file sizes, module docs, migration checksums and docs/SCHEMA.md.
     Tidy,
     /// Write docs/SCHEMA.md from the migrated tables.
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Migrate(args) => migrate::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Mutate(args) => mutate::run(&args),
+        Command::Chaos(args) => chaos::run(&args),
         Command::Tidy => tidy::run(),
         Command::Schema(args) => schema::run(&args),
     };

@@ -9,6 +9,7 @@
 )]
 
 mod away;
+mod chaos;
 mod connection;
 mod here;
 mod kills;
