@@ -24,6 +24,7 @@ mod signals;
 mod sleep;
 mod stop;
 mod unknown;
+mod wakeups;
 mod zombies;
 
 use futures_util::{StreamExt, future::LocalBoxFuture, stream};
