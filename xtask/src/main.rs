@@ -41,6 +41,9 @@ enum Command {
     Bench(bench::Args),
     /// Take guards out of the code, one at a time, and demand that tests notice.
     Mutate(mutate::Args),
+    /// A process of the bench `queue.4p`.
+    #[command(hide = true)]
+    BenchDrainer(bench::queues::DrainerArgs),
     /// Kill workers, Postgres and connections at random while a queue is worked on, and check every message.
     Chaos(chaos::Args),
     /// Check layers, file sizes, module docs, migration checksums and docs/SCHEMA.md.
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Migrate(args) => migrate::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Mutate(args) => mutate::run(&args),
+        Command::BenchDrainer(args) => bench::queues::run_drainer(args),
         Command::Chaos(args) => chaos::run(&args),
         Command::Tidy => tidy::run(),
         Command::Schema(args) => schema::run(&args),

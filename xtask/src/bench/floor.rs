@@ -13,7 +13,7 @@ use mainspring_pg::Settings;
 use serde_json::{Value, json};
 use tokio_postgres::{Client, NoTls};
 
-use super::load::per_second;
+use super::{cpu::Meter, load::per_second};
 
 const TABLES: &str = "
 DROP SCHEMA IF EXISTS floor CASCADE; CREATE SCHEMA floor;
@@ -26,16 +26,12 @@ CREATE TABLE floor.q (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, state 
   data jsonb NOT NULL, created_at timestamptz NOT NULL DEFAULT now(), locked_at timestamptz);
 CREATE INDEX q_ready ON floor.q (id) WHERE state = 0;";
 
-/// Messages of one push, on both sides.
-pub const PUSH_BATCH: usize = 1_000;
-/// Messages of one claim, on both sides.
-pub const CLAIM_BATCH: usize = 100;
-/// Consumers of a drain, on both sides.
-pub const CONSUMERS: usize = 2;
-
 /// Plain connections beside ours.
 pub struct Floor {
-    url: String,
+    /// Where the server is.
+    pub url: String,
+    /// Of the server of both sides.
+    pub meter: Meter,
     runs: Arc<AtomicU64>,
 }
 
@@ -44,11 +40,10 @@ type Shared = Box<dyn Error + Send + Sync>;
 impl Floor {
     pub async fn new(url: &str) -> Result<Self, Box<dyn Error>> {
         Settings::parse(url)?;
-        let floor = Self { url: url.to_owned(), runs: Arc::default() };
-        let client = floor.client().await?;
+        let client = connect(url).await?;
         client.batch_execute(TABLES).await?;
         client.batch_execute(super::floor_events::TABLES).await?;
-        Ok(floor)
+        Ok(Self { url: url.to_owned(), meter: Meter::new(&client).await?, runs: Arc::default() })
     }
 
     /// A number for names that are used once.
@@ -57,9 +52,7 @@ impl Floor {
     }
 
     pub async fn client(&self) -> Result<Client, tokio_postgres::Error> {
-        let (client, connection) = tokio_postgres::connect(&self.url, NoTls).await?;
-        tokio::spawn(connection);
-        Ok(client)
+        connect(&self.url).await
     }
 
     pub async fn clients(&self, n: usize) -> Result<Vec<Arc<Client>>, tokio_postgres::Error> {
@@ -113,60 +106,12 @@ impl Floor {
         })
         .await
     }
+}
 
-    /// Multi-row inserts of [`PUSH_BATCH`] messages, one client.
-    pub async fn push(&self, time: Duration) -> Result<f64, Box<dyn Error>> {
-        let client = Arc::new(self.client().await?);
-        client.batch_execute("TRUNCATE floor.q").await?;
-        per_second(1, time, |_, stop, done| {
-            let client = Arc::clone(&client);
-            async move {
-                let insert =
-                    client.prepare("INSERT INTO floor.q (data) SELECT * FROM unnest($1::jsonb[])").await?;
-                while Instant::now() < stop {
-                    let batch: Vec<Value> = (0..PUSH_BATCH).map(payload).collect();
-                    client.execute(&insert, &[&batch]).await?;
-                    done.fetch_add(PUSH_BATCH as u64, Ordering::Relaxed);
-                }
-                Ok::<_, Shared>(())
-            }
-        })
-        .await
-    }
-
-    /// Claim, then complete, in batches, two commits a batch.
-    pub async fn drain(&self, time: Duration) -> Result<f64, Box<dyn Error>> {
-        let clients = self.clients(CONSUMERS).await?;
-        let rows = 200_000;
-        clients[0]
-            .batch_execute(&format!(
-                "TRUNCATE floor.q; INSERT INTO floor.q (data) SELECT jsonb_build_object('n', g, 'to', 'user@example.com')
-                 FROM generate_series(1, {rows}) g; ANALYZE floor.q; CHECKPOINT"
-            ))
-            .await?;
-        per_second(CONSUMERS, time, |n, stop, done| {
-            let client = Arc::clone(&clients[n]);
-            async move {
-                let claim = client
-                    .prepare(
-                        "UPDATE floor.q SET state = 1, locked_at = now() WHERE id = ANY (ARRAY(SELECT id FROM floor.q
-                         WHERE state = 0 ORDER BY id FOR UPDATE SKIP LOCKED LIMIT $1)) RETURNING id, data",
-                    )
-                    .await?;
-                let complete = client.prepare("DELETE FROM floor.q WHERE id = ANY ($1) AND state = 1").await?;
-                while Instant::now() < stop {
-                    let batch = i64::try_from(CLAIM_BATCH)?;
-                    let ids: Vec<i64> = client.query(&claim, &[&batch]).await?.iter().map(|row| row.get(0)).collect();
-                    if ids.is_empty() {
-                        break;
-                    }
-                    done.fetch_add(client.execute(&complete, &[&ids]).await?, Ordering::Relaxed);
-                }
-                Ok::<_, Shared>(())
-            }
-        })
-        .await
-    }
+async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
 }
 
 pub fn payload(n: usize) -> Value {

@@ -5,12 +5,13 @@
 //! durable one of its own (fsync on) unless DATABASE_URL names another.
 
 mod commit;
+mod cpu;
 mod events;
 mod floor;
 mod floor_events;
 mod flow;
 mod load;
-mod queue;
+pub mod queues;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -23,8 +24,8 @@ use floor::Floor;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only these: commit.single, commit.group, flow.steps.16, flow.steps, queue.push, queue.drain, events.append,
-    /// events.append.batch, events.append.hot, events.read.
+    /// Only these: commit.single, commit.group, flow.steps.16, flow.steps, events.append, .batch, .hot, events.read,
+    /// and queue.push, .single, .drain, .one, .4p, .latency, .backlog, .pinned, .cpu, .many. The beginning of names means all of them.
     names: Vec<String>,
     /// One JSON object a line.
     #[arg(long)]
@@ -35,6 +36,9 @@ pub struct Args {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// Messages of a drain.
+    #[arg(long, default_value_t = 100_000)]
+    messages: usize,
 }
 
 /// What both sides of a bench are given.
@@ -42,15 +46,16 @@ struct Bench {
     floor: Floor,
     stores: PgStores<'static>,
     time: Duration,
+    messages: usize,
+    rounds: usize,
+    json: bool,
 }
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 8] = [
     "commit.single",
     "commit.group",
     "flow.steps.16",
     "flow.steps",
-    "queue.push",
-    "queue.drain",
     "events.append",
     "events.append.batch",
     "events.append.hot",
@@ -64,8 +69,10 @@ pub fn run(args: Args) -> Outcome {
     if cfg!(debug_assertions) {
         return in_release();
     }
-    if let Some(unknown) = args.names.iter().find(|name| !NAMES.contains(&name.as_str())) {
-        return Err(format!("no bench `{unknown}`; there are {}", NAMES.join(", ")).into());
+    let known = || NAMES.into_iter().chain(queues::NAMES);
+    if let Some(unknown) = args.names.iter().find(|name| !known().any(|known| known.starts_with(*name))) {
+        let names: Vec<&str> = known().collect();
+        return Err(format!("no bench `{unknown}`; there are {}", names.join(", ")).into());
     }
     let folder = std::env::temp_dir().join(format!("mainspring-bench-{}", std::process::id()));
     let server = server::find(None, Options::durable(&folder).shared_buffers("1GB").max_connections(200))?;
@@ -93,9 +100,12 @@ async fn measure(url: &str, args: &Args) -> Outcome {
         floor: Floor::new(url).await?,
         stores: PgStores::connect(url, options)?,
         time: Duration::from_secs_f64(args.seconds),
+        messages: args.messages.max(1_000),
+        rounds: args.rounds.max(1),
+        json: args.json,
     };
-    for name in NAMES.into_iter().filter(|name| args.names.is_empty() || args.names.iter().any(|n| n == name))
-    {
+    let wanted = |name: &&str| args.names.is_empty() || args.names.iter().any(|n| name.starts_with(n));
+    for name in NAMES.into_iter().filter(wanted) {
         let mut floor = Vec::new();
         let mut ours = Vec::new();
         for _ in 0..args.rounds.max(1) {
@@ -103,6 +113,9 @@ async fn measure(url: &str, args: &Args) -> Outcome {
             ours.push(bench.ours_of(name).await?);
         }
         print(name, median(ours), median(floor), args.json);
+    }
+    for name in queues::NAMES.into_iter().filter(wanted) {
+        queues::run(&bench, name).await?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -114,12 +127,10 @@ impl Bench {
             "commit.group" => self.floor.inserts(64, self.time).await,
             "flow.steps.16" => self.floor.flow_steps(16, self.time).await,
             "flow.steps" => self.floor.flow_steps(64, self.time).await,
-            "queue.push" => self.floor.push(self.time).await,
             "events.append" => self.floor.append(16, 1, self.time).await,
             "events.append.batch" => self.floor.append(4, 100, self.time).await,
             "events.append.hot" => self.floor.append_hot(16, self.time).await,
-            "events.read" => self.floor.read(LONG, self.time).await,
-            _ => self.floor.drain(self.time).await,
+            _ => self.floor.read(LONG, self.time).await,
         }
     }
 
@@ -129,12 +140,10 @@ impl Bench {
             "commit.group" => commit::changes(&self.stores, 64, self.time).await,
             "flow.steps.16" => flow::steps(&self.stores, 16, self.time).await,
             "flow.steps" => flow::steps(&self.stores, 64, self.time).await,
-            "queue.push" => queue::push(&self.stores, self.time).await,
             "events.append" => events::append(&self.stores, 16, 1, self.time).await,
             "events.append.batch" => events::append(&self.stores, 4, 100, self.time).await,
             "events.append.hot" => events::hot(&self.stores, 16, self.time).await,
-            "events.read" => events::read(&self.stores, LONG, self.time).await,
-            _ => queue::drain(&self.stores, self.time).await,
+            _ => events::read(&self.stores, LONG, self.time).await,
         }
     }
 }
