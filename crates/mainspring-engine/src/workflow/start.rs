@@ -8,11 +8,17 @@ use mainspring_core::{
     flow::{Drive, created},
     limits,
 };
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use super::{INPUT, Workflow, WorkflowHandle, handle::version_in_row};
-use crate::Engine;
+use super::{
+    INPUT, ResultError, Workflow, WorkflowHandle, child::continued, handle::version_in_row,
+    started::result_of,
+};
+use crate::{
+    Engine,
+    drive::{Driven, Standing},
+};
 
 /// Inputs up to so many bytes are in the row until the first commit, which saves the first drive a read.
 const SMALL_INPUT: usize = 4 * 1024;
@@ -162,6 +168,49 @@ impl<O, E> Start<O, E> {
     pub fn parent(mut self, parent: ExecutionId) -> Self {
         self.parent = Some(parent);
         self
+    }
+
+    /// Starts it and drives it in this process: nothing goes through the queue, so a workflow of n steps is n + 1 commits. Once
+    /// it is parked, it is the workers'; its result is waited for all the same.
+    ///
+    /// # Errors
+    /// As awaiting it, and as [`WorkflowHandle::result`].
+    pub async fn run(mut self) -> std::result::Result<O, ResultError<E>>
+    where
+        O: DeserializeOwned,
+        E: DeserializeOwned,
+    {
+        let engine = self.engine.clone();
+        let inner = &engine.0;
+        let holder = inner.local.holder().await?;
+        let input = std::mem::replace(&mut self.input, Ok(Value::Null))?;
+        let backend = engine.backend();
+        let execution = self.execution(&**backend).await?;
+        let leaving = inner.leaving(&execution.id);
+        let mut changes = first_changes(execution, input.clone(), Drive::Here(holder));
+        let committed = match inner.commit(&changes).await {
+            Ok(committed) => committed,
+            Err(error) if error.is_conflict() => match self.lookup(&**backend).await? {
+                Some(found) => {
+                    leaving.rest();
+                    return self.attach(&**backend, found, &input).await?.result().await;
+                }
+                None => return Err(error.into()),
+            },
+            Err(error) => return Err(error.into()),
+        };
+        let execution = changes.executions.swap_remove(0).applied(committed.at);
+        let handle = WorkflowHandle::new(engine.clone(), execution.id.clone(), true);
+        if let Some(driving) = inner.running.drive(&execution.id) {
+            let standing = Standing::new(execution, Vec::new());
+            if let Driven::Rests(execution) = inner.drive_here(standing, u32::MAX, driving).await? {
+                leaving.rest();
+                if execution.status.is_terminal() && continued(&execution).is_none() {
+                    return result_of(&execution);
+                }
+            }
+        }
+        handle.result().await
     }
 
     /// Starts it within a transaction of the caller's: `engine.start(W, &input).within(&stores.on(&tx)).await?`. It becomes

@@ -150,7 +150,7 @@ impl<O: DeserializeOwned, E: DeserializeOwned> WorkflowHandle<O, E> {
     }
 }
 
-fn result_of<O: DeserializeOwned, E: DeserializeOwned>(
+pub(crate) fn result_of<O: DeserializeOwned, E: DeserializeOwned>(
     execution: &Execution,
 ) -> std::result::Result<O, ResultError<E>> {
     if execution.status == ExecutionStatus::Cancelled {

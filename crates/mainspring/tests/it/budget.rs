@@ -1,8 +1,8 @@
 //! How many transactions things cost, counted by the server.
 
 use mainspring::{
-    Backend, Changes, Engine, Execution, ExecutionId, ExecutionStatus, ExecutionWrite, Flow, PgStores,
-    flow::Step,
+    Backend, Changes, Cx, Engine, Execution, ExecutionId, ExecutionStatus, ExecutionWrite, Flow, PgStores,
+    Workflow, flow::Step,
 };
 use mainspring_pg::Session;
 use mainspring_testing::TestDb;
@@ -81,6 +81,32 @@ async fn an_execution_of_five_steps_run_here_is_six_writing_transactions_and_rea
         (55..=65).contains(&(twenty - ten)),
         "{ten} transactions for ten executions, {twenty} for twenty"
     );
+}
+
+#[tokio::test]
+async fn a_workflow_of_five_steps_run_here_is_six_writing_transactions_and_reads_nothing_between_them() {
+    const FIVE: Workflow<u32, u32, String> = Workflow::new("five");
+    let (stores, db) = crate::on(TestDb::with_pool(1).await);
+    let engine = Engine::builder(stores.clone())
+        .register(FIVE, async |cx: Cx, mut n: u32| {
+            for _ in 0..5 {
+                n = cx.step("up", async || Ok::<_, String>(n + 1)).await?;
+            }
+            Ok(n)
+        })
+        .build()
+        .unwrap();
+    assert_eq!(engine.start(FIVE, &1).run().await.unwrap(), 6);
+    let counter = Counter::new(&db, &stores).await;
+    let run = async |runs: i64| {
+        for _ in 0..runs {
+            engine.start(FIVE, &1).run().await.unwrap();
+        }
+    };
+    counter.spent(async || run(10).await).await;
+    let ten = counter.spent(async || run(10).await).await;
+    let twenty = counter.spent(async || run(20).await).await;
+    assert!((55..=65).contains(&(twenty - ten)), "{ten} transactions for ten workflows, {twenty} for twenty");
 }
 
 #[tokio::test]

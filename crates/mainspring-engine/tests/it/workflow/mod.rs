@@ -2,6 +2,7 @@
 //! processes die and messages come at the wrong moment.
 
 mod basics;
+mod crashes;
 mod drift;
 mod parallel;
 mod waits;
