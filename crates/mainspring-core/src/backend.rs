@@ -23,6 +23,12 @@ pub trait Backend: Send + Sync {
     /// SQL; [commit unknown](crate::Error::is_commit_unknown) when the outcome could not be found out.
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<Committed>>;
 
+    /// What a crate that knows this very backend can do with it besides, such as the application's SQL in the transaction of a
+    /// commit. Defaults to nothing.
+    fn as_any(&self) -> Option<&(dyn std::any::Any + Send + Sync)> {
+        None
+    }
+
     /// The database's time as far as this process knows it: the last time it saw plus what has passed since.
     fn now(&self) -> Timestamp;
 

@@ -39,6 +39,9 @@
 mod commit;
 mod reactions;
 mod stores;
+mod tx;
+
+pub use tx::{CxTx, Tx};
 
 pub use stores::{PgStoreOptions, PgStores, create_pg_stores};
 

@@ -253,6 +253,10 @@ impl Backend for PgStores<'_> {
         })
     }
 
+    fn as_any(&self) -> Option<&(dyn std::any::Any + Send + Sync)> {
+        self.group.as_deref().map(|group| group as &(dyn std::any::Any + Send + Sync))
+    }
+
     fn now(&self) -> Timestamp {
         self.db.clock().now()
     }

@@ -2,7 +2,7 @@
 
 use std::{future::IntoFuture, sync::Arc, time::Duration};
 
-use mainspring_core::{ExecutionId, Failure, Timestamp};
+use mainspring_core::{Backend, ExecutionId, Failure, Timestamp};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -55,6 +55,11 @@ impl Cx {
     /// The execution.
     pub fn id(&self) -> &ExecutionId {
         &self.live.facts.id
+    }
+
+    /// What the engine runs on.
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.live.backend
     }
 
     /// Fires when the execution is cancelled, or handed over to another worker: what is still done then does not count.

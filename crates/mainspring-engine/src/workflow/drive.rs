@@ -6,14 +6,11 @@
 use std::{
     panic::AssertUnwindSafe,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll, Wake, Waker},
+    sync::Arc,
+    task::{Context, Poll, Waker},
 };
 
-use futures_util::{FutureExt, task::AtomicWaker};
+use futures_util::FutureExt;
 use mainspring_core::{
     BoxFuture, Changes, Committed, Error, Execution, ExecutionStatus, Failure, NewEvent, Result, Timestamp,
     event::kind,
@@ -172,10 +169,10 @@ pub(super) struct Driver<'d> {
     pub(super) live: Arc<Live>,
     /// The row as this driver last wrote or read it, without its context.
     pub(super) execution: Execution,
-    seat: Option<&'d Seat>,
+    pub(super) seat: Option<&'d Seat>,
     stop: CancellationToken,
     policy: Drift,
-    entry: Option<Entry>,
+    pub(super) entry: Option<Entry>,
     flag: Arc<Flag>,
     committing: Option<Commit<'d>>,
     /// Knocks that were there at the last look.
@@ -270,15 +267,18 @@ impl<'d> Driver<'d> {
                 self.park(until, None).await.map(Some)
             }
             Task::Drifted { expected, got } => self.drifted(expected, got).await,
+            Task::Lend => {
+                self.lend();
+                Ok(None)
+            }
+            Task::TakeBack => Ok(self.take_back()),
             Task::Stop => self.stopped().await.map(Some),
         }
     }
 
     fn changes(&self, then: Then) -> (Changes, u64) {
         let (mut batch, recorded) = self.live.take_batch();
-        if self.execution.status == ExecutionStatus::Pending {
-            batch.events.insert(0, NewEvent::new(kind::EXECUTION_STARTED, json!({})));
-        }
+        self.start(&mut batch);
         let (context, has_tokens) = {
             let state = self.live.lock();
             (state.context.clone(), state.has_tokens())
@@ -300,7 +300,7 @@ impl<'d> Driver<'d> {
     }
 
     /// Takes in what became of a commit; the end of the drive when it was lost.
-    fn after(&mut self, done: (Changes, u64, u64, Result<Committed>)) -> Result<Option<Drove>> {
+    pub(super) fn after(&mut self, done: (Changes, u64, u64, Result<Committed>)) -> Result<Option<Drove>> {
         let (changes, recorded, looked, result) = done;
         match result {
             Ok(committed) => {
@@ -413,6 +413,9 @@ impl<'d> Driver<'d> {
                 return Ok(drove);
             }
         }
+        if let Some(drove) = self.repaid() {
+            return Ok(drove);
+        }
         // Once more with what the code asked for while it was on its way out.
         let stop = self.live.lock().stop.is_some();
         if stop {
@@ -443,6 +446,9 @@ impl<'d> Driver<'d> {
                 return Ok(drove);
             }
         }
+        if let Some(drove) = self.repaid() {
+            return Ok(drove);
+        }
         if self.live.lock().has_news() {
             let (changes, _) = self.changes(Then::Run);
             if let Err(error) = self.inner.backend.commit(changes).await {
@@ -463,31 +469,4 @@ fn lost(error: Error) -> Result<Drove> {
     }
     // Perhaps it happened: the row says how to go on.
     if error.is_conflict() || error.is_commit_unknown() { Ok(Drove::Changed) } else { Err(error) }
-}
-
-/// Whether the code was woken since it was last polled.
-struct Flag {
-    woken: AtomicBool,
-    outer: AtomicWaker,
-}
-
-impl Flag {
-    fn new() -> Arc<Self> {
-        Arc::new(Self { woken: AtomicBool::new(true), outer: AtomicWaker::new() })
-    }
-
-    fn take(&self) -> bool {
-        self.woken.swap(false, Ordering::AcqRel)
-    }
-}
-
-impl Wake for Flag {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.woken.store(true, Ordering::Release);
-        self.outer.wake();
-    }
 }

@@ -12,14 +12,17 @@ use std::{
     task::{Poll, Waker},
 };
 
-use mainspring_core::{Backend, ExecutionId, Failure, NewEvent, Timestamp, TokenWrite, event::kind};
+use mainspring_core::{
+    Backend, Changes, Committed, ExecutionId, Failure, NewEvent, Timestamp, TokenWrite, event::kind,
+};
 use serde_json::{Map, Value, json};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     journal::{Answer, End, Journal, Note},
-    state::{Batch, State, Stop, Task, Turn, Wait, Waiting},
+    state::{Batch, Loan, State, Stop, Task, Turn, Wait, Waiting},
+    tx::Lent,
 };
 
 /// What never changes of an execution while it is live.
@@ -155,6 +158,11 @@ impl Live {
 
     /// Writes down how a step ended.
     pub(crate) fn record_end(&self, kind: &str, key: &str, end: &End, loose: bool, inbox: Option<i64>) {
+        self.record(Self::end_event(kind, key, end, loose, inbox), true);
+    }
+
+    /// How a step ended, as an event.
+    pub(crate) fn end_event(kind: &str, key: &str, end: &End, loose: bool, inbox: Option<i64>) -> NewEvent {
         let mut data = end.data();
         if loose {
             data["loose"] = json!(true);
@@ -162,7 +170,7 @@ impl Live {
         if let Some(position) = inbox {
             data["inbox"] = json!(position);
         }
-        self.record(NewEvent::new(kind, data).about(key), true);
+        NewEvent::new(kind, data).about(key)
     }
 
     /// Writes something down.
@@ -236,6 +244,25 @@ impl Live {
         let batch = std::mem::take(&mut state.batch);
         state.tokens |= batch.tokens.iter().any(|token| matches!(token, TokenWrite::Create(_)));
         (batch, state.recorded)
+    }
+
+    /// Lends the execution to the step that wants it.
+    pub(crate) fn lend(&self, lent: Lent) {
+        let mut state = self.lock();
+        if let Loan::Wanted(waker) = std::mem::replace(&mut state.loan, Loan::Ready(Box::new(lent))) {
+            waker.wake();
+        }
+    }
+
+    /// Takes it back, with what became of it.
+    pub(crate) fn take_back(&self) -> Option<Box<(Changes, Committed, u64)>> {
+        let mut state = self.lock();
+        let repaid = std::mem::replace(&mut state.loan, Loan::None);
+        state.borrowers.drain(..).for_each(Waker::wake);
+        match repaid {
+            Loan::Repaid(done) => done,
+            _ => None,
+        }
     }
 
     /// Everything recorded up to `recorded` is durable.

@@ -18,10 +18,12 @@ mod cx;
 mod deliver;
 mod drive;
 mod error;
+mod flag;
 mod handle;
 mod inbox;
 mod journal;
 mod key;
+mod lend;
 mod live;
 mod look;
 mod many;
@@ -33,6 +35,7 @@ mod start;
 mod started;
 mod state;
 mod step;
+mod tx;
 mod wait;
 
 pub use body::{Body, BodyOf, BodyWith};
@@ -46,6 +49,7 @@ pub use saga::Saga;
 pub use start::{OnConflict, Start};
 pub use started::WorkflowHandle;
 pub use step::{Step, StepRun, exponential};
+pub use tx::{Record, Together, TxError, abort};
 pub use wait::{Hook, SignalWait, Sleep};
 
 pub(crate) use handle::is_workflow;

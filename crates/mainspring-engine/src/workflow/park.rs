@@ -1,8 +1,8 @@
 //! What a driver decided, as changes to commit: steps taken, parked, or over.
 
 use mainspring_core::{
-    Available, Changes, Execution, ExecutionStatus, ExecutionWrite, Failure, MessageId, NewEvent, Settle,
-    Settlement, Timestamp, TokenWrite,
+    Available, Changes, Execution, ExecutionStatus, ExecutionWrite, Failure, MessageId, MessageLease,
+    NewEvent, Settle, Settlement, Timestamp, TokenWrite,
     event::kind,
     flow::{Drive, reply_message, wake_message},
     limits,
@@ -29,12 +29,29 @@ pub(crate) enum Then {
 
 /// The changes that make `batch` durable. `context` is the row's as it is to be.
 pub(crate) fn changes(
-    mut execution: Execution,
+    execution: Execution,
     batch: Batch,
     context: Map<String, Value>,
     then: Then,
     has_tokens: bool,
     seat: Option<&Seat>,
+    now: Timestamp,
+) -> Changes {
+    let driver = seat.map(|seat| seat.message.clone());
+    let lease = seat.map(|seat| seat.lease.clone());
+    changes_of(execution, batch, context, then, has_tokens, driver, lease, now)
+}
+
+/// [`changes`], for the message `driver` that is held under `lease`.
+#[allow(clippy::too_many_arguments, reason = "the parts of one decision, taken from two places")]
+pub(crate) fn changes_of(
+    mut execution: Execution,
+    batch: Batch,
+    context: Map<String, Value>,
+    then: Then,
+    has_tokens: bool,
+    driver: Option<MessageId>,
+    lease: Option<MessageLease>,
     now: Timestamp,
 ) -> Changes {
     let Batch { mut events, steps, last, children, messages, tokens } = batch;
@@ -53,8 +70,8 @@ pub(crate) fn changes(
     match then {
         Then::Run => {
             execution.status = ExecutionStatus::Running;
-            if let Some(seat) = seat {
-                execution.driver = Some(seat.message.clone());
+            if driver.is_some() {
+                execution.driver = driver;
                 execution.holder = None;
             }
         }
@@ -70,9 +87,9 @@ pub(crate) fn changes(
             }
             execution.error = error;
             execution.holder = None;
-            execution.driver = match (until, seat) {
+            execution.driver = match (until, driver) {
                 (None, _) => None,
-                (Some(_), Some(seat)) => Some(seat.message.clone()),
+                (Some(_), Some(driver)) => Some(driver),
                 (Some(at), None) => {
                     let message = MessageId::generate();
                     changes.messages.push(wake_message(&execution, message.clone(), Available::At(at)));
@@ -105,8 +122,7 @@ pub(crate) fn changes(
     }
     changes.executions.insert(0, ExecutionWrite::update(execution, events));
     changes.executions.extend(children);
-    changes.settle =
-        settlement.zip(seat).map(|(settlement, seat)| Settle { lease: seat.lease.clone(), settlement });
+    changes.settle = settlement.zip(lease).map(|(settlement, lease)| Settle { lease, settlement });
     changes
 }
 

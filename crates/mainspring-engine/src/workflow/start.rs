@@ -208,8 +208,12 @@ impl<O, E> Start<O, E> {
                 if execution.status.is_terminal() && continued(&execution).is_none() {
                     return result_of(&execution);
                 }
+                return handle.result().await;
             }
         }
+        // Someone changed it, or looked after it before us: what is left to do is done here too.
+        engine.run(handle.id()).await?;
+        leaving.rest();
         handle.result().await
     }
 

@@ -6,13 +6,15 @@ use std::{
 };
 
 use mainspring_core::{
-    ExecutionId, ExecutionWrite, Failure, NewEvent, NewMessage, RecordedEvent, Timestamp, TokenWrite,
+    Changes, Committed, ExecutionId, ExecutionWrite, Failure, NewEvent, NewMessage, RecordedEvent, Timestamp,
+    TokenWrite,
 };
 use serde_json::{Map, Value};
 
 use super::{
     inbox::Inbox,
     journal::{End, Journal},
+    tx::Lent,
 };
 
 pub(crate) struct State {
@@ -38,13 +40,25 @@ pub(crate) struct State {
     pub(super) stale: bool,
     /// Looks outside that were asked for.
     pub(crate) knocks: u64,
+    pub(super) loan: Loan,
+    pub(super) borrowers: Vec<Waker>,
     /// Driven no further: what is awaited stays so.
     pub(super) closed: bool,
     pub(super) tokens: bool,
 }
 
+/// Whether the execution is with a step that commits by itself.
+pub(crate) enum Loan {
+    None,
+    Wanted(Waker),
+    Ready(Box<Lent>),
+    Out,
+    /// What was committed, and how much of what was recorded; `None` when nobody knows.
+    Repaid(Option<Box<(Changes, Committed, u64)>>),
+}
+
 /// What was decided and is not durable yet.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Batch {
     pub(crate) events: Vec<NewEvent>,
     pub(crate) steps: u32,
@@ -106,6 +120,10 @@ pub(crate) enum Task {
     Look,
     /// Park: everything waits for time or the outside.
     Park,
+    /// Lend the execution to a step that commits by itself.
+    Lend,
+    /// Take it back.
+    TakeBack,
     /// Poll once more.
     Poll,
     /// The code does not fit the history: it expected `expected` and got `got`.
@@ -134,6 +152,8 @@ impl State {
             waits: BTreeMap::new(),
             next: 0,
             stale: false,
+            loan: Loan::None,
+            borrowers: Vec::new(),
             knocks: 0,
             closed: false,
         }
@@ -143,6 +163,12 @@ impl State {
     pub(crate) fn assess(&mut self, committing: bool) -> Task {
         if committing {
             return Task::Wait;
+        }
+        match &self.loan {
+            Loan::None => {}
+            Loan::Wanted(_) => return Task::Lend,
+            Loan::Ready(_) | Loan::Out => return Task::Wait,
+            Loan::Repaid(_) => return Task::TakeBack,
         }
         if self.stop.is_some() {
             return Task::Stop;
@@ -179,6 +205,18 @@ impl State {
     pub(super) fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
+    }
+
+    /// What was to be committed is to be committed by the next one.
+    pub(super) fn put_back(&mut self, mut batch: Batch) {
+        std::mem::swap(&mut batch, &mut self.batch);
+        let Batch { events, steps, last, children, messages, tokens } = batch;
+        self.batch.events.extend(events);
+        self.batch.steps += steps;
+        self.batch.last = last.or(self.batch.last.take());
+        self.batch.children.extend(children);
+        self.batch.messages.extend(messages);
+        self.batch.tokens.extend(tokens);
     }
 
     pub(super) fn wake_turns(&self) {

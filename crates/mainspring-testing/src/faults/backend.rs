@@ -55,6 +55,10 @@ impl<B: Backend> Backend for FaultyBackend<B> {
         Box::pin(self.faults.around("commit", self.inner.commit(changes)))
     }
 
+    fn as_any(&self) -> Option<&(dyn std::any::Any + Send + Sync)> {
+        self.inner.as_any()
+    }
+
     fn now(&self) -> Timestamp {
         self.inner.now()
     }

@@ -57,6 +57,10 @@ struct Entry {
 }
 
 impl GroupCommit {
+    pub(crate) fn db(&self) -> &Db<'static> {
+        &self.db
+    }
+
     pub(crate) fn new(db: Db<'static>, hints: Hints, lanes: usize) -> Self {
         Self { db, hints, lanes, state: Mutex::default() }
     }

@@ -8,6 +8,7 @@ mod conformance;
 mod reactions;
 mod sessions;
 mod transactions;
+mod workflows;
 
 use mainspring::{PgStoreOptions, PgStores, create_pg_stores};
 use mainspring_testing::TestDb;

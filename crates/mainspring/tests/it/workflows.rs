@@ -1,0 +1,136 @@
+//! Durable functions on Postgres: what is in the same database happens exactly once.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use mainspring::{
+    Cx, CxTx, Engine, ExecutionStatus, PgStores, ResultError, TxError, Workflow, WorkflowResult, abort,
+};
+
+const TRANSFER: Workflow<(i32, i32, i64), i64, String> = Workflow::new("transfer");
+
+const TAKE: &str = "UPDATE {prefix}accounts SET cents = cents - $1 WHERE id = $2 AND cents >= $1";
+const GIVE: &str = "UPDATE {prefix}accounts SET cents = cents + $1 WHERE id = $2";
+
+async fn transfer(cx: Cx, (from, to, cents): (i32, i32, i64)) -> WorkflowResult<i64, String> {
+    let taken = cx.tx("take", async |db| {
+        let rows = db.exec(TAKE, &[&cents, &from]).await?;
+        if rows == 1 { Ok(cents) } else { abort("not enough".to_owned()) }
+    });
+    let taken = taken.await?;
+    let checked = cx.step("check", async || Ok::<_, String>(taken)).await?;
+    let given: u64 =
+        cx.tx("give", async |db| Ok::<_, TxError<String>>(db.exec(GIVE, &[&checked, &to]).await?)).await?;
+    assert_eq!(given, 1);
+    Ok(checked)
+}
+
+async fn accounts(stores: &PgStores<'static>, cents: &[i64]) {
+    let create =
+        "CREATE TABLE {prefix}accounts (id int PRIMARY KEY, cents bigint NOT NULL CHECK (cents >= 0))";
+    stores.db().exec(create, &[]).await.unwrap();
+    for (id, cents) in (0_i32..).zip(cents) {
+        stores.db().exec("INSERT INTO {prefix}accounts VALUES ($1, $2)", &[&id, cents]).await.unwrap();
+    }
+}
+
+async fn balances(stores: &PgStores<'static>) -> Vec<i64> {
+    let rows = stores.db().all("SELECT cents FROM {prefix}accounts ORDER BY id", &[]).await.unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn books_balance_whatever_is_transferred_at_the_same_time() {
+    let (stores, _db) = crate::fresh().await;
+    accounts(&stores, &[100, 100, 100]).await;
+    let engine = Engine::builder(stores.clone()).register(TRANSFER, transfer).build().unwrap();
+    let worker = engine.worker().concurrency(8).start().unwrap();
+    let mut handles = Vec::new();
+    for n in 0..30 {
+        handles.push(engine.start(TRANSFER, &(n % 3, (n + 1) % 3, 7)).await.unwrap());
+    }
+    let (mut done, mut refused) = (0, 0);
+    for handle in handles {
+        match handle.result().await {
+            Ok(7) => done += 1,
+            Err(ResultError::App(why)) if why == "not enough" => refused += 1,
+            other => panic!("{other:?}"),
+        }
+        // Everything recorded once, in a history without gaps.
+        let history = handle.history().await.unwrap();
+        for (recorded, position) in history.iter().zip(1..) {
+            assert_eq!(recorded.position, position);
+        }
+    }
+    worker.stop().await.unwrap();
+    assert_eq!((done + refused, balances(&stores).await.iter().sum::<i64>()), (30, 300));
+}
+
+#[tokio::test]
+async fn what_was_aborted_left_nothing_and_is_recorded() {
+    let (stores, _db) = crate::fresh().await;
+    accounts(&stores, &[5, 0]).await;
+    let engine = Engine::builder(stores.clone()).register(TRANSFER, transfer).build().unwrap();
+    let refused = engine.start(TRANSFER, &(0, 1, 9)).run().await;
+    assert!(matches!(refused, Err(ResultError::App(why)) if why == "not enough"));
+    assert_eq!(engine.start(TRANSFER, &(0, 1, 4)).run().await.unwrap(), 4);
+    assert_eq!(balances(&stores).await, [1, 4]);
+}
+
+const ONCE: Workflow<(), u64, String> = Workflow::new("once");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lost_the_execution_has_changed_nothing() {
+    // F53: the execution is cancelled while the body of the transaction runs
+    let (stores, _db) = crate::fresh().await;
+    accounts(&stores, &[5]).await;
+    let runs = Arc::new(AtomicU32::new(0));
+    let theirs = Arc::clone(&runs);
+    let canceller = Engine::builder(stores.clone()).build().unwrap();
+    let engine = Engine::builder(stores.clone())
+        .register(ONCE, move |cx: Cx, ()| {
+            let (runs, canceller) = (Arc::clone(&theirs), canceller.clone());
+            async move {
+                let id = cx.id().clone();
+                let spend = async |db: &mainspring::Db<'_>| {
+                    let rows = db.exec(TAKE, &[&1_i64, &0_i32]).await?;
+                    if runs.fetch_add(1, Ordering::SeqCst) == 0 {
+                        canceller.cancel(&id, "changed my mind").await?;
+                    }
+                    Ok::<_, TxError<String>>(rows)
+                };
+                Ok(cx.tx("spend", spend).await?)
+            }
+        })
+        .build()
+        .unwrap();
+    let worker = engine.worker().start().unwrap();
+    let handle = engine.start(ONCE, &()).await.unwrap();
+    assert!(matches!(handle.result().await, Err(ResultError::Cancelled(_))));
+    worker.stop().await.unwrap();
+    assert_eq!(handle.status().await.unwrap(), ExecutionStatus::Cancelled);
+    assert_eq!((balances(&stores).await, runs.load(Ordering::SeqCst)), (vec![5], 1));
+}
+
+#[tokio::test]
+async fn a_workflow_starts_with_the_callers_transaction_or_not_at_all() {
+    let (stores, db) = crate::fresh().await;
+    accounts(&stores, &[5, 5]).await;
+    let engine = Engine::builder(stores.clone()).register(TRANSFER, transfer).build().unwrap();
+    let mut client = db.client().await;
+    for (id, commits) in [("kept", true), ("lost", false)] {
+        let tx = client.transaction().await.unwrap();
+        let within = stores.on(&tx);
+        let handle = engine.start(TRANSFER, &(0, 1, 1)).id(id).within(&within).await.unwrap();
+        assert!(handle.was_created());
+        if commits {
+            tx.commit().await.unwrap();
+        } else {
+            tx.rollback().await.unwrap();
+        }
+    }
+    engine.worker().drain().await.unwrap();
+    assert_eq!(balances(&stores).await, [4, 6]);
+}
