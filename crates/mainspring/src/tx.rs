@@ -7,6 +7,7 @@ use std::{
 
 use mainspring_core::{Backend, BoxFuture, Committed, Error, Result};
 use mainspring_engine::{Cx, Record, StepError, Together, TxError};
+use mainspring_events::PgEventStore;
 use mainspring_pg::{AsyncFunc, Db};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -16,7 +17,7 @@ use crate::commit::{GroupCommit, commit_within};
 pub trait CxTx {
     /// A step whose effect is SQL in this Postgres: it and the record of the step are one transaction, so the effect happens
     /// exactly once. The body gets the transaction; it runs again when the transaction has to (a serialization failure, a
-    /// deadlock, a lost connection), so it should do nothing else. A connection is held while it runs.
+    /// deadlock, a lost connection), so it should do nothing else. A connection is held while it runs. Inline projections do not see the record of the step.
     ///
     /// ```
     /// use mainspring::{Cx, CxTx, WorkflowResult, abort};
@@ -107,7 +108,7 @@ where
             let done = db
                 .with_tx(async |db| match (self.body)(db).await {
                     Ok(value) => {
-                        let committed = commit_within(db, &record(&value)?).await?;
+                        let committed = commit_within(db, &PgEventStore::new(db), &record(&value)?).await?;
                         Ok((value, committed))
                     }
                     Err(TxError::Database(error)) => Err(error),

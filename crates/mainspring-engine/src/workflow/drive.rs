@@ -20,7 +20,9 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Cx, Drift, INPUT, NON_DETERMINISM, PANIC, inbox,
+    Cx, Drift, INPUT, NON_DETERMINISM, PANIC,
+    flag::Flag,
+    inbox,
     journal::Journal,
     live::{Facts, Live},
     park::{Then, changes},

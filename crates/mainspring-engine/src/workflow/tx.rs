@@ -146,10 +146,11 @@ async fn borrow(live: &Live) -> Borrowed<'_> {
             state.loan = Loan::Wanted(cx.waker().clone());
             return Poll::Pending;
         }
-        if asked && matches!(state.loan, Loan::Ready(_)) {
-            if let Loan::Ready(lent) = std::mem::replace(&mut state.loan, Loan::Out) {
-                return Poll::Ready(Borrowed { live, lent: Some(*lent) });
-            }
+        if asked
+            && matches!(state.loan, Loan::Ready(_))
+            && let Loan::Ready(lent) = std::mem::replace(&mut state.loan, Loan::Out)
+        {
+            return Poll::Ready(Borrowed { live, lent: Some(*lent) });
         }
         if asked && matches!(state.loan, Loan::Wanted(_)) {
             state.loan = Loan::Wanted(cx.waker().clone());
