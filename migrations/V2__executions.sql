@@ -46,7 +46,8 @@ CREATE INDEX {prefix}executions_deadline ON {executions} (deadline_at) WHERE fin
 CREATE INDEX {prefix}executions_wake ON {executions} (wake_at) WHERE wake_at IS NOT NULL;
 CREATE INDEX {prefix}executions_wait ON {executions} (wait_deadline_at) WHERE wait_deadline_at IS NOT NULL;
 CREATE INDEX {prefix}executions_parent ON {executions} (parent_execution_id, created_at) WHERE parent_execution_id IS NOT NULL;
-CREATE INDEX {prefix}executions_holder ON {executions} (holder) WHERE holder IS NOT NULL;
+-- Those that a process drives itself, which are few. By id: one holder has many, and a b-tree suffers from equal keys.
+CREATE INDEX {prefix}executions_held ON {executions} (id) WHERE holder IS NOT NULL;
 -- The race-safe window: a second create with the same key waits for the first and then finds it. A create clears the key of
 -- a row whose window is over before it inserts its own.
 CREATE UNIQUE INDEX {prefix}executions_idempotency ON {executions} (tenant, flow_id, idempotency_key)

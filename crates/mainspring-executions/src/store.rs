@@ -89,7 +89,7 @@ const FIND_TIMED_OUT_WAITS: &str =
 const FIND_ORPHANS: &str = select!(
     "WHERE e.holder IS NOT NULL AND NOT EXISTS (
        SELECT 1 FROM {workers} w WHERE w.id = e.holder AND w.expires_at > (SELECT {now}()))
-     ORDER BY e.holder, e.id LIMIT $1"
+     ORDER BY e.id LIMIT $1"
 );
 
 const COUNT_BY_STATUS: &str = "SELECT status, count(*) FROM {executions} GROUP BY status ORDER BY status";

@@ -4,9 +4,11 @@
 
 use std::{collections::HashSet, time::SystemTime};
 
-use mainspring_core::{Execution, ExecutionId, ExecutionWrite, Expect, Result, Timestamp};
+use mainspring_core::{
+    Execution, ExecutionId, ExecutionStatus, ExecutionWrite, Expect, MessageId, Result, Timestamp, WorkerId,
+};
 use mainspring_pg::{
-    Query, Row,
+    Column, Query, Row,
     row::{get, to_json},
 };
 use serde_json::Value;
@@ -15,6 +17,9 @@ use crate::row;
 
 const CREATE: &str = include_str!("sql/create.sql");
 const UPDATE: &str = include_str!("sql/update.sql");
+/// What most batches need, with fewer parameters.
+const START: &str = include_str!("sql/start.sql");
+const STEP: &str = include_str!("sql/step.sql");
 
 /// Frees idempotency keys whose window is over, so that the unique index lets their next owner in.
 const FREE_KEYS: &str = "UPDATE {executions} e SET idempotency_key = NULL, idempotency_expires_at = NULL
@@ -63,6 +68,50 @@ pub fn free_keys_query(writes: &[&ExecutionWrite]) -> Option<Query> {
 
 /// Inserts all of `writes` whose id and idempotency key are free; see [`Written`].
 pub fn create_query(writes: &[&ExecutionWrite]) -> Query {
+    start_query(writes).unwrap_or_else(|| full_create_query(writes))
+}
+
+/// `None` when they differ in more than `START` lets them.
+fn start_query(writes: &[&ExecutionWrite]) -> Option<Query> {
+    let first = &writes.first()?.execution;
+    let alike = |e: &Execution| {
+        is_plain(e)
+            && !e.status.is_terminal()
+            && (e.step_count, &e.parent, &e.idempotency_key, &e.reply) == (0, &None, &None, &None)
+            && e.root == e.id
+            && (e.status, &e.flow_id, &e.flow_version) == (first.status, &first.flow_id, &first.flow_version)
+            && (&e.current_step, &e.tenant, &e.queue) == (&first.current_step, &first.tenant, &first.queue)
+            && (&e.holder, e.timeouts) == (&first.holder, first.timeouts)
+    };
+    let rows = || writes.iter().map(|w| &w.execution);
+    rows().all(alike).then(|| {
+        Query::new(START)
+            .bind(Column::text(rows().map(|e| Some(e.id.as_str()))))
+            .bind(Column::bigint(event_counts(writes).into_iter()))
+            .bind(Column::text(rows().map(|e| e.driver.as_ref().map(MessageId::as_str))))
+            .bind(Column::json(rows().map(|e| &e.context)))
+            .bind(first.status.as_str())
+            .bind(first.flow_id.clone())
+            .bind(first.flow_version.clone())
+            .bind(first.current_step.clone())
+            .bind(first.tenant.clone())
+            .bind(first.queue.clone())
+            .bind(first.holder.as_ref().map(ToString::to_string))
+            .bind(row::millis(first.timeouts.execution_timeout_ms))
+            .bind(row::millis(first.timeouts.wait_timeout_ms))
+    })
+}
+
+/// Whether the columns that only some executions need are all empty.
+fn is_plain(e: &Execution) -> bool {
+    e.status != ExecutionStatus::Waiting
+        && (e.wake_at, &e.wait_reason, e.wait_started_at) == (None, &None, None)
+        && (&e.error, &e.cancellation) == (&None, &None)
+        && e.retries.is_empty()
+        && e.metadata.is_empty()
+}
+
+fn full_create_query(writes: &[&ExecutionWrite]) -> Query {
     let events: Vec<i64> = event_counts(writes);
     let rows: Vec<&Execution> = writes.iter().map(|w| &w.execution).collect();
     Query::new(CREATE)
@@ -105,6 +154,19 @@ pub fn update_query(writes: &[&ExecutionWrite]) -> Query {
         .collect();
     let events = event_counts(writes);
     let rows: Vec<&Execution> = writes.iter().map(|w| &w.execution).collect();
+    if rows.iter().all(|e| is_plain(e)) {
+        let rows = || rows.iter();
+        return Query::new(STEP)
+            .bind(Column::text(rows().map(|e| Some(e.id.as_str()))))
+            .bind(Column::bigint(expected.into_iter()))
+            .bind(Column::text(rows().map(|e| Some(e.status.as_str()))))
+            .bind(Column::bigint(events.into_iter()))
+            .bind(Column::integer(rows().map(|e| e.step_count)))
+            .bind(Column::text(rows().map(|e| Some(e.current_step.as_str()))))
+            .bind(Column::text(rows().map(|e| e.driver.as_ref().map(MessageId::as_str))))
+            .bind(Column::text(rows().map(|e| e.holder.as_ref().map(WorkerId::as_str))))
+            .bind(Column::json(rows().map(|e| &e.context)));
+    }
     Query::new(UPDATE)
         .bind(column(&rows, |e| e.id.to_string()))
         .bind(expected)

@@ -19,6 +19,7 @@
 //! 4. No error, no `Debug` and no log line carries a password or the value of a parameter.
 
 mod clock;
+mod column;
 mod connect;
 mod copy;
 mod db;
@@ -45,6 +46,7 @@ mod url;
 mod verify;
 
 pub use clock::Clock;
+pub use column::Column;
 pub use connect::{Session, pool};
 pub use copy::{Column, CopyRow};
 pub use db::{Db, Deadlines, TxRef};

@@ -62,10 +62,10 @@ pub fn advance(
         Ok(step) => step,
         Err(failure) => return lifecycle::lost(execution, before, failure, now),
     };
-    let started = execution.status == ExecutionStatus::Pending;
+    let first = execution.step_count == 0;
     execution.step_count = execution.step_count.saturating_add(1);
     let mut walk = Walk::new(flow, step, execution, before, limits, now);
-    if started {
+    if first {
         walk.events.push(NewEvent::new(kind::EXECUTION_STARTED, json!({})));
     }
     walk.tell(kind::STEP_STARTED, json!({"attempt": walk.attempt, "startedAt": result.started_at}));

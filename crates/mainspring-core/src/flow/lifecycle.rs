@@ -17,13 +17,16 @@ pub enum Drive {
     Here(WorkerId),
 }
 
-/// A new execution, pending.
+/// A new execution: pending until somebody claims its message, or running at once.
 pub fn created(mut execution: Execution, drive: Drive) -> Changes {
     let mut changes = Changes::default();
-    execution.status = ExecutionStatus::Pending;
     match drive {
-        Drive::Queue => changes.messages.push(state::drive(&mut execution, Available::Now)),
+        Drive::Queue => {
+            execution.status = ExecutionStatus::Pending;
+            changes.messages.push(state::drive(&mut execution, Available::Now));
+        }
         Drive::Here(worker) => {
+            execution.status = ExecutionStatus::Running;
             execution.driver = None;
             execution.holder = Some(worker);
         }
@@ -148,7 +151,9 @@ mod tests {
 
         let worker = WorkerId::new("w1").unwrap();
         let changes = created(new(), Drive::Here(worker.clone()));
-        assert_eq!((&changes.executions[0].execution.holder, changes.messages.len()), (&Some(worker), 0));
+        let here = &changes.executions[0].execution;
+        assert_eq!((here.status, &here.holder), (ExecutionStatus::Running, &Some(worker)));
+        assert_eq!(changes.messages, []);
     }
 
     #[test]

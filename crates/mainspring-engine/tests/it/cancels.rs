@@ -80,8 +80,10 @@ async fn what_is_not_driven_is_cancelled_in_one_commit() {
 #[tokio::test(start_paused = true)]
 async fn a_running_step_is_told_at_once_and_what_it_says_does_not_count() {
     // F06, F08: in the first step and in a later one, driven by a worker of this process and by the process itself.
-    for (flow, previous) in [("hanging", ExecutionStatus::Pending), ("later", ExecutionStatus::Running)] {
+    // One that waits in the queue is pending until its first commit; one that is run here never waits.
+    for (flow, queued) in [("hanging", ExecutionStatus::Pending), ("later", ExecutionStatus::Running)] {
         for by_worker in [true, false] {
+            let previous = if by_worker { queued } else { ExecutionStatus::Running };
             let backend = backend();
             let (started, mut starts) = mpsc::unbounded_channel();
             let engine = engine(&backend, started);

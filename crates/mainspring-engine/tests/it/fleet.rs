@@ -145,7 +145,7 @@ async fn what_a_dead_process_drove_by_itself_goes_to_the_workers() {
     assert!(stored(&backend, &id).await.holder.is_some());
     let (engine, _starts) = hanging(&backend, 0);
     drain(&engine).await;
-    assert_eq!(stored(&backend, &id).await.status, ExecutionStatus::Pending, "its lease still runs");
+    assert_eq!(stored(&backend, &id).await.status, ExecutionStatus::Running, "its lease still runs");
     backend.advance(Duration::from_secs(31));
     drain(&engine).await;
     drain(&engine).await;

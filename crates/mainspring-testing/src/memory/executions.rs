@@ -245,7 +245,7 @@ impl ExecutionStore for MemoryBackend {
             let queue = &state.queue;
             let orphaned =
                 |row: &Row| row.execution.holder.as_ref().is_some_and(|holder| !queue.is_alive(holder, at));
-            state.executions.pick(limit, orphaned, |row| row.execution.holder.clone())
+            state.executions.pick(limit, orphaned, |row| row.execution.id.clone())
         })
     }
 

@@ -23,6 +23,8 @@ use super::{
 
 /// Most changes of one batch.
 const MAX_CHANGES: usize = 512;
+/// Most rounds in which a lane lets others come along before it takes a batch.
+const MOST_ROUNDS: usize = 8;
 /// Most bytes of payload of one batch, unless a single change has more.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
@@ -102,6 +104,20 @@ impl GroupCommit {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Lets whoever is about to commit at this moment come along, such as those who were just answered and take their next
+    /// step: as long as every round of the scheduler brings more. It waits for no time and no event, so nobody alone waits.
+    async fn gather(&self) {
+        let mut pending = 0;
+        for _ in 0..MOST_ROUNDS {
+            tokio::task::yield_now().await;
+            let now = self.lock().pending.len();
+            if now == pending {
+                return;
+            }
+            pending = now;
+        }
+    }
+
     /// The next batch: in order of arrival, leaving for later what touches the same things as an earlier one. A lane with
     /// nothing worth taking is over, and no longer counted; the last one takes whatever there is. Both under one lock, so
     /// that no entry is left alone.
@@ -146,9 +162,8 @@ struct Lane {
 
 impl Lane {
     async fn run(mut self) {
-        // Whoever is about to commit at this moment comes along.
-        tokio::task::yield_now().await;
         loop {
+            self.group.gather().await;
             let Some(batch) = self.group.take(std::mem::take(&mut self.busy)) else {
                 self.counted = false;
                 return;

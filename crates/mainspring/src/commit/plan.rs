@@ -87,9 +87,7 @@ impl<'a> Deciding<'a> {
     /// Invalid, when two changes of the batch touch one stream that is not theirs to share.
     pub(crate) fn of(batch: &[&'a Changes]) -> Result<Self> {
         let mut plan = Self { queries: Vec::new(), judge: Judge { legs: Vec::new(), appending: None } };
-        let appends =
-            batch.iter().any(|c| !c.appends.is_empty() || c.executions.iter().any(|w| !w.events.is_empty()));
-        if appends {
+        if batch.iter().any(|c| !c.appends.is_empty()) {
             plan.add(Leg::Fence, fence_query());
         }
         let settles: Vec<&Settle> = batch.iter().filter_map(|c| c.settle.as_ref()).collect();

@@ -19,6 +19,8 @@ use crate::TimeTravel;
 pub async fn suite<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     on(&fresh, every_column_survives_a_create).await;
     on(&fresh, every_changeable_column_survives_an_update).await;
+    on(&fresh, an_execution_goes_on_without_what_it_no_longer_has).await;
+    on(&fresh, executions_of_one_commit_need_not_be_alike).await;
     on(&fresh, what_was_agreed_at_creation_never_changes).await;
     on(&fresh, an_unknown_id_is_none).await;
     on(&fresh, a_returned_copy_is_isolated).await;
@@ -73,6 +75,73 @@ pub async fn every_changeable_column_survives_an_update(backend: &dyn Backend) {
     let stored = backend.executions().get(&old.id).await.unwrap().unwrap();
     assert_eq!(answer, stored);
     assert_eq!(stored, Execution { revision: 2, updated_at: stored.updated_at, ..given });
+}
+
+/// The same execution with everything a step can take away taken away.
+fn without_extras(full: &Execution) -> Execution {
+    let plain = execution("plain");
+    Execution {
+        status: ExecutionStatus::Running,
+        wake_at: None,
+        wait_reason: None,
+        wait_started_at: None,
+        error: None,
+        retries: plain.retries,
+        metadata: plain.metadata,
+        cancellation: None,
+        ..full.clone()
+    }
+}
+
+/// F54
+pub async fn an_execution_goes_on_without_what_it_no_longer_has(backend: &dyn Backend) {
+    let full = backend.executions().create(full_execution(backend)).await.unwrap();
+    let plain = without_extras(&full);
+    let answer = backend.executions().update(plain.clone(), Expect::Revision(1)).await.unwrap();
+    assert_eq!(answer, Execution { revision: 2, updated_at: answer.updated_at, ..plain });
+    assert_eq!(backend.executions().get(&full.id).await.unwrap().unwrap(), answer);
+}
+
+/// I1: whatever the executions have in common, each is written as it is given.
+pub async fn executions_of_one_commit_need_not_be_alike(backend: &dyn Backend) {
+    let full = full_execution(backend);
+    let mut driven = Execution { tenant: "acme".into(), queue: "billing".into(), ..execution("driven") };
+    (driven.driver, driven.context) = (full.driver.clone(), full.context.clone());
+    driven.timeouts = full.timeouts;
+    let held = Execution { status: ExecutionStatus::Running, holder: Some(worker("w")), ..execution("held") };
+    let stepped = Execution { step_count: 3, ..execution("stepped") };
+    let alike = ["a", "b"].map(|text| Execution { id: id(text), root: id(text), ..driven.clone() });
+    let batches = [
+        vec![full],
+        vec![driven.clone()],
+        vec![held.clone(), stepped],
+        alike.to_vec(),
+        vec![execution("c"), execution("d")],
+    ];
+    let mut stored = Vec::new();
+    for batch in batches {
+        let writes = batch.iter().map(|e| ExecutionWrite::create(e.clone(), vec![])).collect();
+        backend.commit(Changes { executions: writes, ..Changes::default() }).await.unwrap();
+        for given in batch {
+            let found = backend.executions().get(&given.id).await.unwrap().unwrap();
+            let times = Execution { created_at: found.created_at, updated_at: found.updated_at, ..given };
+            assert_eq!(found, Execution { revision: 1, ..times });
+            stored.push(found);
+        }
+    }
+    // One that keeps all it has, and one that goes on, in one commit and in either order.
+    for pair in stored.chunks_mut(2) {
+        for execution in &mut *pair {
+            execution.step_count += 1;
+            execution.context = object(json!({"step": execution.step_count}));
+        }
+        let writes = pair.iter().map(|e| ExecutionWrite::update(e.clone(), vec![])).collect();
+        let at = backend.commit(Changes { executions: writes, ..Changes::default() }).await.unwrap().at;
+        for given in pair {
+            let found = backend.executions().get(&given.id).await.unwrap().unwrap();
+            assert_eq!(found, ExecutionWrite::update(given.clone(), vec![]).applied(at));
+        }
+    }
 }
 
 /// Whose it is, what it runs and what its end tells whom.
