@@ -17,8 +17,36 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "a write does not compare the revision",
         ("crates/mainspring-executions/src/sql/update.sql", " AND e.revision = u.expected", ""),
+        "mainspring",
+        CONFORMANCE,
+    ),
+    mutant(
+        "a step does not compare the revision",
+        ("crates/mainspring-executions/src/sql/step.sql", " AND e.revision = u.expected", ""),
         "mainspring-executions",
         &["of_16_updates_of_one_revision_one_wins"],
+    ),
+    mutant(
+        "a step revives what is over",
+        (
+            "crates/mainspring-executions/src/sql/step.sql",
+            " AND e.status NOT IN ('completed', 'failed', 'cancelled')",
+            "",
+        ),
+        "mainspring",
+        CONFORMANCE,
+    ),
+    mutant(
+        "a history does not take the position fence",
+        ("crates/mainspring-events/src/sql/history.sql", "{event_fence}()", "0"),
+        "mainspring",
+        &["readers_of_the_log_wait_for_the_history_of_a_commit_that_is_open"],
+    ),
+    mutant(
+        "the history of steps does not take the position fence",
+        ("crates/mainspring-events/src/sql/steps.sql", "{event_fence}()", "0"),
+        "mainspring",
+        &["readers_of_the_log_wait_for_the_history_of_a_commit_that_is_open"],
     ),
     mutant(
         "a write revives what is over",

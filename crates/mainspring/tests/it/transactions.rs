@@ -1,9 +1,10 @@
 //! The caller's own transaction: what is written through it is durable with it, or not at all.
 
 use mainspring::{
-    Backend, Changes, Execution, ExecutionId, ExecutionStore, ExecutionWrite, Job, JobWrite, NewMessage,
-    QueueDriver,
+    Backend, Changes, Execution, ExecutionId, ExecutionStore, ExecutionWrite, Job, JobWrite, NewEvent,
+    NewMessage, QueueDriver,
 };
+use mainspring_events::GlobalReader;
 use mainspring_testing::TestDb;
 use serde_json::json;
 
@@ -75,6 +76,31 @@ async fn a_refused_commit_leaves_the_callers_transaction_usable() {
     tx.commit().await.unwrap();
     assert!(stores.executions.get(&ExecutionId::new("new").unwrap()).await.unwrap().is_none());
     assert!(stores.executions.get(&ExecutionId::new("other").unwrap()).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn readers_of_the_log_wait_for_the_history_of_a_commit_that_is_open() {
+    // E12, E13: events with something beside their data go another way than the others.
+    for beside in [None, Some("request-1".to_owned())] {
+        let (stores, db) = crate::fresh().await;
+        let reader = GlobalReader::new(stores.db()).unwrap();
+        let create = |name: &str| {
+            let event = NewEvent { correlation_id: beside.clone(), ..NewEvent::new("made", json!({})) };
+            let write = ExecutionWrite::create(execution(name), vec![event]);
+            Changes { executions: vec![write], ..Changes::default() }
+        };
+        let seen = async || {
+            let page = reader.read(0, reader.settled().await.unwrap(), 10).await.unwrap();
+            page.events.into_iter().map(|event| event.stream).collect::<Vec<String>>()
+        };
+        let mut client = db.client().await;
+        let open = client.transaction().await.unwrap();
+        stores.on(&open).commit(create("first")).await.unwrap();
+        stores.commit(create("second")).await.unwrap();
+        assert_eq!(seen().await, Vec::<String>::new());
+        open.commit().await.unwrap();
+        assert_eq!(seen().await, ["execution-first", "execution-second"]);
+    }
 }
 
 #[tokio::test]

@@ -187,9 +187,11 @@ pub async fn an_update_of_another_revision_is_refused(backend: &dyn Backend) {
     let first = backend.executions().update(first, Expect::Revision(1)).await.unwrap();
     for revision in [0, 1, 3] {
         let late = Execution { step_count: 9, ..read.clone() };
-        assert!(
-            backend.executions().update(late, Expect::Revision(revision)).await.unwrap_err().is_conflict()
-        );
+        let labelled = Execution { metadata: object(json!({"actor": "me"})), ..late.clone() };
+        for late in [late, labelled] {
+            let refused = backend.executions().update(late, Expect::Revision(revision)).await;
+            assert!(refused.unwrap_err().is_conflict());
+        }
     }
     assert_eq!(backend.executions().get(&read.id).await.unwrap().unwrap(), first);
 }
