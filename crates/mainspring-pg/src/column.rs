@@ -85,14 +85,12 @@ impl ToSql for Column {
         if *ty != self.array {
             return Err(format!("a column of {} was bound to {ty}", self.element).into());
         }
-        out.put_i32(i32::from(self.rows > 0)); // dimensions
+        out.put_i32(1); // dimensions
         out.put_i32(i32::from(self.nulls));
         out.put_u32(self.element.oid());
-        if self.rows > 0 {
-            out.put_i32(i32::try_from(self.rows)?);
-            out.put_i32(1); // the first one is number 1
-            out.put_slice(&self.body);
-        }
+        out.put_i32(i32::try_from(self.rows)?);
+        out.put_i32(1); // the first one is number 1
+        out.put_slice(&self.body);
         Ok(IsNull::No)
     }
 
@@ -132,7 +130,10 @@ mod tests {
     #[test]
     fn a_column_is_refused_where_it_does_not_belong() {
         let mut out = BytesMut::new();
-        let error = Column::bigint([1].into_iter()).to_sql_checked(&Type::TEXT_ARRAY, &mut out).unwrap_err();
+        let error = Column::bigint([1].into_iter())
+            .to_sql_checked(&Type::TEXT_ARRAY, &mut out)
+            .map(drop)
+            .unwrap_err();
         assert!(error.to_string().contains("int8"), "{error}");
         assert!(Column::bigint([1].into_iter()).to_sql_checked(&Type::INT8, &mut out).is_err());
     }

@@ -32,12 +32,13 @@ fn ends_alone() -> Flow {
     Flow::builder("f", "1.0.0").step(Step::new("a", "x")).build().unwrap()
 }
 
-/// Running at `a`, driven by a message.
+/// Running at `a` after one other step, driven by a message.
 fn running() -> Execution {
     let mut execution = Execution::new(ExecutionId::new("e1").unwrap(), "f", "1.0.0", "a");
     execution.status = ExecutionStatus::Running;
     execution.driver = Some(MessageId::new("m1").unwrap());
     execution.revision = 7;
+    execution.step_count = 1;
     execution
 }
 
@@ -76,7 +77,7 @@ fn own(changes: &Changes) -> &[NewEvent] {
 fn a_success_stores_its_output_and_moves_on() {
     // F01, F18, F44
     let (after, advance) =
-        step(&flow(), Execution { status: ExecutionStatus::Pending, ..running() }, success());
+        step(&flow(), Execution { status: ExecutionStatus::Pending, step_count: 0, ..running() }, success());
     assert_eq!(
         (after.status, after.current_step.as_str(), after.step_count),
         (ExecutionStatus::Running, "b", 1)
@@ -218,7 +219,7 @@ fn retries_run_out() {
         let (succeeded, _) = step(&flow, execution.clone(), success());
         assert!(succeeded.retries.is_empty());
         let (after, _) = step(&flow, execution, failure("BROKEN"));
-        assert_eq!((after.status, after.step_count), (end, 3));
+        assert_eq!((after.status, after.step_count), (end, 4));
         assert!(after.retries.is_empty());
     }
 }
@@ -407,7 +408,7 @@ fn a_job_takes_over_and_its_end_is_the_steps() {
     };
     let done = answer(Ok(json!("made")));
     let after = &done.changes.executions[0].execution;
-    assert_eq!((after.current_step.as_str(), after.step_count, done.then), ("b", 1, Then::Run));
+    assert_eq!((after.current_step.as_str(), after.step_count, done.then), ("b", 2, Then::Run));
     assert_eq!(Value::Object(after.context.clone()), json!({"out": {"a": "made"}}));
     assert_eq!((after.driver.as_ref(), after.wait_reason.as_ref()), (Some(&reply.message), None));
     assert_eq!(kinds(own(&done.changes)), ["job.completed", "execution.resumed", "step.completed"]);
