@@ -26,13 +26,15 @@ pub struct Column {
 impl Column {
     /// `text[]`
     pub fn text<'a>(values: impl Iterator<Item = Option<&'a str>>) -> Self {
-        Self::of(Type::TEXT, Type::TEXT_ARRAY, values, |body, text| body.extend_from_slice(text.as_bytes()))
+        Self::of(Type::TEXT, Type::TEXT_ARRAY, values, |body, text| {
+            body.extend_from_slice(text.as_bytes());
+        })
     }
 
     /// `bigint[]`
     pub fn bigint(values: impl Iterator<Item = i64>) -> Self {
         Self::of(Type::INT8, Type::INT8_ARRAY, values.map(Some), |body, n| {
-            body.extend_from_slice(&n.to_be_bytes())
+            body.extend_from_slice(&n.to_be_bytes());
         })
     }
 
