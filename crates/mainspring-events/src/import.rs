@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::SystemTime};
 
 use mainspring_core::{Append, Error, Result, Timestamp};
-use mainspring_pg::{Column, CopyRow, Db, Query};
+use mainspring_pg::{CopyRow, CopyType, Db, Query};
 
 use crate::{
     PgEventStore,
@@ -18,20 +18,20 @@ const COPY: &str =
     "COPY {events} (partition, tenant, stream, stream_position, created_at, type, subject, data, metadata,
   correlation_id, causation_id, event_id, schema_version) FROM STDIN (FORMAT binary)";
 
-const COLUMNS: [Column; 13] = [
-    Column::Text,
-    Column::Text,
-    Column::Text,
-    Column::BigInt,
-    Column::Time,
-    Column::Text,
-    Column::Text,
-    Column::Json,
-    Column::Json,
-    Column::Text,
-    Column::Text,
-    Column::Text,
-    Column::Integer,
+const COLUMNS: [CopyType; 13] = [
+    CopyType::Text,
+    CopyType::Text,
+    CopyType::Text,
+    CopyType::BigInt,
+    CopyType::Time,
+    CopyType::Text,
+    CopyType::Text,
+    CopyType::Json,
+    CopyType::Json,
+    CopyType::Text,
+    CopyType::Text,
+    CopyType::Text,
+    CopyType::Integer,
 ];
 
 /// What an import wrote.

@@ -13,7 +13,7 @@ use crate::{db::Db, error::failed, error::label};
 
 /// The type of a column in a [`copy_in`](Db::copy_in).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Column {
+pub enum CopyType {
     /// `text`
     Text,
     /// `bigint`
@@ -26,7 +26,7 @@ pub enum Column {
     Time,
 }
 
-impl Column {
+impl CopyType {
     fn oid(self) -> Type {
         match self {
             Self::Text => Type::TEXT,
@@ -46,7 +46,7 @@ impl Db<'_> {
     ///
     /// # Errors
     /// Internal on the pool; else as [`run`](Self::run).
-    pub async fn copy_in(&self, sql: &'static str, columns: &[Column], rows: Vec<CopyRow>) -> Result<u64> {
+    pub async fn copy_in(&self, sql: &'static str, columns: &[CopyType], rows: Vec<CopyRow>) -> Result<u64> {
         let client = self.client().ok_or_else(|| Error::internal("rows are copied inside a transaction"))?;
         let text = self.names().render(sql);
         let types: Vec<Type> = columns.iter().map(|column| column.oid()).collect();

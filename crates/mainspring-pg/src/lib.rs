@@ -48,7 +48,7 @@ mod verify;
 pub use clock::Clock;
 pub use column::Column;
 pub use connect::{Session, pool};
-pub use copy::{Column, CopyRow};
+pub use copy::{CopyRow, CopyType};
 pub use db::{Db, Deadlines, TxRef};
 pub use error::{Driver, constraint, is_transient};
 pub use flight::Flight;
