@@ -140,25 +140,26 @@ BEGIN
 END $$;
 
 -- Pushes one message from SQL, of whatever language: visible to workers with the caller's commit. Answers its
--- id. `wake` tells waiting workers at the commit;
+-- id, or that of the message it is a duplicate of where the queue allows one of a key. `wake` tells waiting workers at the commit;
 -- without it they find it by polling, which keeps NOTIFY out of a busy writer's transactions.
 CREATE FUNCTION {push}(
   queue text, type text, data jsonb, priority integer DEFAULT NULL, delay interval DEFAULT NULL,
   at timestamptz DEFAULT NULL, max_attempts integer DEFAULT NULL, headers jsonb DEFAULT NULL, id text DEFAULT NULL,
   tenant text DEFAULT '', source text DEFAULT NULL, subject text DEFAULT NULL, recipient text DEFAULT NULL,
-  wake boolean DEFAULT false
+  wake boolean DEFAULT false, key text DEFAULT NULL
 ) RETURNS text LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
 DECLARE
   now_at timestamptz := {now}();
   channel text := trim('{schema}', '"') || '.{prefix}wake';
+  there text;
 BEGIN
   PERFORM {check_text}('message.queue', queue, 128);
   PERFORM {check_text}('message.type', type, 128);
   id := coalesce(id, 'msg_' || lpad(to_hex((extract(epoch FROM now_at) * 1000)::bigint), 12, '0')
     || left(replace(gen_random_uuid()::text, '-', ''), 14));
   PERFORM {check_text}(f.field, f.value, 255) FROM (VALUES ('message.id', id), ('message.source', source),
-    ('message.subject', subject), ('message.to', recipient),
+    ('message.subject', subject), ('message.to', recipient), ('message.key', key),
     ('message.tenant', nullif(tenant, ''))) f(field, value) WHERE f.value IS NOT NULL;
   IF priority NOT BETWEEN -32768 AND 32767 THEN
     RAISE EXCEPTION 'message.priority: % is not within -32768 to 32767', priority USING ERRCODE = '22023';
@@ -181,7 +182,13 @@ BEGIN
     PERFORM {check_json}('message.headers', headers, 16384);
   END IF;
   at := coalesce(at, now_at + delay);
-  IF at > now_at THEN
+  IF key IS NOT NULL OR EXISTS (SELECT FROM {queues} q WHERE q.name = queue) THEN
+    SELECT p.duplicate_of INTO there FROM {place}(ARRAY[queue], ARRAY[priority]::smallint[], ARRAY[max_attempts], ARRAY[id],
+      ARRAY[coalesce(tenant, '')], ARRAY[type], ARRAY[source], ARRAY[subject], ARRAY[recipient], ARRAY[data], ARRAY[headers],
+      ARRAY[key], ARRAY[NULL]::jsonb[], ARRAY[at], ARRAY[NULL]::bigint[], ARRAY[NULL]::text[], ARRAY[NULL]::bigint[]) p
+    WHERE p.n > 0;
+    id := coalesce(there, id);
+  ELSIF at > now_at THEN
     INSERT INTO {deferred} (available_at, queue, priority, max_attempts, created_at, id, tenant, type, source, subject, recipient,
                             data, headers)
     VALUES (at, queue, coalesce(priority, 0), coalesce(max_attempts, 3), now_at, id, coalesce(tenant, ''), type, source, subject,

@@ -26,7 +26,7 @@ pub enum End {
 
 /// The `n`th message.
 pub fn message(n: u64) -> NewMessage {
-    NewMessage { max_attempts: 2, ..NewMessage::new(QUEUE, "chaos", json!({"n": n})) }
+    NewMessage { max_attempts: Some(2), ..NewMessage::new(QUEUE, "chaos", json!({"n": n})) }
 }
 
 /// How the `n`th message is to end, whatever happens to the workers that run it.

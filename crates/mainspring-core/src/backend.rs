@@ -11,7 +11,7 @@ use crate::{
     EventQuery, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, Expect, Failure, Flow, Job, JobId,
     JobLease, JobStatus, NewMessage, Progress, QueueStats, RecordedEvent, Result, ResumeToken, Saved, Settle,
     Snapshot, StreamHead, StreamId, StreamPage, StreamQuery, Timestamp, TokenOptions, TokenSecret, Upkeep,
-    WorkerId,
+    WorkerId, queue::QueueStore,
 };
 
 /// All stores, and the one write that spans them.
@@ -46,6 +46,8 @@ pub trait Backend: Send + Sync {
     fn context(&self) -> &dyn ContextStore;
     /// The queue.
     fn queue(&self) -> &dyn QueueDriver;
+    /// The queues that were created, and the messages in them.
+    fn queues(&self) -> &dyn QueueStore;
 }
 
 /// Executions by id, status, family and time.
@@ -369,10 +371,15 @@ pub trait ContextStore: Send + Sync {
 
 /// A queue: the same five verbs whatever carries the messages.
 pub trait QueueDriver: Send + Sync {
-    /// Pushes all of them or none.
+    /// Pushes all of them or none. What its queue or itself says is a duplicate is left out;
+    /// [`QueueStore::push_each`] tells which. A queue that was never created is plain.
+    ///
+    /// # Errors
+    /// Invalid, also for a message with a key, a group or options of its own in a queue that was never created.
     fn push(&self, messages: Vec<NewMessage>) -> BoxFuture<'_, Result<()>>;
 
-    /// Claims ready messages by priority, then age. A claim that brings something leaves the holder alive for at least half
+    /// Claims ready messages, as a rule by priority, then age; none of a queue that is paused, and no more than its rate
+    /// limit allows. A claim that brings something leaves the holder alive for at least half
     /// the lease; [`extend`](Self::extend) makes it a whole one.
     fn claim(&self, request: ClaimRequest) -> BoxFuture<'_, Result<Claimed>>;
 
@@ -391,7 +398,8 @@ pub trait QueueDriver: Send + Sync {
     /// Gives back everything `holder` has claimed, at once and without counting it as lost, and forgets the holder; how many.
     fn release<'a>(&'a self, holder: &'a WorkerId) -> BoxFuture<'a, Result<u64>>;
 
-    /// Upkeep, safe to run anywhere at any time: makes deferred messages ready and takes back the leases of dead holders.
+    /// Upkeep, safe to run anywhere at any time: makes deferred messages ready, takes back the leases of dead holders, and
+    /// those of tries that take longer than they may.
     fn maintain(&self) -> BoxFuture<'_, Result<Upkeep>>;
 
     /// How full a queue is.

@@ -59,7 +59,7 @@ impl Changes {
                 token.check()?;
             }
         }
-        Ok(())
+        self.settle.as_ref().map_or(Ok(()), Settle::check)
     }
 }
 

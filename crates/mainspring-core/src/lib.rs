@@ -28,6 +28,7 @@ mod id;
 mod job;
 pub mod limits;
 pub mod message;
+pub mod queue;
 mod time;
 mod token;
 
@@ -50,7 +51,12 @@ pub use id::{EventId, ExecutionId, JobId, MessageId, TokenId, WorkerId};
 pub use job::{Job, JobLease, JobStatus, Progress};
 pub use message::{
     Available, ClaimRequest, Claimed, DEFAULT_QUEUE, DeadLetter, Delivery, MessageLease, NewMessage,
-    QueueStats, SUSPECT_AFTER, Settle, Settlement, Upkeep,
+    QueueStats, SUSPECT_AFTER, Select, Settle, Settlement, Upkeep,
+};
+pub use queue::{
+    Backoff, BlockedKey, Group, GroupLimit, MessageOptions, MessageQuery, MessageStatus, MessageUpdate,
+    Origin, Policy, Pushed, Queue, QueueCreated, QueueOptions, QueueStore, RateLimit, Redrive, Redriven,
+    Retry, StoredMessage, Target, Unique, Which,
 };
 pub use time::Timestamp;
 pub use token::{NewToken, ResumeToken, TokenHash, TokenOptions, TokenSecret, TokenStatus};

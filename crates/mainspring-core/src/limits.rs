@@ -82,6 +82,17 @@ pub fn check_duration(field: &str, duration: std::time::Duration) -> Result<()> 
     Ok(())
 }
 
+/// Checks a number of runs: 1 to [`MAX_ATTEMPTS`].
+///
+/// # Errors
+/// Invalid, naming `field`.
+pub fn check_attempts(field: &str, attempts: u32) -> Result<()> {
+    if !(1..=MAX_ATTEMPTS).contains(&attempts) {
+        return Err(Error::invalid(field, format!("{attempts} is not within 1 to {MAX_ATTEMPTS}")));
+    }
+    Ok(())
+}
+
 /// Checks one JSON payload: size, depth, number of keys, NUL.
 ///
 /// # Errors

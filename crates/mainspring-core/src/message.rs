@@ -1,22 +1,27 @@
 //! Messages: what is to be delivered once to one consumer.
 //!
 //! ```text
-//! push ─► deferred ──time──► ready ──claim──► claimed ──Done──► gone
+//!          ┌─► held ──room──┐
+//! push ─► deferred ──time──► ready ──claim──► claimed ──Done──► gone, or kept as finished
 //!            ▲                 ▲                 │
 //!            │                 ├── lease lost ◄──┤
 //!            │                 └── PutBack ◄─────┤
-//!            └────── RetryAfter · SnoozeUntil ◄──┤
+//!            └─ Retry · RetryAfter · SnoozeUntil ┤
 //!                                                └─ DeadLetter, or attempts used up ─► dead letters
 //! ```
+//! *Held* are messages whose key or group has as many at work as its queue allows.
 //!
 //! Three counters say what happened to a message: `failures` (its handler failed), `lost` (its worker died) and `delays`
 //! (it was put off). Only failures use up attempts.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use serde_json::{Map, Value};
 
-use crate::{Error, Failure, MessageId, Result, Timestamp, WorkerId, limits};
+use crate::{
+    Error, Failure, MessageId, Result, Timestamp, WorkerId, limits,
+    queue::{Group, MessageOptions, Origin},
+};
 
 /// The queue used when none is named.
 pub const DEFAULT_QUEUE: &str = "default";
@@ -24,8 +29,10 @@ pub const DEFAULT_QUEUE: &str = "default";
 /// When a message may first be claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Available {
-    /// At once.
+    /// After the delay of its queue; at once when that has none.
     #[default]
+    Default,
+    /// At once.
     Now,
     /// So long after the commit, by the database's clock.
     After(Duration),
@@ -54,13 +61,26 @@ pub struct NewMessage {
     pub data: Value,
     /// Beside the payload: trace context and the like.
     pub headers: Map<String, Value>,
-    /// Higher goes first. Defaults to 0.
-    pub priority: i16,
+    /// Higher goes first. Defaults to what its queue says, else 0.
+    pub priority: Option<i16>,
     /// When it may first be claimed.
     pub available: Available,
-    /// Runs in all, the first included, before it is dead-lettered; 1 to 1,000. Defaults to 3.
-    pub max_attempts: u32,
+    /// Runs in all, the first included, before it is dead-lettered; 1 to 1,000. Defaults to what its queue says, else 3.
+    pub max_attempts: Option<u32>,
+    /// What the policy of its queue goes by, and what [`unique`](MessageOptions::unique) compares. Needs a queue that was
+    /// created, as do the next two.
+    pub key: Option<String>,
+    /// Whose share of the queue it takes, where the queue limits [groups](crate::QueueOptions::groups).
+    pub group: Option<Group>,
+    /// What it asks for instead of what its queue says.
+    pub options: MessageOptions,
 }
+
+/// The priority of a message where neither it nor its queue says one.
+pub const DEFAULT_PRIORITY: i16 = 0;
+
+/// The runs of a message where neither it nor its queue says how many.
+pub const DEFAULT_MAX_ATTEMPTS: u32 = 3;
 
 impl NewMessage {
     /// A message with a fresh id and nothing optional set.
@@ -75,10 +95,18 @@ impl NewMessage {
             to: None,
             data,
             headers: Map::new(),
-            priority: 0,
-            available: Available::Now,
-            max_attempts: 3,
+            priority: None,
+            available: Available::Default,
+            max_attempts: None,
+            key: None,
+            group: None,
+            options: MessageOptions::default(),
         }
+    }
+
+    /// Whether it has something only a queue that was created can look after: a key, a group or options of its own.
+    pub fn is_special(&self) -> bool {
+        self.key.is_some() || self.group.is_some() || self.options != MessageOptions::default()
     }
 
     /// Checks everything a caller could have put in.
@@ -99,12 +127,16 @@ impl NewMessage {
         if !self.tenant.is_empty() {
             limits::check_id("message.tenant", &self.tenant)?;
         }
-        if !(1..=limits::MAX_ATTEMPTS).contains(&self.max_attempts) {
-            return Err(Error::invalid(
-                "message.max_attempts",
-                format!("{} is not within 1 to 1000", self.max_attempts),
-            ));
+        if let Some(attempts) = self.max_attempts {
+            limits::check_attempts("message.max_attempts", attempts)?;
         }
+        if let Some(key) = &self.key {
+            limits::check_id("message.key", key)?;
+        }
+        if let Some(group) = &self.group {
+            group.check()?;
+        }
+        self.options.check()?;
         if let Available::After(delay) = self.available {
             limits::check_duration("message.available", delay)?;
         }
@@ -124,6 +156,8 @@ pub struct MessageLease {
     pub seq: i64,
     /// Grows with every claim; a settle with an older one changes nothing.
     pub token: i64,
+    /// Whether its queue had been created when it was pushed, so that there is more to its end than that it goes away.
+    pub managed: bool,
 }
 
 /// A claimed message.
@@ -141,6 +175,10 @@ pub struct Delivery {
     pub delays: u32,
     /// When it was pushed.
     pub created_at: Timestamp,
+    /// How long this try may take; when that is over it counts as failed and its lease is gone. `None` for any length.
+    pub timeout: Option<Duration>,
+    /// Where it came from, when it is a dead letter of another queue.
+    pub origin: Option<Origin>,
 }
 
 impl Delivery {
@@ -158,8 +196,16 @@ impl Delivery {
 /// What becomes of a delivery.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Settlement {
-    /// It is done and goes away.
+    /// It is done and goes away, or is kept for as long as its queue says.
     Done,
+    /// The same, and this is what came of it. Stored only where the queue keeps what is finished.
+    DoneWith(Value),
+    /// Its handler failed: again after the delay its queue or itself says (else a second, doubled with every failure, at most
+    /// an hour), or dead-lettered when its attempts are used up.
+    Retry {
+        /// Why.
+        error: Failure,
+    },
     /// Its handler failed: again after this delay, or dead-lettered when its attempts are used up.
     RetryAfter {
         /// How long to wait.
@@ -185,6 +231,22 @@ pub struct Settle {
 }
 
 impl Settle {
+    /// Checks what a caller could have put in.
+    ///
+    /// # Errors
+    /// Invalid, naming the field and the limit.
+    pub fn check(&self) -> Result<()> {
+        match &self.settlement {
+            Settlement::DoneWith(output) => limits::check_json("settlement.output", output),
+            Settlement::Retry { error } | Settlement::DeadLetter(error) => error.check("settlement.error"),
+            Settlement::RetryAfter { delay, error } => {
+                limits::check_duration("settlement.delay", *delay)?;
+                error.check("settlement.error")
+            }
+            Settlement::Done | Settlement::SnoozeUntil(_) | Settlement::PutBack => Ok(()),
+        }
+    }
+
     /// The error of a lost lease.
     pub fn fenced(&self) -> Error {
         Error::fenced(format!("lease on message {} of queue `{}` was lost", self.lease.seq, self.lease.queue))
@@ -205,12 +267,36 @@ pub struct ClaimRequest {
     /// At most so many of them suspects: messages that have cost [`SUSPECT_AFTER`] workers already. One that kills its
     /// worker takes down whatever runs beside it, so a worker takes one at a time; the others are then not blamed.
     pub suspects: u32,
+    /// Which messages, and in what order. Defaults to all that are due, by priority, then age.
+    pub select: Select,
+}
+
+/// Which messages a claim may bring, and in what order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Select {
+    /// Only of these priorities. Defaults to all.
+    pub priorities: RangeInclusive<i16>,
+    /// By age alone, whatever the priority. Defaults to false.
+    pub by_age: bool,
+    /// Also those that are not yet due. Defaults to false.
+    pub ignore_delay: bool,
+}
+
+impl Default for Select {
+    fn default() -> Self {
+        Self { priorities: i16::MIN..=i16::MAX, by_age: false, ignore_delay: false }
+    }
 }
 
 /// How many workers a message has cost when it becomes a suspect.
 pub const SUSPECT_AFTER: u32 = 2;
 
 impl ClaimRequest {
+    /// Whatever is due, suspects and all.
+    pub fn new(queue: impl Into<String>, holder: WorkerId, lease: Duration, max: u32) -> Self {
+        Self { queue: queue.into(), holder, lease, max, suspects: max, select: Select::default() }
+    }
+
     /// Checks the ranges.
     ///
     /// # Errors
@@ -219,6 +305,9 @@ impl ClaimRequest {
         limits::check_name("claim.queue", &self.queue)?;
         if !(1..=1_000).contains(&self.max) {
             return Err(Error::invalid("claim.max", format!("{} is not within 1 to 1000", self.max)));
+        }
+        if self.select.priorities.is_empty() {
+            return Err(Error::invalid("claim.select.priorities", "no priority is within them"));
         }
         check_lease(self.lease)
     }
@@ -240,7 +329,8 @@ pub fn check_lease(lease: Duration) -> Result<()> {
 pub struct Claimed {
     /// The deliveries, best first.
     pub deliveries: Vec<Delivery>,
-    /// When the next deferred message of any queue is due; only looked up when the claim came back short.
+    /// When to look again: the next deferred message of any queue is due, or the rate limit allows another one. Only looked
+    /// up when the claim came back short.
     pub next_due: Option<Timestamp>,
 }
 
@@ -253,6 +343,8 @@ pub struct Upkeep {
     pub reclaimed: u64,
     /// Holders found dead.
     pub dead_holders: u64,
+    /// Tries that took longer than they may and were taken back as failed.
+    pub timed_out: u64,
 }
 
 /// How full a queue is.
@@ -264,6 +356,8 @@ pub struct QueueStats {
     pub claimed: u64,
     /// Not yet due.
     pub deferred: u64,
+    /// Due, and held back because their key or group has as many at work as may be.
+    pub held: u64,
     /// In the dead letters.
     pub dead: u64,
 }

@@ -154,7 +154,7 @@ impl Inner {
             NewMessage::new(execution.queue.clone(), RESUME, json!({"token": token.id, "data": data}));
         message.tenant.clone_from(&execution.tenant);
         message.subject = Some(execution.id.to_string());
-        message.max_attempts = limits::MAX_ATTEMPTS;
+        message.max_attempts = Some(limits::MAX_ATTEMPTS);
         let spent = NewEvent::new(kind::TOKEN_USED, json!({"tokenId": token.id, "kept": true}))
             .about(token.step_id.clone());
         let append = Append::to(stream_of(&execution.id), vec![spent]);

@@ -17,7 +17,7 @@
 //!
 //! let holder = WorkerId::generate();
 //! let lease = Duration::from_secs(30);
-//! let claimed = queue.claim(ClaimRequest { queue: "mail".into(), holder, lease, max: 10, suspects: 10 }).await?;
+//! let claimed = queue.claim(ClaimRequest::new("mail", holder, lease, 10)).await?;
 //! for delivery in claimed.deliveries {
 //!     // … do it, then
 //!     queue.settle(vec![Settle { lease: delivery.lease, settlement: Settlement::Done }]).await?;
@@ -48,13 +48,18 @@
 //! Further arguments are `at`, `id`, `tenant`, `source`, `recipient`, and `wake => true`, which tells waiting workers at the
 //! commit instead of leaving it to their polling.
 
+mod admin;
+mod claim;
+mod messages;
 mod push;
+mod queues;
 mod row;
 pub mod schedule;
 mod settle;
 mod shared_push;
 pub mod stats;
 mod store;
+mod sweep;
 pub mod topic;
 pub mod upkeep;
 

@@ -2,22 +2,72 @@
 
 use std::time::{Duration, SystemTime};
 
-use mainspring_core::{Available, Delivery, MessageId, MessageLease, NewMessage, Result};
+use mainspring_core::{
+    Available, Delivery, Group, MessageId, MessageLease, MessageOptions, NewMessage, Origin, Result,
+};
 use mainspring_pg::{
     Row,
-    row::{count, get, object},
+    row::{count, get, object, typed},
 };
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The column `options` of a message: its own options, and what few messages have.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Own {
+    #[serde(flatten)]
+    options: MessageOptions,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tier: Option<String>,
+    #[serde(skip_serializing)]
+    origin: Option<Origin>,
+}
+
+impl Own {
+    pub(crate) fn into_parts(self) -> (Option<Origin>, Option<Group>, MessageOptions) {
+        let tier = self.tier;
+        (self.origin, self.group.map(|id| Group { id, tier }), self.options)
+    }
+}
+
+/// What goes into the column `options`.
+pub(crate) fn own_of(message: &NewMessage) -> Option<Value> {
+    let own = Own {
+        options: message.options.clone(),
+        group: message.group.as_ref().map(|group| group.id.clone()),
+        tier: message.group.as_ref().and_then(|group| group.tier.clone()),
+        origin: None,
+    };
+    let value = serde_json::to_value(own).ok()?;
+    value.as_object().is_some_and(|map| !map.is_empty()).then_some(value)
+}
 
 /// Reads `priority, seq, token, failures, lost, delays, max_attempts, created_at, id, tenant, type, source, subject,
-/// recipient, data, headers`.
+/// recipient, data, headers, any, managed`, and `key, options, timeout` when they are there.
 pub(crate) fn delivery_from_row(queue: &str, row: &Row) -> Result<Delivery> {
     let priority = get(row, 0)?;
+    let (key, own, timeout) = match row.len() {
+        ..=18 => (None, Own::default(), None),
+        _ => (get(row, 18)?, typed::<Own>(row, 19)?.unwrap_or_default(), get::<Option<i64>>(row, 20)?),
+    };
+    let (origin, group, options) = own.into_parts();
     Ok(Delivery {
-        lease: MessageLease { queue: queue.to_owned(), priority, seq: get(row, 1)?, token: get(row, 2)? },
+        lease: MessageLease {
+            queue: queue.to_owned(),
+            priority,
+            seq: get(row, 1)?,
+            token: get(row, 2)?,
+            managed: get(row, 17)?,
+        },
         failures: count(row, 3)?,
         lost: count(row, 4)?,
         delays: count(row, 5)?,
         created_at: get::<SystemTime>(row, 7)?.into(),
+        timeout: timeout.and_then(|us| u64::try_from(us).ok()).map(Duration::from_micros),
+        origin,
         message: NewMessage {
             id: MessageId::from_stored(get(row, 8)?),
             queue: queue.to_owned(),
@@ -28,9 +78,12 @@ pub(crate) fn delivery_from_row(queue: &str, row: &Row) -> Result<Delivery> {
             to: get(row, 13)?,
             data: get(row, 14)?,
             headers: object(row, 15)?,
-            priority,
-            available: Available::Now,
-            max_attempts: count(row, 6)?,
+            priority: Some(priority),
+            available: Available::Default,
+            max_attempts: Some(count(row, 6)?),
+            key,
+            group,
+            options,
         },
     })
 }

@@ -25,12 +25,17 @@ const PUT_BACK: &str = "UPDATE {messages} m SET holder = NULL, token = 0 FROM (
 
 const SETTLE: &str = include_str!("sql/settle.sql");
 
-/// The statements that settle `settles`, at most three; read the rows of all with [`settled`].
+const MANAGED: &str = "WITH s AS MATERIALIZED (
+    SELECT settled_seq, settled_token, admitted FROM {settle}($1, $2, $3, $4, $5, $6, $7, $8, $9))
+  SELECT settled_seq, settled_token, admitted FROM s";
+
+/// The statements that settle `settles`, at most four; read the rows of all with [`settled`].
 pub fn settle_queries(settles: &[&Settle]) -> Vec<Query> {
+    let (back, ended): (Vec<&Settle>, Vec<&Settle>) =
+        settles.iter().copied().partition(|s| s.settlement == Settlement::PutBack);
+    let (managed, plain): (Vec<&Settle>, Vec<&Settle>) = ended.into_iter().partition(|s| s.lease.managed);
     let (done, others): (Vec<&Settle>, Vec<&Settle>) =
-        settles.iter().copied().partition(|s| s.settlement == Settlement::Done);
-    let (back, others): (Vec<&Settle>, Vec<&Settle>) =
-        others.into_iter().partition(|s| s.settlement == Settlement::PutBack);
+        plain.into_iter().partition(|s| matches!(s.settlement, Settlement::Done | Settlement::DoneWith(_)));
     let mut queries = Vec::new();
     if !done.is_empty() {
         queries.push(bind_leases(Query::new(DONE), &done));
@@ -39,20 +44,30 @@ pub fn settle_queries(settles: &[&Settle]) -> Vec<Query> {
         queries.push(bind_leases(Query::new(PUT_BACK), &back));
     }
     if !others.is_empty() {
-        let query = bind_leases(Query::new(SETTLE), &others)
-            .bind(column(&others, |s| verdict(&s.settlement)))
-            .bind(column(&others, |s| match &s.settlement {
-                Settlement::SnoozeUntil(at) => Some(SystemTime::from(*at)),
-                _ => None,
-            }))
-            .bind(column(&others, |s| match &s.settlement {
-                Settlement::RetryAfter { delay, .. } => micros(*delay),
-                _ => 0,
-            }))
-            .bind(column(&others, |s| reason(&s.settlement)));
-        queries.push(query);
+        queries.push(bind_verdicts(bind_leases(Query::new(SETTLE), &others), &others));
+    }
+    if !managed.is_empty() {
+        let query = bind_verdicts(bind_leases(Query::new(MANAGED), &managed), &managed);
+        queries.push(query.bind(column(&managed, |s| match &s.settlement {
+            Settlement::DoneWith(output) => Some(output.clone()),
+            _ => None,
+        })));
     }
     queries
+}
+
+fn bind_verdicts(query: Query, settles: &[&Settle]) -> Query {
+    query
+        .bind(column(settles, |s| verdict(&s.settlement)))
+        .bind(column(settles, |s| match &s.settlement {
+            Settlement::SnoozeUntil(at) => Some(SystemTime::from(*at)),
+            _ => None,
+        }))
+        .bind(column(settles, |s| match &s.settlement {
+            Settlement::RetryAfter { delay, .. } => Some(micros(*delay)),
+            _ => None,
+        }))
+        .bind(column(settles, |s| reason(&s.settlement)))
 }
 
 /// Reads the rows of [`settle_queries`]: the leases (number and token) that were still held.
@@ -65,8 +80,8 @@ pub fn settled(rows: &[Row]) -> Result<HashSet<(i64, i64)>> {
 
 fn verdict(settlement: &Settlement) -> &'static str {
     match settlement {
-        Settlement::Done => "done",
-        Settlement::RetryAfter { .. } => "retry",
+        Settlement::Done | Settlement::DoneWith(_) => "done",
+        Settlement::Retry { .. } | Settlement::RetryAfter { .. } => "retry",
         Settlement::SnoozeUntil(_) => "snooze",
         Settlement::DeadLetter(_) => "dead",
         Settlement::PutBack => "back",
@@ -75,9 +90,11 @@ fn verdict(settlement: &Settlement) -> &'static str {
 
 fn reason(settlement: &Settlement) -> Option<Value> {
     let failure: &Failure = match settlement {
-        Settlement::RetryAfter { error, .. } => error,
+        Settlement::Retry { error } | Settlement::RetryAfter { error, .. } => error,
         Settlement::DeadLetter(error) => error,
-        Settlement::Done | Settlement::SnoozeUntil(_) | Settlement::PutBack => return None,
+        Settlement::Done | Settlement::DoneWith(_) | Settlement::SnoozeUntil(_) | Settlement::PutBack => {
+            return None;
+        }
     };
     serde_json::to_value(failure).ok()
 }

@@ -77,9 +77,9 @@ impl SharedPush {
     }
 
     async fn push_together(&self, mut wishes: Vec<Wish>) {
-        let all = wishes.iter().flat_map(|wish| &wish.messages).cloned().collect();
-        let error = match self.queue.push_all(all).await {
-            Ok(()) => {
+        let all: Vec<NewMessage> = wishes.iter().flat_map(|wish| &wish.messages).cloned().collect();
+        let error = match self.queue.push_all(&all).await {
+            Ok(_) => {
                 for wish in wishes {
                     let _ = wish.answer.send(Ok(())); // a caller that went away does not want to know
                 }
@@ -97,7 +97,7 @@ impl SharedPush {
         let alone = !error.is_commit_unknown() && !error.is_retryable();
         for Wish { messages, answer } in wishes {
             let said = match alone {
-                true => self.queue.push_all(messages).await,
+                true => self.queue.push_all(&messages).await.map(drop),
                 false => Err(Error::new(error.kind(), error.chain())),
             };
             let _ = answer.send(said);

@@ -1,18 +1,20 @@
 //! The driver: the verbs of a queue, each in one or two statements.
 
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use mainspring_core::{
-    BoxFuture, ClaimRequest, Claimed, DeadLetter, Error, NewMessage, QueueDriver, QueueStats, Result, Settle,
-    Settlement, Timestamp, Upkeep, WorkerId, execution::page_size, message::check_lease,
+    BoxFuture, ClaimRequest, Claimed, DeadLetter, Error, NewMessage, Pushed, QueueDriver, QueueStats, Result,
+    Settle, Settlement, Upkeep, WorkerId, execution::page_size, message::check_lease,
 };
 use mainspring_pg::{Db, Hints, Query, TxRef, row::get};
 
 use crate::{
-    push::push_queries,
+    claim::Known,
+    push::{Push, pushed, queues},
     row::{delivery_from_row, micros},
     settle::{settle_queries, settled},
     shared_push::{LARGE, SharedPush},
@@ -21,8 +23,9 @@ use crate::{
 /// The queue on Postgres; see the crate.
 #[derive(Clone)]
 pub struct PgQueue<'t> {
-    db: Db<'t>,
-    hints: Option<Hints>,
+    pub(crate) db: Db<'t>,
+    pub(crate) hints: Option<Hints>,
+    pub(crate) known: Known,
     shared: Option<Arc<SharedPush>>,
 }
 
@@ -40,7 +43,7 @@ impl PgQueue<'static> {
 impl<'t> PgQueue<'t> {
     /// A queue without hints: workers find new messages by polling.
     pub fn new(db: &Db<'t>) -> Self {
-        Self { db: db.clone(), hints: None, shared: None }
+        Self { db: db.clone(), hints: None, known: Known::default(), shared: None }
     }
 
     /// The same queue with hints, so that waiting workers start at once.
@@ -53,97 +56,86 @@ impl<'t> PgQueue<'t> {
     /// The same queue, standing on your transaction. Messages pushed there are visible to workers after your commit; they
     /// find them by polling.
     pub fn on<'u>(&self, tx: impl Into<TxRef<'u>>) -> PgQueue<'u> {
-        PgQueue { db: self.db.on(tx), hints: None, shared: None }
+        PgQueue { db: self.db.on(tx), hints: None, known: self.known.clone(), shared: None }
     }
 
     async fn push_checked(&self, messages: Vec<NewMessage>) -> Result<()> {
         messages.iter().try_for_each(NewMessage::check)?;
+        check_ids(&messages)?;
         match &self.shared {
             Some(shared) if (1..=LARGE).contains(&messages.len()) => shared.push(messages).await,
-            _ => self.push_all(messages).await,
+            _ => self.push_all(&messages).await.map(drop),
         }
     }
 
     /// Pushes messages that were checked.
-    pub(crate) async fn push_all(&self, messages: Vec<NewMessage>) -> Result<()> {
+    pub(crate) async fn push_all(&self, messages: &[NewMessage]) -> Result<Vec<Pushed>> {
         let refs: Vec<&NewMessage> = messages.iter().collect();
-        let mut queries = push_queries(&refs);
-        match queries.len() {
-            0 => return Ok(()),
-            1 => drop(self.db.run(queries.remove(0)).await?),
-            _ => drop(self.db.together(queries).await?),
+        let (mut queries, numbers) = Push::of(&refs).split();
+        let answers = match queries.len() {
+            0 => Vec::new(),
+            1 => vec![self.db.run(queries.remove(0)).await?],
+            _ => self.db.together(queries).await?,
+        };
+        let (pushed, held) = pushed(messages, &numbers, &answers)?;
+        if held && !self.db.in_transaction() {
+            // Not with the push: whoever waits for a key must not keep those waiting who settle what it waits for.
+            self.db.all(ADMIT_ALL, &[&queues(&refs)]).await?;
         }
+        self.notify(messages.iter().map(|m| m.queue.as_str()));
+        Ok(pushed)
+    }
+
+    pub(crate) fn notify<'q>(&self, queues: impl IntoIterator<Item = &'q str>) {
         if let Some(hints) = &self.hints {
-            hints.notify(messages.iter().map(|m| m.queue.as_str()));
+            hints.notify(queues);
         }
-        Ok(())
     }
 
-    async fn claim_now(&self, request: &ClaimRequest, max: u32) -> Result<Claimed> {
-        let query = Query::new(CLAIM)
-            .bind(request.queue.clone())
-            .bind(i64::from(max))
-            .bind(request.holder.to_string())
-            .bind(micros(request.lease))
-            .bind(i64::from(request.suspects.min(max)));
-        // Not alone, but as in a flight: planned to go by the index, in its order.
-        let rows = self.db.together(vec![query]).await?.pop().unwrap_or_default();
-        if let Some(row) = rows.first() {
-            self.db.clock().observe(get::<SystemTime>(row, 16)?.into());
-        }
-        let mut deliveries: Vec<_> =
-            rows.iter().map(|row| delivery_from_row(&request.queue, row)).collect::<Result<_>>()?;
-        deliveries.sort_by_key(|d| (std::cmp::Reverse(d.lease.priority), d.lease.seq));
-        Ok(Claimed { deliveries, next_due: None })
-    }
-
-    async fn claim_up_to(&self, request: ClaimRequest) -> Result<Claimed> {
-        request.check()?;
-        let mut claimed = self.claim_now(&request, request.max).await?;
-        let missing =
-            |claimed: &Claimed| request.max - u32::try_from(claimed.deliveries.len()).unwrap_or(request.max);
-        if missing(&claimed) > 0 && self.promote().await? > 0 {
-            let more = self.claim_now(&request, missing(&claimed)).await?;
-            claimed.deliveries.extend(more.deliveries);
-        }
-        if missing(&claimed) > 0 {
-            let row = self.db.one(NEXT_DUE, &[]).await?;
-            self.db.clock().observe(get::<SystemTime>(&row, 1)?.into());
-            claimed.next_due = get::<Option<SystemTime>>(&row, 0)?.map(Timestamp::from);
-        }
-        Ok(claimed)
-    }
-
-    async fn promote(&self) -> Result<u64> {
+    pub(crate) async fn promote(&self) -> Result<u64> {
         let rows = self.db.run(Query::new(PROMOTE)).await?;
-        if let Some(hints) = &self.hints {
-            let queues: Vec<String> = rows.iter().map(|row| get(row, 0)).collect::<Result<_>>()?;
-            hints.notify(queues.iter().map(String::as_str));
-        }
+        let queues: Vec<String> = rows.iter().map(|row| get(row, 0)).collect::<Result<_>>()?;
+        self.notify(queues.iter().map(String::as_str));
         Ok(rows.len() as u64)
     }
 
     async fn settle_all(&self, settles: Vec<Settle>) -> Result<Vec<Result<()>>> {
-        let refs: Vec<&Settle> = settles.iter().collect();
-        let mut held = std::collections::HashSet::new();
-        for query in settle_queries(&refs) {
-            held.extend(settled(&self.db.run(query).await?)?);
+        let checked: Vec<Result<()>> = settles.iter().map(Settle::check).collect();
+        let sound: Vec<&Settle> =
+            settles.iter().zip(&checked).filter(|(_, checked)| checked.is_ok()).map(|(s, _)| s).collect();
+        let mut held = HashSet::new();
+        let mut admitted = false;
+        for query in settle_queries(&sound) {
+            let rows = self.db.run(query).await?;
+            held.extend(settled(&rows)?);
+            if let Some(row) = rows.first().filter(|row| row.len() > 2) {
+                admitted = get::<i32>(row, 2)? > 0;
+            }
         }
-        if let Some(hints) = &self.hints {
-            let back = settles.iter().filter(|s| s.settlement == Settlement::PutBack);
-            hints.notify(back.map(|s| s.lease.queue.as_str()));
-        }
-        Ok(settles
-            .iter()
-            .map(|s| if held.contains(&(s.lease.seq, s.lease.token)) { Ok(()) } else { Err(s.fenced()) })
-            .collect())
+        let free = |s: &&Settle| s.settlement == Settlement::PutBack || (admitted && s.lease.managed);
+        self.notify(settles.iter().filter(free).map(|s| s.lease.queue.as_str()));
+        let answer = |(settle, checked): (&Settle, Result<()>)| {
+            checked.and_then(|()| match held.contains(&(settle.lease.seq, settle.lease.token)) {
+                true => Ok(()),
+                false => Err(settle.fenced()),
+            })
+        };
+        Ok(settles.iter().zip(checked).map(answer).collect())
     }
 }
 
-const CLAIM: &str = include_str!("sql/claim.sql");
+/// Two of one id in one push are a mistake, and their results could not be told apart.
+pub(crate) fn check_ids(messages: &[NewMessage]) -> Result<()> {
+    let mut ids = HashSet::with_capacity(messages.len());
+    match messages.iter().find(|message| !ids.insert(message.id.as_str())) {
+        Some(twice) => Err(Error::invalid("message.id", format!("`{}` is there twice", twice.id))),
+        None => Ok(()),
+    }
+}
+
 const PROMOTE: &str = include_str!("sql/promote.sql");
 
-const NEXT_DUE: &str = "SELECT min(available_at), (SELECT {now}()) FROM {deferred}";
+const ADMIT_ALL: &str = "SELECT {admit}(name) FROM {queues} WHERE name = ANY ($1) AND gated ORDER BY name";
 
 const REGISTER: &str = "INSERT INTO {workers} (id, expires_at, started_at)
   VALUES ($1, {now}() + $2::bigint * interval '1 microsecond', {now}())
@@ -166,15 +158,18 @@ const RECLAIM: &str = "WITH dead AS MATERIALIZED (
   )
   SELECT (SELECT count(*) FROM forgotten), (SELECT count(*) FROM freed)";
 
+const EXPIRE: &str = "SELECT {expire_tries}()";
+
 const STATS: &str = "SELECT
   (SELECT count(*) FROM {messages} WHERE queue = $1 AND holder IS NULL),
   (SELECT count(*) FROM {messages} WHERE queue = $1 AND holder IS NOT NULL),
   (SELECT count(*) FROM {deferred} WHERE queue = $1),
+  (SELECT count(*) FROM {held} WHERE queue = $1),
   (SELECT count(*) FROM {dead_letters} WHERE queue = $1)";
 
 const DEAD_LETTERS: &str =
     "SELECT priority, seq, 0::bigint, failures, lost, delays, max_attempts, created_at, id, tenant, type,
-    source, subject, recipient, data, headers, reason, dead_at
+    source, subject, recipient, data, headers, dead_at, managed, key, options, NULL::bigint, reason
   FROM {dead_letters} WHERE queue = $1 ORDER BY dead_at DESC, seq DESC LIMIT $2";
 
 impl QueueDriver for PgQueue<'_> {
@@ -218,7 +213,9 @@ impl QueueDriver for PgQueue<'_> {
         Box::pin(async move {
             let row = self.db.one(RECLAIM, &[]).await?;
             let count = |index| get::<i64>(&row, index).map(|n| u64::try_from(n).unwrap_or(0));
-            let mut upkeep = Upkeep { dead_holders: count(0)?, reclaimed: count(1)?, promoted: 0 };
+            let mut upkeep = Upkeep { dead_holders: count(0)?, reclaimed: count(1)?, ..Upkeep::default() };
+            let row = self.db.one(EXPIRE, &[]).await?;
+            upkeep.timed_out = u64::try_from(get::<i64>(&row, 0)?).unwrap_or(0);
             upkeep.promoted = self.promote().await?;
             Ok(upkeep)
         })
@@ -228,7 +225,13 @@ impl QueueDriver for PgQueue<'_> {
         Box::pin(async move {
             let row = self.db.one(STATS, &[&queue]).await?;
             let count = |index| get::<i64>(&row, index).map(|n| u64::try_from(n).unwrap_or(0));
-            Ok(QueueStats { ready: count(0)?, claimed: count(1)?, deferred: count(2)?, dead: count(3)? })
+            Ok(QueueStats {
+                ready: count(0)?,
+                claimed: count(1)?,
+                deferred: count(2)?,
+                held: count(3)?,
+                dead: count(4)?,
+            })
         })
     }
 
@@ -238,7 +241,7 @@ impl QueueDriver for PgQueue<'_> {
             rows.iter()
                 .map(|row| {
                     let delivery = delivery_from_row(queue, row)?;
-                    let reason = serde_json::from_value(get(row, 16)?).map_err(|e| {
+                    let reason = serde_json::from_value(get(row, 21)?).map_err(|e| {
                         Error::internal("reason of a dead letter cannot be read").with_source(e)
                     })?;
                     Ok(DeadLetter {
@@ -246,7 +249,7 @@ impl QueueDriver for PgQueue<'_> {
                         failures: delivery.failures,
                         lost: delivery.lost,
                         reason,
-                        dead_at: get::<SystemTime>(row, 17)?.into(),
+                        dead_at: get::<SystemTime>(row, 16)?.into(),
                     })
                 })
                 .collect()

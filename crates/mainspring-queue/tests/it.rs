@@ -15,13 +15,7 @@ fn messages(n: usize) -> Vec<NewMessage> {
 }
 
 fn request(max: u32) -> ClaimRequest {
-    ClaimRequest {
-        queue: "q".into(),
-        holder: WorkerId::generate(),
-        lease: Duration::from_secs(30),
-        max,
-        suspects: max,
-    }
+    ClaimRequest::new("q", WorkerId::generate(), Duration::from_secs(30), max)
 }
 
 #[tokio::test]

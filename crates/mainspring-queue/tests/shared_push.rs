@@ -37,7 +37,7 @@ async fn pushes_at_the_same_time_share_commits_and_each_has_its_own_answer() {
         tokio::spawn(async move {
             let mut batch = messages(3);
             if n % 10 == 9 {
-                batch[1].max_attempts = 0; // refused at the door
+                batch[1].max_attempts = Some(0); // refused at the door
             }
             queue.push(batch).await
         })

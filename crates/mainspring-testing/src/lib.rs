@@ -28,13 +28,7 @@
 //! assert!(lost.unwrap_err().is_commit_unknown());
 //!
 //! // It has happened all the same, but nothing comes early.
-//! let request = ClaimRequest {
-//!     queue: "mail".into(),
-//!     holder: WorkerId::generate(),
-//!     lease: Duration::from_secs(30),
-//!     max: 10,
-//!     suspects: 10,
-//! };
+//! let request = ClaimRequest::new("mail", WorkerId::generate(), Duration::from_secs(30), 10);
 //! let claimed = backend.queue().claim(request.clone()).await?;
 //! assert!(claimed.deliveries.is_empty() && claimed.next_due.is_some());
 //! memory.advance(Duration::from_secs(3600));

@@ -118,6 +118,7 @@ async fn claim(
         lease: shared.options.lease,
         max: u32::try_from(wanted).unwrap_or(1),
         suspects: u32::from(suspect.is_some()),
+        select: mainspring_core::Select::default(),
     };
     // Never dropped half-way: what a dropped claim brought would be in nobody's hands.
     match shared.queue.claim(request).await {

@@ -62,7 +62,7 @@ impl Part {
             message_type: delivery.message.message_type.clone(),
             attempt: delivery.attempt(),
             failures: delivery.failures,
-            last_try: delivery.failures + 1 >= delivery.message.max_attempts,
+            last_try: delivery.message.max_attempts.is_some_and(|attempts| delivery.failures + 1 >= attempts),
             slot,
             told: listened.then(|| Arc::new(delivery.clone())),
         };

@@ -81,15 +81,15 @@ fn settled(shared: &Shared, finished: &Finished) {
     let counts = &shared.counts;
     let told = &finished.told;
     match &finished.settle.settlement {
-        Settlement::Done => {
+        Settlement::Done | Settlement::DoneWith(_) => {
             counts.completed.add(1);
             shared.tell_of(told, Event::Completed);
         }
-        Settlement::RetryAfter { error, .. } if finished.last_try => {
+        Settlement::Retry { error } | Settlement::RetryAfter { error, .. } if finished.last_try => {
             counts.dead_lettered.add(1);
             shared.tell_of(told, |delivery| Event::DeadLettered { delivery, error });
         }
-        Settlement::RetryAfter { error, .. } => {
+        Settlement::Retry { error } | Settlement::RetryAfter { error, .. } => {
             counts.retried.add(1);
             shared.tell_of(told, |delivery| Event::Retried { delivery, error });
         }

@@ -6,7 +6,7 @@ use mainspring_consumer::Consumer;
 use mainspring_context::PgContextStore;
 use mainspring_core::{
     Backend, BoxFuture, Changes, Committed, ContextStore, EventStore, ExecutionStore, FlowStore, JobStore,
-    QueueDriver, Result, Timestamp, TokenStore,
+    QueueDriver, QueueStore, Result, Timestamp, TokenStore,
 };
 use mainspring_events::{InlineProjection, PgEventStore};
 use mainspring_executions::PgExecutionStore;
@@ -286,6 +286,10 @@ impl Backend for PgStores<'_> {
     }
 
     fn queue(&self) -> &dyn QueueDriver {
+        &self.queue
+    }
+
+    fn queues(&self) -> &dyn QueueStore {
         &self.queue
     }
 }

@@ -85,6 +85,10 @@ impl Backend for Flowless {
     fn queue(&self) -> &dyn QueueDriver {
         self.inner.queue()
     }
+
+    fn queues(&self) -> &dyn mainspring::QueueStore {
+        self.inner.queues()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -44,6 +44,7 @@ async fn queue(stores: &PgStores<'static>) {
             lease: Duration::from_secs(30),
             max: 10,
             suspects: 1,
+            select: mainspring::Select::default(),
         };
         let claimed = queue.claim(request).await.unwrap().deliveries;
         let settles = claimed.iter().map(|d| Settle { lease: d.lease.clone(), settlement: Settlement::Done });

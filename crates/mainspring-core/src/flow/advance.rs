@@ -223,7 +223,7 @@ impl<'a> Walk<'a> {
         let mut message = NewMessage::new(self.execution.queue.clone(), JOB_RUN, Value::Null);
         message.tenant.clone_from(&self.execution.tenant);
         message.subject = Some(job.id.to_string());
-        message.max_attempts = limits::MAX_ATTEMPTS; // the job counts its own
+        message.max_attempts = Some(limits::MAX_ATTEMPTS); // the job counts its own
         let reason = format!("job {}", job.id);
         self.made.push(
             NewEvent::new(kind::JOB_CREATED, json!({"jobId": job.id, "handler": job.handler}))

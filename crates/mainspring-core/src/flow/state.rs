@@ -29,7 +29,7 @@ pub fn wake_message(execution: &Execution, id: MessageId, available: Available) 
     message.tenant.clone_from(&execution.tenant);
     message.subject = Some(execution.id.to_string());
     message.available = available;
-    message.max_attempts = limits::MAX_ATTEMPTS;
+    message.max_attempts = Some(limits::MAX_ATTEMPTS);
     message
 }
 
@@ -40,7 +40,7 @@ pub fn reply_message(reply: &Reply, tenant: &str, data: Value) -> NewMessage {
     message.id = reply.message.clone();
     message.tenant = tenant.to_owned();
     message.subject = Some(reply.to.to_string());
-    message.max_attempts = limits::MAX_ATTEMPTS;
+    message.max_attempts = Some(limits::MAX_ATTEMPTS);
     message
 }
 

@@ -146,7 +146,7 @@ fn knock(queue: &str, tenant: &str, to: &ExecutionId) -> NewMessage {
     let mut message = NewMessage::new(queue, WAKE, json!({KNOCK: true}));
     message.tenant = tenant.to_owned();
     message.subject = Some(to.to_string());
-    message.max_attempts = limits::MAX_ATTEMPTS;
+    message.max_attempts = Some(limits::MAX_ATTEMPTS);
     message
 }
 

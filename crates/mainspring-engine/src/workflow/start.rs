@@ -235,7 +235,7 @@ impl<O, E> Start<O, E> {
         let id = execution.id.clone();
         let mut changes = first_changes(execution, input.clone(), Drive::Queue);
         for message in &mut changes.messages {
-            message.priority = self.priority;
+            message.priority = Some(self.priority);
             if !self.delay.is_zero() {
                 message.available = Available::After(self.delay);
             }

@@ -93,6 +93,10 @@ impl Backend for Flaky {
     fn queue(&self) -> &dyn QueueDriver {
         self.read().queue()
     }
+
+    fn queues(&self) -> &dyn mainspring_core::QueueStore {
+        self.inner.queues()
+    }
 }
 
 fn counting(backend: Arc<Flaky>, steps: usize) -> (Engine, Arc<AtomicU32>) {

@@ -91,13 +91,7 @@ async fn the_commit_of_a_zombie_is_refused() {
     let backend = backend();
     let engine = builder(&backend).handle_fn("note", note).flow(line("line", 1)).build().unwrap();
     let execution = engine.create("line", json!({})).await.unwrap().execution;
-    let request = ClaimRequest {
-        queue: "default".into(),
-        holder: WorkerId::generate(),
-        lease: Duration::from_secs(1),
-        max: 1,
-        suspects: 1,
-    };
+    let request = ClaimRequest::new("default", WorkerId::generate(), Duration::from_secs(1), 1);
     let old = backend.queue().claim(request).await.unwrap().deliveries.remove(0);
     backend.advance(Duration::from_secs(2));
     drain(&engine).await;

@@ -67,7 +67,7 @@ impl Schedule {
         self.timing.check()?;
         self.message.check()?;
         self.missed.check()?;
-        if self.message.available != Available::Now {
+        if !matches!(self.message.available, Available::Default | Available::Now) {
             let problem = "is when the schedule fires; use its jitter or another timing";
             return Err(Error::invalid("message.available", problem));
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainspring_core::{MessageId, NewMessage, Result, Timestamp};
+use mainspring_core::{Group, MessageId, MessageOptions, NewMessage, Result, Timestamp, Unique};
 use mainspring_pg::{
     Row,
     row::{get, time, typed, unreadable},
@@ -89,8 +89,16 @@ pub(super) struct Template {
     #[serde(rename = "type")]
     message_type: String,
     data: Value,
-    priority: i16,
-    max_attempts: u32,
+    priority: Option<i16>,
+    max_attempts: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<Group>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unique: Option<Unique>,
+    #[serde(default)]
+    options: MessageOptions,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     tenant: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -115,9 +123,27 @@ impl From<&NewMessage> for Template {
             subject,
             to,
             headers,
+            key,
+            group,
+            options,
             ..
         } = message.clone();
-        Self { message_type, data, priority, max_attempts, tenant, source, subject, to, headers }
+        let unique = options.unique;
+        Self {
+            message_type,
+            data,
+            priority,
+            max_attempts,
+            key,
+            group,
+            unique,
+            options,
+            tenant,
+            source,
+            subject,
+            to,
+            headers,
+        }
     }
 }
 
@@ -131,6 +157,9 @@ impl Template {
         message.subject = self.subject;
         message.to = self.to;
         message.headers = self.headers;
+        message.key = self.key;
+        message.group = self.group;
+        message.options = MessageOptions { unique: self.unique, ..self.options };
         message
     }
 }

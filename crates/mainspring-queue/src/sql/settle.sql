@@ -1,4 +1,4 @@
--- Everything but a plain Done: the row leaves `messages` and enters the table of its new state, in one statement.
+-- Everything but a plain Done, of messages that are not managed: the row leaves `messages` and enters the table of its new state, in one statement.
 WITH c AS MATERIALIZED (SELECT {now}() AS at),
 input AS MATERIALIZED (
   SELECT u.token, u.verdict, u.at, u.delay_us, u.reason, r.row
@@ -15,7 +15,8 @@ input AS MATERIALIZED (
 ), later AS (
   INSERT INTO {deferred} (available_at, queue, priority, seq, failures, lost, delays, max_attempts, created_at, id, tenant,
                           type, source, subject, recipient, data, headers)
-  SELECT coalesce(g.at, c.at + g.delay_us * interval '1 microsecond'), g.queue, g.priority, g.seq,
+  SELECT coalesce(g.at, c.at + coalesce(g.delay_us, random() * least(3600000000, 1000000 * power(2, least(g.failures, 30))))
+                          * interval '1 microsecond'), g.queue, g.priority, g.seq,
          CASE g.verdict WHEN 'snooze' THEN 0 ELSE g.failures + 1 END, CASE g.verdict WHEN 'snooze' THEN 0 ELSE g.lost END,
          g.delays + (g.verdict = 'snooze')::int, g.max_attempts, g.created_at, g.id, g.tenant, g.type, g.source, g.subject,
          g.recipient, g.data, g.headers

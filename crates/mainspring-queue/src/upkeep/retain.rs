@@ -6,7 +6,7 @@ use mainspring_core::Result;
 use mainspring_pg::Db;
 
 use super::{options::Retention, term::Term};
-use crate::row::micros;
+use crate::{PgQueue, row::micros};
 
 /// Rows of one transaction.
 const BATCH: i64 = 1_000;
@@ -26,7 +26,8 @@ pub(super) async fn all(db: &Db<'_>, term: &Term, retention: &Retention) -> Resu
             }
         }
     }
-    Ok(forgotten)
+    // Safe whoever does it, so not under the term.
+    Ok(forgotten + PgQueue::new(db).sweep_once().await?)
 }
 
 async fn batch(db: &Db<'_>, term: &Term, sql: &'static str, age: Duration) -> Result<u64> {

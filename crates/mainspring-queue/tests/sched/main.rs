@@ -30,8 +30,7 @@ async fn ready(test: &TestDb, queue: &str) -> Vec<Delivery> {
     let (holder, lease) = (WorkerId::generate(), HOUR);
     let mut all = Vec::new();
     loop {
-        let queue = queue.to_owned();
-        let request = ClaimRequest { queue, holder: holder.clone(), lease, max: 1_000, suspects: 1_000 };
+        let request = ClaimRequest::new(queue, holder.clone(), lease, 1_000);
         let deliveries = driver.claim(request).await.unwrap().deliveries;
         if deliveries.is_empty() {
             return all;

@@ -38,12 +38,13 @@ async fn a_push_from_sql_is_as_one_from_rust() {
     let mut expected = ready(&test, "mail").await.remove(0).message;
     expected.id = claimed[1].message.id.clone();
     assert_eq!(expected.id.as_str(), id);
+    (expected.priority, expected.max_attempts) = (Some(0), Some(3));
     assert_eq!(claimed[1].message, expected);
     let mut special = NewMessage::new("mail", "welcome", json!([1, null]));
     special.id = claimed[0].message.id.clone();
     special.available = claimed[0].message.available;
-    special.priority = 7;
-    special.max_attempts = 9;
+    special.priority = Some(7);
+    special.max_attempts = Some(9);
     special.headers.insert("trace".to_owned(), json!("t"));
     special.tenant = "acme".to_owned();
     special.source = Some("crm".to_owned());

@@ -20,7 +20,7 @@ async fn push(test: &TestDb, queue: &str, n: usize) {
 
 async fn claim(test: &TestDb, queue: &str, max: u32) -> Vec<Settle> {
     let (holder, lease) = (WorkerId::generate(), HOUR);
-    let request = ClaimRequest { queue: queue.into(), holder, lease, max, suspects: max };
+    let request = ClaimRequest::new(queue, holder, lease, max);
     let claimed = PgQueue::new(&test.db()).claim(request).await.unwrap().deliveries;
     claimed.into_iter().map(|d| Settle { lease: d.lease, settlement: Settlement::Done }).collect()
 }

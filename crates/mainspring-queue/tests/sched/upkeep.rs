@@ -141,7 +141,7 @@ async fn a_round_fires_promotes_reclaims_counts_and_forgets() {
     later.available = Available::After(HOUR);
     queue.push(vec![later, message("lost")]).await.unwrap();
     let (holder, lease) = (WorkerId::generate(), MINUTE);
-    let request = ClaimRequest { queue: "lost".into(), holder, lease, max: 1, suspects: 1 };
+    let request = ClaimRequest::new("lost", holder, lease, 1);
     assert_eq!(queue.claim(request).await.unwrap().deliveries.len(), 1);
     let upkeep = upkeep(&test, options());
     upkeep.round().await;

@@ -110,8 +110,7 @@ pub(super) async fn push(backend: &dyn Backend, numbers: std::ops::Range<usize>)
 }
 
 pub(super) async fn claim(backend: &dyn Backend, holder: &str, max: u32) -> Vec<Delivery> {
-    let request =
-        ClaimRequest { queue: QUEUE.into(), holder: worker(holder), lease: LEASE, max, suspects: max };
+    let request = ClaimRequest::new(QUEUE, worker(holder), LEASE, max);
     backend.queue().claim(request).await.unwrap().deliveries
 }
 

@@ -46,6 +46,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Every suite, one after the other.
 pub async fn all<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
+    Box::pin(all_but_queue(&fresh)).await;
+    Box::pin(queue::suite(&fresh)).await;
+    Box::pin(queue::policies::suite(&fresh)).await;
+    Box::pin(queue::keys::suite(&fresh)).await;
+    Box::pin(queue::admin::suite(&fresh)).await;
+}
+
+/// Every suite but those of the queue, which can run beside it.
+pub async fn all_but_queue<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     Box::pin(executions::suite(&fresh)).await;
     Box::pin(flows::suite(&fresh)).await;
     Box::pin(jobs::suite(&fresh)).await;
@@ -53,7 +62,6 @@ pub async fn all<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     Box::pin(streams::suite(&fresh)).await;
     Box::pin(tokens::suite(&fresh)).await;
     Box::pin(context::suite(&fresh)).await;
-    Box::pin(queue::suite(&fresh)).await;
     Box::pin(commit::suite(&fresh)).await;
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mainspring_core::{
     Backend, BoxFuture, Changes, Committed, ContextStore, EventStore, ExecutionStore, FlowStore, JobStore,
-    QueueDriver, Result, Timestamp, TokenStore,
+    QueueDriver, QueueStore, Result, Timestamp, TokenStore,
 };
 
 use super::{Faults, queue::FaultyQueue};
@@ -89,5 +89,9 @@ impl<B: Backend> Backend for FaultyBackend<B> {
 
     fn queue(&self) -> &dyn QueueDriver {
         &self.queue
+    }
+
+    fn queues(&self) -> &dyn QueueStore {
+        self.inner.queues()
     }
 }

@@ -19,6 +19,7 @@ pub(super) fn commit(state: &mut State, changes: Changes, at: Timestamp) -> Resu
     let planned = state.log.plan(&changes.appends)?;
     check_jobs(state, &changes)?;
     check_tokens(state, &changes, at)?;
+    changes.messages.iter().try_for_each(|message| state.queue.check_push(message))?;
     let appended = state.log.append_all(&changes.appends, planned, at);
     apply(state, changes, at);
     Ok(Committed { at, appended })
@@ -133,7 +134,8 @@ fn apply(state: &mut State, changes: Changes, at: Timestamp) {
     for token in changes.tokens {
         state.tokens.apply(token, at);
     }
-    state.queue.push(changes.messages, at);
+    // Checked above, so that it cannot fail half-way.
+    let _ = state.queue.push(changes.messages, at);
     if let Some(settle) = changes.settle {
         state.queue.settle(settle, at);
     }

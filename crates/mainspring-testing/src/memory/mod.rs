@@ -27,7 +27,7 @@ use std::{
 
 use mainspring_core::{
     Backend, BoxFuture, Changes, Committed, ContextStore, EventStore, ExecutionStore, FlowStore, JobStore,
-    QueueDriver, Result, Timestamp, TokenStore,
+    QueueDriver, QueueStore, Result, Timestamp, TokenStore,
 };
 
 use clock::Clock;
@@ -153,6 +153,10 @@ impl Backend for MemoryBackend {
     }
 
     fn queue(&self) -> &dyn QueueDriver {
+        self
+    }
+
+    fn queues(&self) -> &dyn QueueStore {
         self
     }
 }

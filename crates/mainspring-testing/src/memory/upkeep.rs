@@ -26,7 +26,7 @@ impl Queue {
         self.workers.remove(holder);
         let given_back = self.take_from(|who| who == holder);
         let count = given_back.len() as u64;
-        given_back.into_iter().for_each(|message| self.make_ready(message));
+        given_back.into_iter().for_each(|message| self.give_back(message));
         count
     }
 
@@ -39,9 +39,10 @@ impl Queue {
             for mut message in self.take_from(|who| who == holder) {
                 message.lost += 1;
                 upkeep.reclaimed += 1;
-                self.make_ready(message);
+                self.give_back(message);
             }
         }
+        upkeep.timed_out = self.expire(at);
         upkeep.promoted = self.promote(at);
         upkeep
     }
@@ -52,17 +53,19 @@ impl Queue {
         while let Some(entry) = self.deferred.first_entry().filter(|entry| entry.key().0 <= at) {
             let message = entry.remove();
             promoted += 1;
-            self.make_ready(message);
+            self.arrive(message);
         }
         promoted
     }
 
-    fn make_ready(&mut self, message: Message) {
-        self.put(message, Timestamp::MIN, Timestamp::MIN);
+    /// What was admitted stays so.
+    pub(super) fn give_back(&mut self, mut message: Message) {
+        message.placed = message.gate.is_some();
+        self.arrive(message);
     }
 
     fn take_from(&mut self, matches: impl Fn(&WorkerId) -> bool) -> Vec<Message> {
-        let taken = self.claimed.extract_if(.., |_, (holder, ..)| matches(holder));
-        taken.map(|(_, (_, _, message))| message).collect()
+        let taken = self.claimed.extract_if(.., |_, claim| matches(&claim.holder));
+        taken.map(|(_, claim)| claim.message).collect()
     }
 }

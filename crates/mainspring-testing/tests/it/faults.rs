@@ -51,13 +51,7 @@ async fn the_nth_hit_and_every_hit() {
     for n in 1..=4 {
         assert_eq!(backend.commit(create(&format!("e{n}"))).await.is_err(), n == 3);
     }
-    let request = ClaimRequest {
-        queue: "work".into(),
-        holder: WorkerId::new("w").unwrap(),
-        lease: Duration::from_secs(10),
-        max: 1,
-        suspects: 1,
-    };
+    let request = ClaimRequest::new("work", WorkerId::new("w").unwrap(), Duration::from_secs(10), 1);
     for _ in 0..3 {
         let error = backend.queue().claim(request.clone()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);

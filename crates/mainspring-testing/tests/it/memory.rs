@@ -51,6 +51,21 @@ async fn queue() {
 }
 
 #[tokio::test]
+async fn queue_policies() {
+    conformance::queue::policies::suite(fresh).await;
+}
+
+#[tokio::test]
+async fn queue_keys() {
+    conformance::queue::keys::suite(fresh).await;
+}
+
+#[tokio::test]
+async fn queue_admin() {
+    conformance::queue::admin::suite(fresh).await;
+}
+
+#[tokio::test]
 async fn commit() {
     conformance::commit::suite(fresh).await;
 }

@@ -26,7 +26,8 @@ fn id(n: u64) -> MessageId {
 }
 
 async fn push_named(queue: &dyn QueueDriver, count: u64) {
-    let message = |n| NewMessage { id: id(n), max_attempts: 2, ..NewMessage::new(QUEUE, "test", json!(n)) };
+    let message =
+        |n| NewMessage { id: id(n), max_attempts: Some(2), ..NewMessage::new(QUEUE, "test", json!(n)) };
     queue.push((0..count).map(message).collect()).await.unwrap();
 }
 

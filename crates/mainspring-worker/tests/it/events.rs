@@ -20,7 +20,7 @@ fn id(name: &str) -> MessageId {
 async fn push_named(queue: &dyn QueueDriver, names: &[&str]) {
     let message = |name: &&str| NewMessage {
         id: id(name),
-        max_attempts: 2,
+        max_attempts: Some(2),
         ..NewMessage::new(QUEUE, "t", json!(name))
     };
     queue.push(names.iter().map(message).collect()).await.unwrap();

@@ -28,7 +28,7 @@ fn backend() -> Arc<MemoryBackend> {
 
 async fn push(queue: &dyn QueueDriver, count: usize) {
     let messages =
-        (0..count).map(|n| NewMessage { max_attempts: 1, ..NewMessage::new(QUEUE, "test", json!(n)) });
+        (0..count).map(|n| NewMessage { max_attempts: Some(1), ..NewMessage::new(QUEUE, "test", json!(n)) });
     queue.push(messages.collect()).await.unwrap();
 }
 
@@ -52,7 +52,7 @@ async fn only_dead(queue: &dyn QueueDriver) -> DeadLetter {
 
 /// Claims one message under another name.
 async fn claim_as(queue: &dyn QueueDriver, holder: &WorkerId, lease: Duration) -> Delivery {
-    let request = ClaimRequest { queue: QUEUE.into(), holder: holder.clone(), lease, max: 1, suspects: 1 };
+    let request = ClaimRequest::new(QUEUE, holder.clone(), lease, 1);
     queue.claim(request).await.unwrap().deliveries.remove(0)
 }
 

@@ -3,6 +3,26 @@
 use mainspring_testing::conformance;
 
 #[tokio::test]
-async fn the_stores_on_postgres_pass_every_suite() {
-    conformance::all(crate::fresh).await;
+async fn the_stores_on_postgres_pass_every_suite_but_those_of_the_queue() {
+    conformance::all_but_queue(crate::fresh).await;
+}
+
+#[tokio::test]
+async fn the_queue_on_postgres_passes_its_suite() {
+    conformance::queue::suite(crate::fresh).await;
+}
+
+#[tokio::test]
+async fn the_policies_of_queues_on_postgres_pass_their_suite() {
+    conformance::queue::policies::suite(crate::fresh).await;
+}
+
+#[tokio::test]
+async fn the_keys_of_messages_on_postgres_pass_their_suite() {
+    conformance::queue::keys::suite(crate::fresh).await;
+}
+
+#[tokio::test]
+async fn the_queues_as_rows_on_postgres_pass_their_suite() {
+    conformance::queue::admin::suite(crate::fresh).await;
 }

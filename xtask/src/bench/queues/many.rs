@@ -34,6 +34,7 @@ async fn claims(bench: &Bench) -> Result<Vec<f64>> {
             lease: Duration::from_secs(30),
             max: 10,
             suspects: 1,
+            select: mainspring::Select::default(),
         };
         let before = Instant::now();
         let claimed = bench.stores.queue.claim(request).await?;

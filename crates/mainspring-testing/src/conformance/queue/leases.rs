@@ -165,7 +165,7 @@ pub async fn a_claim_keeps_its_holder_alive(backend: &dyn Backend, time: &dyn Ti
 
 /// Counted apart from failures.
 pub async fn lost_runs_use_up_no_attempt(backend: &dyn Backend, time: &dyn TimeTravel) {
-    backend.queue().push(vec![NewMessage { max_attempts: 1, ..message(1) }]).await.unwrap();
+    backend.queue().push(vec![NewMessage { max_attempts: Some(1), ..message(1) }]).await.unwrap();
     for lost in 0..4 {
         let due = claim_due(backend, &format!("w{lost}")).await;
         assert_eq!((due.len(), due[0].lost, due[0].failures), (1, lost, 0));
@@ -197,13 +197,7 @@ pub async fn suspects_are_claimed_apart(backend: &dyn Backend, time: &dyn TimeTr
         time.advance(LEASE + LEASE).await;
         assert_eq!(backend.queue().maintain().await.unwrap().reclaimed, 2);
     }
-    let careful = |suspects| ClaimRequest {
-        queue: QUEUE.into(),
-        holder: worker("w3"),
-        lease: LEASE,
-        max: 10,
-        suspects,
-    };
+    let careful = |suspects| ClaimRequest { suspects, ..ClaimRequest::new(QUEUE, worker("w3"), LEASE, 10) };
     let none = backend.queue().claim(careful(0)).await.unwrap().deliveries;
     assert_eq!(none.iter().map(|d| d.lost).collect::<Vec<_>>(), [0], "what never cost a worker goes on");
     let one = backend.queue().claim(careful(1)).await.unwrap().deliveries;

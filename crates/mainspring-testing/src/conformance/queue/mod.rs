@@ -1,12 +1,16 @@
 //! What every [`QueueDriver`](mainspring_core::QueueDriver) does.
 
+pub mod admin;
+pub mod keys;
 pub mod leases;
+pub mod policies;
 
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use mainspring_core::{
-    Available, Backend, ClaimRequest, Failure, MessageId, NewMessage, QueueStats, Settle, Settlement,
+    Available, Backend, ClaimRequest, Failure, MessageId, MessageQuery, NewMessage, Pushed, QueueOptions,
+    QueueStats, Settle, Settlement,
 };
 use serde_json::json;
 
@@ -19,7 +23,7 @@ use super::{
 };
 use crate::TimeTravel;
 
-/// All cases, those of [`leases`] too.
+/// All cases of the driver, those of [`leases`] too; the other modules have suites of their own.
 pub async fn suite<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     on(&fresh, every_field_survives).await;
     on(&fresh, higher_priority_goes_first_then_age).await;
@@ -38,6 +42,30 @@ pub async fn suite<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     Box::pin(leases::suite(&fresh)).await;
 }
 
+/// The queue of all cases, with these options.
+async fn created(backend: &dyn Backend, options: QueueOptions) {
+    assert!(backend.queues().create_queue(QUEUE, options).await.unwrap().created);
+}
+
+fn keyed(n: usize, key: &str) -> NewMessage {
+    NewMessage { key: Some(key.to_owned()), ..message(n) }
+}
+
+async fn push_one(backend: &dyn Backend, message: NewMessage) -> Pushed {
+    backend.queues().push_each(vec![message]).await.unwrap().remove(0)
+}
+
+/// Every count is that of its rows, and nobody waits where there is room.
+async fn sound(backend: &dyn Backend) {
+    assert_eq!(backend.queues().check_queues().await.unwrap(), Vec::<String>::new());
+}
+
+/// How many messages the queue knows of.
+async fn kept(backend: &dyn Backend, count: usize) {
+    let found = backend.queues().find_messages(QUEUE, MessageQuery::default()).await.unwrap();
+    assert_eq!(found.len(), count, "{found:#?}");
+}
+
 async fn stats(backend: &dyn Backend) -> QueueStats {
     backend.queue().stats(QUEUE).await.unwrap()
 }
@@ -51,8 +79,8 @@ pub async fn every_field_survives(backend: &dyn Backend) {
         subject: Some("order-42".into()),
         to: Some("billing".into()),
         headers: object(json!({"traceparent": "00-1-1-01"})),
-        priority: -7,
-        max_attempts: 9,
+        priority: Some(-7),
+        max_attempts: Some(9),
         ..NewMessage::new(QUEUE, "order.paid", json!({"total": 42.5, "ü": null}))
     };
     backend.queue().push(vec![given.clone()]).await.unwrap();
@@ -65,7 +93,7 @@ pub async fn every_field_survives(backend: &dyn Backend) {
 /// Within one priority, the order of the pushes.
 pub async fn higher_priority_goes_first_then_age(backend: &dyn Backend) {
     for (n, priority) in [(1, 0), (2, 5), (3, 0), (4, -5), (5, 5), (6, i16::MAX), (7, i16::MIN)] {
-        backend.queue().push(vec![NewMessage { priority, ..message(n) }]).await.unwrap();
+        backend.queue().push(vec![NewMessage { priority: Some(priority), ..message(n) }]).await.unwrap();
     }
     push(backend, 8..10).await;
     let first: Vec<_> = claim(backend, "w", 4).await.iter().map(number).collect();
@@ -85,7 +113,7 @@ pub async fn queues_are_apart(backend: &dyn Backend) {
 
 /// All of them or none.
 pub async fn one_bad_message_refuses_the_push(backend: &dyn Backend) {
-    let bad = NewMessage { max_attempts: 0, ..message(2) };
+    let bad = NewMessage { max_attempts: Some(0), ..message(2) };
     assert!(backend.queue().push(vec![message(1), bad]).await.unwrap_err().is_invalid());
     let nul = NewMessage { data: json!("a\0b"), ..message(3) };
     assert!(backend.queue().push(vec![message(1), nul]).await.unwrap_err().is_invalid());
@@ -153,7 +181,7 @@ pub async fn a_given_up_message_is_a_dead_letter(backend: &dyn Backend) {
 /// Ranges, before anything is claimed.
 pub async fn claims_are_checked(backend: &dyn Backend) {
     push(backend, 0..1).await;
-    let good = ClaimRequest { queue: QUEUE.into(), holder: worker("w"), lease: LEASE, max: 1, suspects: 1 };
+    let good = ClaimRequest::new(QUEUE, worker("w"), LEASE, 1);
     for bad in [
         ClaimRequest { max: 0, ..good.clone() },
         ClaimRequest { max: 1_001, ..good.clone() },
@@ -191,8 +219,7 @@ pub async fn a_delayed_message_comes_when_due(backend: &dyn Backend, time: &dyn 
     }
     let before = stats(backend).await;
     assert!(before.deferred >= 2 && before.ready + before.deferred == 3, "{before:?}");
-    let request =
-        ClaimRequest { queue: QUEUE.into(), holder: worker("w"), lease: LEASE, max: 5, suspects: 5 };
+    let request = ClaimRequest::new(QUEUE, worker("w"), LEASE, 5);
     let claimed = backend.queue().claim(request).await.unwrap();
     assert_eq!(claimed.deliveries.iter().map(number).collect::<Vec<_>>(), [3]);
     assert_eq!(claimed.next_due, Some(now + hours(1)));
@@ -212,7 +239,7 @@ pub async fn a_failure_is_tried_again_until_the_attempts_are_used_up(
     backend: &dyn Backend,
     time: &dyn TimeTravel,
 ) {
-    backend.queue().push(vec![NewMessage { max_attempts: 3, ..message(1) }]).await.unwrap();
+    backend.queue().push(vec![NewMessage { max_attempts: Some(3), ..message(1) }]).await.unwrap();
     for attempt in 1..=3 {
         let due = claim_due(backend, "w").await;
         assert_eq!(due.len(), 1);
@@ -230,7 +257,7 @@ pub async fn a_failure_is_tried_again_until_the_attempts_are_used_up(
 
 /// Delays are counted apart.
 pub async fn a_snooze_costs_no_attempt_and_forgets_failures(backend: &dyn Backend, time: &dyn TimeTravel) {
-    backend.queue().push(vec![NewMessage { max_attempts: 2, ..message(1) }]).await.unwrap();
+    backend.queue().push(vec![NewMessage { max_attempts: Some(2), ..message(1) }]).await.unwrap();
     let first = claim_one(backend, "w").await;
     settle(backend, &first, retry_after(secs(1))).await;
     time.advance(secs(2)).await;

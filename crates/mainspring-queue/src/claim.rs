@@ -1,0 +1,133 @@
+//! Claims. A queue that was never created is served by one short statement; the first claim of another one comes back empty,
+//! says so, and is asked again in the longer way from then on.
+
+use std::{
+    cmp::Reverse,
+    collections::HashSet,
+    sync::{Arc, PoisonError, RwLock},
+    time::SystemTime,
+};
+
+use mainspring_core::{ClaimRequest, Claimed, Result, Select, Timestamp};
+use mainspring_pg::{Query, row::get};
+
+use crate::{
+    PgQueue,
+    row::{delivery_from_row, micros},
+};
+
+const CLAIM: &str = include_str!("sql/claim.sql");
+
+const CLAIM_MANAGED: &str = concat!(
+    include_str!("sql/claim_managed_first.sql"),
+    "  ORDER BY priority DESC, seq\n",
+    include_str!("sql/claim_managed_last.sql")
+);
+
+/// The oldest whatever their priority: the first few of each priority, of which the oldest are then locked.
+const CLAIM_BY_AGE: &str = concat!(
+    include_str!("sql/claim_managed_first.sql"),
+    "    AND ctid = ANY (ARRAY(
+      WITH RECURSIVE level AS (
+        (SELECT x.priority FROM {messages} x WHERE x.queue = $1 AND x.priority <= $7 ORDER BY x.priority DESC LIMIT 1)
+        UNION ALL
+        SELECT (SELECT x.priority FROM {messages} x WHERE x.queue = $1 AND x.priority < l.priority ORDER BY x.priority DESC LIMIT 1)
+        FROM level l WHERE l.priority >= $6
+      )
+      SELECT o.row FROM level l CROSS JOIN LATERAL (
+        SELECT x.ctid AS row, x.seq FROM {messages} x
+        WHERE x.queue = $1 AND x.priority = l.priority AND x.holder IS NULL AND x.lost < 2 ORDER BY x.seq LIMIT $2) o
+      WHERE l.priority BETWEEN $6 AND $7 ORDER BY o.seq LIMIT $2))
+  ORDER BY seq\n",
+    include_str!("sql/claim_managed_last.sql")
+);
+
+/// Looks at what was pushed to a queue whose messages may be held back.
+const ADMIT: &str = "SELECT {admit}(name) FROM {queues} WHERE name = $1 AND gated";
+
+/// When to look again, the time, and whether the queue was created. A bucket without a whole message has one then.
+const NEXT_DUE: &str = "SELECT least((SELECT min(d.available_at) FROM {deferred} d), (
+    SELECT r.at + (1 - r.tokens) * (q.options->'rate'->>'per_us')::float8 / (q.options->'rate'->>'count')::float8 * interval '1 microsecond'
+    FROM {rates} r JOIN {queues} q ON q.name = r.queue WHERE r.queue = $1 AND q.options ? 'rate' AND r.tokens < 1)),
+  (SELECT {now}()), EXISTS (SELECT FROM {queues} q WHERE q.name = $1)";
+
+/// Makes so many messages of one queue due now, the next first.
+const HASTEN: &str = "UPDATE {deferred} d SET available_at = (SELECT {now}())
+  WHERE d.seq = ANY (ARRAY(SELECT x.seq FROM {deferred} x WHERE x.queue = $1 AND x.available_at > (SELECT {now}())
+    ORDER BY x.priority DESC, x.available_at, x.seq LIMIT $2 FOR UPDATE SKIP LOCKED))";
+
+/// Queues this process has found to be created. A hint: the statement for them serves any queue.
+#[derive(Clone, Default)]
+pub(crate) struct Known(Arc<RwLock<HashSet<String>>>);
+
+impl Known {
+    fn has(&self, queue: &str) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(queue)
+    }
+
+    fn add(&self, queue: &str) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(queue.to_owned());
+    }
+}
+
+impl PgQueue<'_> {
+    async fn claim_now(&self, request: &ClaimRequest, max: u32) -> Result<Claimed> {
+        let known = self.known.has(&request.queue);
+        let sql = match &request.select {
+            select if select.by_age => CLAIM_BY_AGE,
+            select if known || *select != Select::default() => CLAIM_MANAGED,
+            _ => CLAIM,
+        };
+        let mut query = Query::new(sql)
+            .bind(request.queue.clone())
+            .bind(i64::from(max))
+            .bind(request.holder.to_string())
+            .bind(micros(request.lease))
+            .bind(i64::from(request.suspects.min(max)));
+        if sql != CLAIM {
+            query = query.bind(*request.select.priorities.start()).bind(*request.select.priorities.end());
+        }
+        let mut queries = vec![query];
+        if known {
+            queries.insert(0, Query::new(ADMIT).bind(request.queue.clone()));
+        }
+        // Not alone, but as in a flight: planned to go by the index, in its order.
+        let rows = self.db.together(queries).await?.pop().unwrap_or_default();
+        if let Some(row) = rows.first() {
+            self.db.clock().observe(get::<SystemTime>(row, 16)?.into());
+        }
+        let mut deliveries: Vec<_> =
+            rows.iter().map(|row| delivery_from_row(&request.queue, row)).collect::<Result<_>>()?;
+        match request.select.by_age {
+            true => deliveries.sort_by_key(|d| d.lease.seq),
+            false => deliveries.sort_by_key(|d| (Reverse(d.lease.priority), d.lease.seq)),
+        }
+        Ok(Claimed { deliveries, next_due: None })
+    }
+
+    pub(crate) async fn claim_up_to(&self, request: ClaimRequest) -> Result<Claimed> {
+        request.check()?;
+        if request.select.ignore_delay {
+            self.db.exec(HASTEN, &[&request.queue, &i64::from(request.max)]).await?;
+            self.promote().await?;
+        }
+        let mut claimed = self.claim_now(&request, request.max).await?;
+        let missing =
+            |claimed: &Claimed| request.max - u32::try_from(claimed.deliveries.len()).unwrap_or(request.max);
+        if missing(&claimed) > 0 && self.promote().await? > 0 {
+            let more = self.claim_now(&request, missing(&claimed)).await?;
+            claimed.deliveries.extend(more.deliveries);
+        }
+        if missing(&claimed) > 0 {
+            let row = self.db.one(NEXT_DUE, &[&request.queue]).await?;
+            self.db.clock().observe(get::<SystemTime>(&row, 1)?.into());
+            claimed.next_due = get::<Option<SystemTime>>(&row, 0)?.map(Timestamp::from);
+            if get(&row, 2)? && !self.known.has(&request.queue) {
+                self.known.add(&request.queue);
+                let more = self.claim_now(&request, missing(&claimed)).await?;
+                claimed.deliveries.extend(more.deliveries);
+            }
+        }
+        Ok(claimed)
+    }
+}

@@ -1,0 +1,30 @@
+  LIMIT (SELECT r.n FROM room r) - (SELECT count(*) FROM suspects)
+  FOR UPDATE SKIP LOCKED
+), next AS MATERIALIZED (
+  SELECT row FROM suspects UNION ALL SELECT row FROM others
+), claim AS MATERIALIZED (
+  SELECT nextval('{claim_token}') AS token FROM next LIMIT 1
+), alive AS (
+  INSERT INTO {workers} AS w (id, expires_at, started_at)
+  SELECT $3, {now}() + $4::bigint * interval '1 microsecond', {now}() FROM claim
+  ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at
+  WHERE w.expires_at < excluded.expires_at - $4::bigint * interval '0.5 microsecond'
+), claimed AS (
+  UPDATE {messages} m SET holder = $3, token = claim.token
+  FROM next, claim
+  WHERE m.ctid = next.row
+  RETURNING m.*
+), timed AS MATERIALIZED (
+  SELECT c.*, coalesce((c.options->>'timeout_us')::bigint, (SELECT q.timeout_us FROM q)) AS timeout_us FROM claimed c
+), try AS (
+  INSERT INTO {tries} (expires_at, queue, token, priorities, seqs)
+  SELECT r.at + t.timeout_us * interval '1 microsecond', $1, min(t.token), array_agg(t.priority), array_agg(t.seq)
+  FROM timed t, room r WHERE t.timeout_us IS NOT NULL AND t.managed GROUP BY r.at, t.timeout_us
+), spend AS (
+  UPDATE {rates} x SET tokens = r.tokens - (SELECT count(*) FROM timed), at = r.at
+  FROM room r WHERE x.queue = $1 AND r.tokens IS NOT NULL
+)
+SELECT t.priority, t.seq, t.token, t.failures, t.lost, t.delays, t.max_attempts, t.created_at, t.id, t.tenant, t.type,
+  t.source, t.subject, t.recipient, t.data, t.headers, r.at, t.managed, t.key, t.options,
+  CASE WHEN t.managed THEN t.timeout_us END
+FROM timed t, room r
