@@ -24,6 +24,10 @@ CREATE TABLE floor.steps (run_id text NOT NULL, seq int NOT NULL, output jsonb, 
   PRIMARY KEY (run_id, seq));
 CREATE TABLE floor.q (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, state smallint NOT NULL DEFAULT 0,
   data jsonb NOT NULL, created_at timestamptz NOT NULL DEFAULT now(), locked_at timestamptz);
+CREATE TABLE floor.checkpoints (id int PRIMARY KEY, position bigint NOT NULL);
+CREATE TABLE floor.log (stream text NOT NULL, position bigint NOT NULL, data jsonb NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (stream, position));
+CREATE TABLE floor.documents (id text PRIMARY KEY, data jsonb NOT NULL);
 CREATE INDEX q_ready ON floor.q (id) WHERE state = 0;";
 
 /// Plain connections beside ours.

@@ -5,6 +5,7 @@
 //! durable one of its own (fsync on) unless DATABASE_URL names another.
 
 mod commit;
+mod consume;
 mod cpu;
 mod events;
 mod floor;
@@ -25,6 +26,7 @@ use floor::Floor;
 #[derive(clap::Args)]
 pub struct Args {
     /// Only these: commit.single, commit.group, flow.steps.16, flow.steps, events.append, .batch, .hot, events.read,
+    /// events.catchup.100, .1000, events.project,
     /// and queue.push, .single, .drain, .one, .4p, .latency, .backlog, .pinned, .cpu, .many. The beginning of names means all of them.
     names: Vec<String>,
     /// One JSON object a line.
@@ -51,7 +53,7 @@ struct Bench {
     json: bool,
 }
 
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 11] = [
     "commit.single",
     "commit.group",
     "flow.steps.16",
@@ -60,6 +62,9 @@ const NAMES: [&str; 8] = [
     "events.append.batch",
     "events.append.hot",
     "events.read",
+    "events.catchup.100",
+    "events.catchup.1000",
+    "events.project",
 ];
 
 /// Events of the stream that is read.
@@ -130,8 +135,18 @@ impl Bench {
             "events.append" => self.floor.append(16, 1, self.time).await,
             "events.append.batch" => self.floor.append(4, 100, self.time).await,
             "events.append.hot" => self.floor.append_hot(16, self.time).await,
+            "events.catchup.100" => self.catch_up_floor(100).await,
+            "events.catchup.1000" => self.catch_up_floor(1_000).await,
+            "events.project" => {
+                consume::project_floor(self.floor.clients(consume::CLIENTS).await?, self.time).await
+            }
             _ => self.floor.read(LONG, self.time).await,
         }
+    }
+
+    async fn catch_up_floor(&self, batch: usize) -> Result<f64, Box<dyn std::error::Error>> {
+        let clients = self.floor.clients(1).await?;
+        consume::catch_up_floor(&self.stores, &clients[0], batch).await
     }
 
     async fn ours_of(&self, name: &str) -> Result<f64, Box<dyn std::error::Error>> {
@@ -143,6 +158,9 @@ impl Bench {
             "events.append" => events::append(&self.stores, 16, 1, self.time).await,
             "events.append.batch" => events::append(&self.stores, 4, 100, self.time).await,
             "events.append.hot" => events::hot(&self.stores, 16, self.time).await,
+            "events.catchup.100" => consume::catch_up(&self.stores, 100).await,
+            "events.catchup.1000" => consume::catch_up(&self.stores, 1_000).await,
+            "events.project" => consume::project(&self.stores, self.time).await,
             _ => events::read(&self.stores, LONG, self.time).await,
         }
     }
