@@ -506,6 +506,30 @@ BEGIN
   IF waiting > 0 THEN RETURN QUERY SELECT 0, NULL::text; END IF;
 END $$;
 
+-- `place` for those of a push that are for queues of these names; the numbers it answers are those of the push. A function, so
+-- that the statement of a push for plain queues stays small.
+CREATE FUNCTION {place_some}(
+  names text[], queues text[], priorities smallint[], attempts integer[], ids text[], tenants text[], types text[],
+  sources text[], subjects text[], recipients text[], payloads jsonb[], header_maps jsonb[], ats timestamptz[], delays_us bigint[]
+) RETURNS TABLE (n integer, duplicate_of text) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE s record;
+BEGIN
+  SELECT array_agg(u.n::integer) AS positions, array_agg(u.queue) AS queues, array_agg(u.priority) AS priorities,
+    array_agg(u.max_attempts) AS attempts, array_agg(u.id) AS ids, array_agg(u.tenant) AS tenants, array_agg(u.type) AS types,
+    array_agg(u.source) AS sources, array_agg(u.subject) AS subjects, array_agg(u.recipient) AS recipients,
+    array_agg(u.data) AS payloads, array_agg(u.headers) AS headers, array_agg(u.at) AS ats, array_agg(u.delay_us) AS delays,
+    count(*)::integer AS total
+  INTO s FROM unnest(queues, priorities, attempts, ids, tenants, types, sources, subjects, recipients, payloads, header_maps, ats,
+    delays_us) WITH ORDINALITY
+    AS u(queue, priority, max_attempts, id, tenant, type, source, subject, recipient, data, headers, at, delay_us, n)
+  WHERE u.queue = ANY (names);
+  RETURN QUERY SELECT coalesce(s.positions[p.n], 0), p.duplicate_of
+  FROM {place}(s.queues, s.priorities, s.attempts, s.ids, s.tenants, s.types, s.sources, s.subjects, s.recipients, s.payloads,
+    s.headers, array_fill(NULL::text, ARRAY[s.total]), array_fill(NULL::jsonb, ARRAY[s.total]), s.ats, s.delays,
+    array_fill(NULL::text, ARRAY[s.total]), array_fill(NULL::bigint, ARRAY[s.total])) p;
+END $$;
+
 -- Settles managed messages, each fenced by its token (null: whatever it is). Verdicts: done, retry, snooze, dead, cancel, drop.
 -- Answers those that were held, and in each row how many messages that admitted.
 CREATE FUNCTION {settle}(
