@@ -57,13 +57,14 @@ CREATE TABLE {upkeep} (
   retained_at timestamptz
 ) WITH (fillfactor = 30, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 
--- How full each queue was: one row per queue that was not empty, or was not the time before. Rows of one count have one time.
+-- How full each queue was: one row per queue that was created, or not empty, or was not the time before. Rows of one count have one time.
 CREATE TABLE {queue_stats} (
   queue     text COLLATE "C" NOT NULL,
   at        timestamptz NOT NULL,
   ready     bigint NOT NULL,
   claimed   bigint NOT NULL,
   deferred  bigint NOT NULL,
+  held      bigint NOT NULL,
   dead      bigint NOT NULL,
   oldest_us bigint NOT NULL,
   PRIMARY KEY (queue, at)
@@ -139,19 +140,22 @@ BEGIN
   END IF;
 END $$;
 
--- Pushes one message from SQL, of whatever language: visible to workers with the caller's commit. Answers its
--- id, or that of the message it is a duplicate of where the queue allows one of a key. `wake` tells waiting workers at the commit;
+-- Pushes one message from SQL, of whatever language: visible to workers with the caller's commit. Answers the id of the
+-- message that stands for it, which is another one's when it is a duplicate. `wake` tells waiting workers at the commit;
 -- without it they find it by polling, which keeps NOTIFY out of a busy writer's transactions.
 CREATE FUNCTION {push}(
-  queue text, type text, data jsonb, priority integer DEFAULT NULL, delay interval DEFAULT NULL,
+  queue text, type text, data jsonb, key text DEFAULT NULL, priority integer DEFAULT NULL, delay interval DEFAULT NULL,
   at timestamptz DEFAULT NULL, max_attempts integer DEFAULT NULL, headers jsonb DEFAULT NULL, id text DEFAULT NULL,
   tenant text DEFAULT '', source text DEFAULT NULL, subject text DEFAULT NULL, recipient text DEFAULT NULL,
-  wake boolean DEFAULT false, key text DEFAULT NULL
+  group_id text DEFAULT NULL, tier text DEFAULT NULL, unique_by text DEFAULT NULL, unique_for interval DEFAULT NULL,
+  wake boolean DEFAULT false
 ) RETURNS text LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
 DECLARE
   now_at timestamptz := {now}();
+  own jsonb := jsonb_strip_nulls(jsonb_build_object('group', group_id, 'tier', tier));
   channel text := trim('{schema}', '"') || '.{prefix}wake';
+  unique_us numeric := extract(epoch FROM unique_for) * 1000000;
   there text;
 BEGIN
   PERFORM {check_text}('message.queue', queue, 128);
@@ -159,8 +163,14 @@ BEGIN
   id := coalesce(id, 'msg_' || lpad(to_hex((extract(epoch FROM now_at) * 1000)::bigint), 12, '0')
     || left(replace(gen_random_uuid()::text, '-', ''), 14));
   PERFORM {check_text}(f.field, f.value, 255) FROM (VALUES ('message.id', id), ('message.source', source),
-    ('message.subject', subject), ('message.to', recipient), ('message.key', key),
+    ('message.subject', subject), ('message.to', recipient), ('message.key', key), ('message.group.id', group_id),
     ('message.tenant', nullif(tenant, ''))) f(field, value) WHERE f.value IS NOT NULL;
+  IF tier IS NOT NULL THEN
+    PERFORM {check_text}('message.group.tier', tier, 128);
+    IF group_id IS NULL THEN
+      RAISE EXCEPTION 'message.group.tier: is the tier of a group, and there is none' USING ERRCODE = '22023';
+    END IF;
+  END IF;
   IF priority NOT BETWEEN -32768 AND 32767 THEN
     RAISE EXCEPTION 'message.priority: % is not within -32768 to 32767', priority USING ERRCODE = '22023';
   ELSIF max_attempts NOT BETWEEN 1 AND 1000 THEN
@@ -168,13 +178,20 @@ BEGIN
   ELSIF delay IS NOT NULL AND at IS NOT NULL THEN
     RAISE EXCEPTION 'message.available: either a delay or a time' USING ERRCODE = '22023';
   ELSIF delay < interval '0' OR extract(epoch FROM delay) > 3153600000 THEN
-    RAISE EXCEPTION 'message.available: % is not within 0 to 100 years', delay USING ERRCODE = '22023';
+    RAISE EXCEPTION 'message.available: % is not within 0 to 36500 days', delay USING ERRCODE = '22023';
   ELSIF at NOT BETWEEN timestamptz '1970-01-01T00:00:00Z' AND timestamptz '9999-12-31T23:59:59Z' THEN
     RAISE EXCEPTION 'message.available: % is not within the years 1970 to 9999', at USING ERRCODE = '22023';
   ELSIF data IS NULL THEN
     RAISE EXCEPTION 'message.data: must not be NULL; null as JSON is allowed' USING ERRCODE = '22023';
   ELSIF jsonb_typeof(headers) <> 'object' THEN
     RAISE EXCEPTION 'message.headers: is not an object' USING ERRCODE = '22023';
+  ELSIF unique_by NOT IN ('unfinished', 'for', 'throttle', 'debounce') THEN
+    RAISE EXCEPTION 'message.unique: `%` is not unfinished, for, throttle or debounce', left(unique_by, 40) USING ERRCODE = '22023';
+  ELSIF (unique_by IN ('for', 'throttle', 'debounce')) IS DISTINCT FROM (unique_for IS NOT NULL)
+    AND (unique_by IS NOT NULL OR unique_for IS NOT NULL) THEN
+    RAISE EXCEPTION 'message.unique: for, throttle and debounce need unique_for, and nothing else does' USING ERRCODE = '22023';
+  ELSIF unique_us NOT BETWEEN 1000 AND 3153600000000000 THEN
+    RAISE EXCEPTION 'message.unique: % is not within 1 ms to 36500 days', unique_for USING ERRCODE = '22023';
   END IF;
   PERFORM {check_json}('message.data', data, 1048576);
   headers := nullif(headers, '{}');
@@ -182,12 +199,11 @@ BEGIN
     PERFORM {check_json}('message.headers', headers, 16384);
   END IF;
   at := coalesce(at, now_at + delay);
-  IF key IS NOT NULL OR EXISTS (SELECT FROM {queues} q WHERE q.name = queue) THEN
-    SELECT p.duplicate_of INTO there FROM {place}(ARRAY[queue], ARRAY[priority]::smallint[], ARRAY[max_attempts], ARRAY[id],
+  IF own <> '{}' OR key IS NOT NULL OR unique_by IS NOT NULL OR EXISTS (SELECT FROM {queues} q WHERE q.name = queue) THEN
+    SELECT p.duplicate_of INTO there FROM {place}(ARRAY[queue], ARRAY[priority::smallint], ARRAY[max_attempts], ARRAY[id],
       ARRAY[coalesce(tenant, '')], ARRAY[type], ARRAY[source], ARRAY[subject], ARRAY[recipient], ARRAY[data], ARRAY[headers],
-      ARRAY[key], ARRAY[NULL]::jsonb[], ARRAY[at], ARRAY[NULL]::bigint[], ARRAY[NULL]::text[], ARRAY[NULL]::bigint[]) p
-    WHERE p.n > 0;
-    id := coalesce(there, id);
+      ARRAY[key], ARRAY[nullif(own, '{}')], ARRAY[at], ARRAY[NULL::bigint], ARRAY[unique_by], ARRAY[unique_us::bigint]) p
+      WHERE p.n > 0;
   ELSIF at > now_at THEN
     INSERT INTO {deferred} (available_at, queue, priority, max_attempts, created_at, id, tenant, type, source, subject, recipient,
                             data, headers)
@@ -201,5 +217,5 @@ BEGIN
   IF wake AND octet_length(channel) <= 63 THEN
     PERFORM pg_notify(channel, queue);
   END IF;
-  RETURN id;
+  RETURN coalesce(there, id);
 END $$;

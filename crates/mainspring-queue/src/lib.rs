@@ -45,8 +45,10 @@
 //! -- ERROR:  message.type: must not be empty
 //! ```
 //!
-//! Further arguments are `at`, `id`, `tenant`, `source`, `recipient`, and `wake => true`, which tells waiting workers at the
-//! commit instead of leaving it to their polling.
+//! Further arguments are `at`, `id`, `tenant`, `source`, `recipient`, `wake => true`, which tells waiting workers at the commit
+//! instead of leaving it to their polling, and, for a queue that was created, `key`, `group_id`, `tier`, `unique_by`
+//! (`unfinished`, `for`, `throttle`, `debounce`) and `unique_for`. The answer is the id of the message that stands for it:
+//! another one's, when it is a duplicate.
 
 mod admin;
 mod claim;

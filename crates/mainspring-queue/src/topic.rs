@@ -119,6 +119,13 @@ impl<'t> PgTopics<'t> {
     }
 }
 
+impl<'t> PgQueue<'t> {
+    /// The topics beside this queue, standing where it stands and with its hints.
+    pub fn topics(&self) -> PgTopics<'t> {
+        PgTopics { db: self.db.clone(), hints: self.hints.clone() }
+    }
+}
+
 async fn publish_in(tx: &Db<'_>, topic: &str, message: &NewMessage) -> Result<Vec<String>> {
     let mut queues = BTreeSet::new();
     for row in tx.all(MATCHING, &[&topic]).await? {

@@ -33,7 +33,9 @@ pub struct Schedule {
     pub key: String,
     /// When it fires.
     pub timing: Timing,
-    /// What it pushes, and where. Each fire has an id of its own; that of this message does not matter. The message of a
+    /// What it pushes, and where: at the tick, whatever delay its queue has. Each fire has an id of its own; that of this
+    /// message does not matter. A policy of the queue may find it a duplicate of one that has not ended: that is how runs that
+    /// take longer than an interval are kept from piling up. The message of a
     /// fire has a header `schedule` with the `key`, the tick it is for (`tick`) and how many were missed before (`missed`).
     pub message: NewMessage,
     /// What happens to ticks nobody fired in time. Defaults to one fire for all of them.

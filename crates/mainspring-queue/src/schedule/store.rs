@@ -186,6 +186,13 @@ impl<'t> PgSchedules<'t> {
     }
 }
 
+impl<'t> PgQueue<'t> {
+    /// The schedules beside this queue, standing where it stands and with its hints.
+    pub fn schedules(&self) -> PgSchedules<'t> {
+        PgSchedules { db: self.db.clone(), hints: self.hints.clone() }
+    }
+}
+
 async fn put_in(tx: &Db<'_>, schedule: &Schedule) -> Result<ScheduleState> {
     let queue = &schedule.message.queue;
     let old = tx.opt(LOCK, &[queue, &schedule.key]).await?;

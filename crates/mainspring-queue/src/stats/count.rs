@@ -24,6 +24,8 @@ pub struct QueueCount {
     pub claimed: u64,
     /// Messages not yet due.
     pub deferred: u64,
+    /// Messages that are due, and held back because their key or group has as many at work as may be.
+    pub held: u64,
     /// Dead letters.
     pub dead: u64,
     /// How long ago the oldest ready message was pushed; zero when none is ready.
@@ -33,10 +35,10 @@ pub struct QueueCount {
 impl QueueCount {
     /// All that wait to be claimed, now or later.
     pub fn queued(&self) -> u64 {
-        self.ready + self.deferred
+        self.ready + self.deferred + self.held
     }
 
-    /// Everything of the queue that is still there, dead letters included.
+    /// Everything of the queue that has not ended, and its dead letters.
     pub fn total(&self) -> u64 {
         self.queued() + self.claimed + self.dead
     }
@@ -52,7 +54,7 @@ pub(crate) async fn count(tx: &Db<'_>, thresholds: &Thresholds) -> Result<Vec<Wa
     warning::record(tx, &findings, thresholds.repeat).await
 }
 
-/// Reads `queue, at, ready, claimed, deferred, dead, oldest_us`.
+/// Reads `queue, at, ready, claimed, deferred, held, dead, oldest_us`.
 pub(super) fn count_from_row(row: &Row) -> Result<QueueCount> {
     let count = |index| get::<i64>(row, index).map(|n| u64::try_from(n).unwrap_or(0));
     Ok(QueueCount {
@@ -61,8 +63,9 @@ pub(super) fn count_from_row(row: &Row) -> Result<QueueCount> {
         ready: count(2)?,
         claimed: count(3)?,
         deferred: count(4)?,
-        dead: count(5)?,
-        oldest: Duration::from_micros(count(6)?),
+        held: count(5)?,
+        dead: count(6)?,
+        oldest: Duration::from_micros(count(7)?),
     })
 }
 

@@ -10,7 +10,7 @@ use super::{
     history::HistoryQuery,
     warning::{self, Thresholds, Warning, WarningKind, Watch, warning_from_row},
 };
-use crate::row::micros;
+use crate::{PgQueue, row::micros};
 
 /// How full queues are and were; see the [module](super).
 #[derive(Clone)]
@@ -124,10 +124,17 @@ impl<'t> PgStats<'t> {
     }
 }
 
-const LATEST: &str = "SELECT queue, at, ready, claimed, deferred, dead, oldest_us FROM {queue_stats}
+impl<'t> PgQueue<'t> {
+    /// How full this and all other queues are and were.
+    pub fn counts(&self) -> PgStats<'t> {
+        PgStats::new(&self.db)
+    }
+}
+
+const LATEST: &str = "SELECT queue, at, ready, claimed, deferred, held, dead, oldest_us FROM {queue_stats}
   WHERE at = (SELECT max(at) FROM {queue_stats}) ORDER BY queue";
 
-const LATEST_OF: &str = "SELECT queue, at, ready, claimed, deferred, dead, oldest_us FROM {queue_stats}
+const LATEST_OF: &str = "SELECT queue, at, ready, claimed, deferred, held, dead, oldest_us FROM {queue_stats}
   WHERE queue = $1 AND at = (SELECT max(at) FROM {queue_stats})";
 
 const HISTORY: &str = include_str!("../sql/history.sql");

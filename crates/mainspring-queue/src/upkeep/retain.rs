@@ -26,8 +26,23 @@ pub(super) async fn all(db: &Db<'_>, term: &Term, retention: &Retention) -> Resu
             }
         }
     }
-    // Safe whoever does it, so not under the term.
-    Ok(forgotten + PgQueue::new(db).sweep_once().await?)
+    for _ in 0..BATCHES {
+        let gone = messages(db, term).await?;
+        forgotten += gone;
+        if gone == 0 {
+            break;
+        }
+    }
+    Ok(forgotten)
+}
+
+/// Messages that were kept as long as their queue says.
+async fn messages(db: &Db<'_>, term: &Term) -> Result<u64> {
+    let gone = db.with_tx(async |tx| {
+        term.check(tx).await?;
+        PgQueue::new(tx).sweep_once().await
+    });
+    gone.await
 }
 
 async fn batch(db: &Db<'_>, term: &Term, sql: &'static str, age: Duration) -> Result<u64> {

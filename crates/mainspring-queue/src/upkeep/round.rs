@@ -243,7 +243,7 @@ impl QueueUpkeep {
         }
     }
 
-    /// Until a schedule, a deferred message or a dead worker's lease is due.
+    /// Until a schedule, a deferred message, a lease or a try that takes too long is due.
     async fn rest(&self) -> Result<Duration> {
         let row = self.db.one(NEXT, &[]).await?;
         let now: Timestamp = get::<SystemTime>(&row, 1)?.into();
@@ -313,9 +313,21 @@ impl QueueUpkeep {
     }
 }
 
+impl PgQueue<'static> {
+    /// The upkeep of this and all other queues, with the hints of this one; not done yet.
+    ///
+    /// # Errors
+    /// Invalid, naming the option and its limit.
+    pub fn upkeep(&self, options: UpkeepOptions) -> Result<QueueUpkeep> {
+        let upkeep = QueueUpkeep::new(&self.db, options)?;
+        Ok(QueueUpkeep { hints: self.hints.clone(), ..upkeep })
+    }
+}
+
 fn is_due(last: Option<Timestamp>, every: Duration, now: Timestamp) -> bool {
     last.is_none_or(|last| last + every <= now)
 }
 
 const NEXT: &str = "SELECT least((SELECT min(due_at) FROM {schedules} WHERE due_at IS NOT NULL),
-    (SELECT min(available_at) FROM {deferred}), (SELECT min(expires_at) FROM {workers})), {now}()";
+    (SELECT min(available_at) FROM {deferred}), (SELECT min(expires_at) FROM {workers}),
+    (SELECT min(expires_at) FROM {tries})), {now}()";

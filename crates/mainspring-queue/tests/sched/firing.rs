@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use mainspring_core::{NewMessage, QueueDriver, Timestamp};
+use mainspring_core::{NewMessage, Policy, QueueDriver, QueueOptions, QueueStore, Timestamp};
 use mainspring_queue::{
     PgQueue,
     schedule::{FireOutcome, Missed, PgSchedules, Schedule, Timing},
@@ -236,6 +236,24 @@ async fn many_schedules_due_at_once_all_fire() {
     test.advance(MINUTE).await;
     assert_eq!(schedules.tick().await.unwrap().fired, 250);
     assert_eq!(PgQueue::new(&test.db()).stats("mail").await.unwrap().ready, 250);
+}
+
+#[tokio::test]
+async fn a_policy_of_the_queue_keeps_runs_from_piling_up() {
+    let test = TestDb::new().await;
+    let queue = PgQueue::new(&test.db());
+    let options = QueueOptions { policy: Policy::Exclusive, delay: HOUR, ..QueueOptions::default() };
+    queue.create_queue("mail", options).await.unwrap();
+    let mut keyed = minutely("k");
+    keyed.message.key = Some("report".to_owned());
+    queue.schedules().put(&keyed).await.unwrap();
+    for _ in 0..3 {
+        test.advance(MINUTE).await;
+        assert_eq!(queue.schedules().tick().await.unwrap().failed, 0);
+    }
+    let pushed = ready(&test, "mail").await;
+    assert_eq!((pushed.len(), pushed[0].message.key.as_deref()), (1, Some("report")));
+    assert_eq!(queue.schedules().history("mail", "k", 9).await.unwrap().len(), 3);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainspring_core::{NewMessage, QueueDriver, limits};
+use mainspring_core::{NewMessage, Policy, QueueDriver, QueueOptions, QueueStore, limits};
 use mainspring_pg::Hints;
 use mainspring_queue::PgQueue;
 use mainspring_testing::TestDb;
@@ -110,11 +110,11 @@ async fn bad_input_is_refused_with_the_field_and_the_limit() {
         ("'q', 't', '1', headers => '[]'".to_owned(), "message.headers: is not an object"),
         (
             "'q', 't', '1', delay => '-1 s'".to_owned(),
-            "message.available: -00:00:01 is not within 0 to 100 years",
+            "message.available: -00:00:01 is not within 0 to 36500 days",
         ),
         (
             "'q', 't', '1', delay => '101 years'".to_owned(),
-            "message.available: 101 years is not within 0 to 100 years",
+            "message.available: 101 years is not within 0 to 36500 days",
         ),
         (
             "'q', 't', '1', at => 'infinity'".to_owned(),
@@ -171,6 +171,43 @@ async fn sizes_are_measured_as_in_rust() {
         assert_eq!(message.check().is_ok(), fits);
     }
     assert_eq!(ready(&test, "q").await.len(), 6);
+}
+
+#[tokio::test]
+async fn a_queue_that_was_created_is_treated_as_it_says() {
+    // Q16, Q19, Q22
+    let test = TestDb::new().await;
+    let queue = PgQueue::new(&test.db());
+    let options = QueueOptions { policy: Policy::Exclusive, delay: HOUR, ..QueueOptions::default() };
+    queue.create_queue("one", options).await.unwrap();
+    queue.create_queue("any", QueueOptions::default()).await.unwrap();
+    let first = push(&test, "'one', 't', '1', key => 'k'").await.unwrap();
+    assert_eq!(push(&test, "'one', 't', '2', key => 'k'").await.unwrap(), first);
+    assert_ne!(push(&test, "'one', 't', '3', key => 'other'").await.unwrap(), first);
+    assert_eq!(queue.stats("one").await.unwrap().deferred, 2, "not with the delay of the queue");
+    let throttled = "'any', 't', '1', key => 'k', unique_by => 'throttle', unique_for => '50 years'";
+    let first = push(&test, throttled).await.unwrap();
+    assert_eq!(push(&test, throttled).await.unwrap(), first);
+    push(&test, "'any', 't', '1', group_id => 'acme', tier => 'gold'").await.unwrap();
+    assert_eq!(ready(&test, "any").await.len(), 2);
+    let refused = [
+        ("'never', 't', '1', key => 'k'", "a queue that was created, and `never` was not"),
+        ("'any', 't', '1', tier => 'gold'", "message.group.tier: is the tier of a group, and there is none"),
+        ("'any', 't', '1', unique_by => 'often'", "message.unique: `often` is not"),
+        ("'any', 't', '1', unique_by => 'for'", "message.unique: for, throttle and debounce need unique_for"),
+        (
+            "'any', 't', '1', unique_for => '1 h'",
+            "message.unique: for, throttle and debounce need unique_for",
+        ),
+        (
+            "'any', 't', '1', unique_by => 'for', unique_for => '0'",
+            "message.unique: 00:00:00 is not within 1 ms",
+        ),
+    ];
+    for (arguments, expected) in refused {
+        let error = push(&test, arguments).await.unwrap_err();
+        assert!(error.contains(expected), "{arguments}: {error}");
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use mainspring_core::{
-    Available, ClaimRequest, Failure, NewMessage, QueueDriver, Settle, Settlement, WorkerId,
+    Available, ClaimRequest, Failure, NewMessage, Policy, QueueDriver, QueueOptions, QueueStore, Settle,
+    Settlement, WorkerId,
 };
 use mainspring_queue::{
     PgQueue,
@@ -19,8 +20,7 @@ async fn push(test: &TestDb, queue: &str, n: usize) {
 }
 
 async fn claim(test: &TestDb, queue: &str, max: u32) -> Vec<Settle> {
-    let (holder, lease) = (WorkerId::generate(), HOUR);
-    let request = ClaimRequest::new(queue, holder, lease, max);
+    let request = ClaimRequest::new(queue, WorkerId::generate(), HOUR, max);
     let claimed = PgQueue::new(&test.db()).claim(request).await.unwrap().deliveries;
     claimed.into_iter().map(|d| Settle { lease: d.lease, settlement: Settlement::Done }).collect()
 }
@@ -29,8 +29,8 @@ async fn count(test: &TestDb) {
     PgStats::new(&test.db()).count(&Thresholds::default()).await.unwrap();
 }
 
-fn numbers(count: &QueueCount) -> [u64; 6] {
-    [count.ready, count.claimed, count.deferred, count.dead, count.queued(), count.total()]
+fn numbers(count: &QueueCount) -> [u64; 7] {
+    [count.ready, count.claimed, count.deferred, count.held, count.dead, count.queued(), count.total()]
 }
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn counts_are_exact_after_a_count_and_zero_when_all_is_gone() {
     count(&test).await;
     let latest = stats.latest().await.unwrap();
     assert_eq!(latest.iter().map(|c| c.queue.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-    assert_eq!(numbers(&latest[0]), [6, 3, 1, 1, 7, 11]); // deferred is not in ready
+    assert_eq!(numbers(&latest[0]), [6, 3, 1, 0, 1, 7, 11]); // deferred is not in ready
     assert!((MINUTE..MINUTE * 2).contains(&latest[0].oldest), "{latest:?}");
     assert_eq!(stats.latest_of("b").await.unwrap().as_ref(), Some(&latest[1]));
     assert!(stats.age().await.unwrap().unwrap() < MINUTE);
@@ -68,11 +68,27 @@ async fn counts_are_exact_after_a_count_and_zero_when_all_is_gone() {
     test.client().await.batch_execute(&delete).await.unwrap();
     test.advance(MINUTE).await;
     count(&test).await;
-    assert_eq!(numbers(&stats.latest_of("a").await.unwrap().unwrap()), [0; 6]);
+    assert_eq!(numbers(&stats.latest_of("a").await.unwrap().unwrap()), [0; 7]);
     test.advance(MINUTE).await;
     count(&test).await;
     assert!(stats.latest_of("a").await.unwrap().is_none(), "an empty queue is written down for ever");
     assert_eq!(stats.latest().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_held_back_is_counted_apart_and_a_created_queue_is_always_there() {
+    // Q42
+    let test = TestDb::new().await;
+    let (stats, queue) = (PgStats::new(&test.db()), PgQueue::new(&test.db()));
+    let options = QueueOptions { policy: Policy::Singleton, ..QueueOptions::default() };
+    queue.create_queue("one", options).await.unwrap();
+    count(&test).await;
+    assert_eq!(numbers(&stats.latest_of("one").await.unwrap().unwrap()), [0; 7]);
+    push(&test, "one", 3).await;
+    assert_eq!(claim(&test, "one", 10).await.len(), 1);
+    test.advance(MINUTE).await;
+    count(&test).await;
+    assert_eq!(numbers(&stats.latest_of("one").await.unwrap().unwrap()), [0, 1, 0, 2, 0, 2, 3]);
 }
 
 #[tokio::test]

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mainspring_core::{Available, ClaimRequest, QueueDriver, WorkerId};
+use mainspring_core::{
+    Available, ClaimRequest, MessageQuery, QueueDriver, QueueOptions, QueueStore, Settle, Settlement,
+    WorkerId,
+};
 use mainspring_pg::Hints;
 use mainspring_queue::{
     PgQueue,
@@ -140,8 +143,7 @@ async fn a_round_fires_promotes_reclaims_counts_and_forgets() {
     let mut later = message("later");
     later.available = Available::After(HOUR);
     queue.push(vec![later, message("lost")]).await.unwrap();
-    let (holder, lease) = (WorkerId::generate(), MINUTE);
-    let request = ClaimRequest::new("lost", holder, lease, 1);
+    let request = ClaimRequest::new("lost", WorkerId::generate(), MINUTE, 1);
     assert_eq!(queue.claim(request).await.unwrap().deliveries.len(), 1);
     let upkeep = upkeep(&test, options());
     upkeep.round().await;
@@ -165,6 +167,33 @@ async fn a_round_fires_promotes_reclaims_counts_and_forgets() {
             .iter()
             .all(|fire| fire.fired_at > counts[0].at + DAY)
     );
+}
+
+#[tokio::test]
+async fn it_forgets_messages_as_their_queue_says() {
+    // Q41
+    let test = TestDb::new().await;
+    let queue = PgQueue::new(&test.db());
+    for (name, keep_finished, keep_queued) in [("long", DAY * 30, DAY * 30), ("short", DAY * 2, DAY * 2)] {
+        queue
+            .create_queue(name, QueueOptions { keep_finished, keep_queued, ..QueueOptions::default() })
+            .await
+            .unwrap();
+        queue.push(vec![message(name), message(name)]).await.unwrap();
+        let request = ClaimRequest::new(name, WorkerId::generate(), HOUR, 1);
+        let lease = queue.claim(request).await.unwrap().deliveries.remove(0).lease;
+        queue.settle(vec![Settle { lease, settlement: Settlement::Done }]).await.unwrap();
+    }
+    let upkeep = queue.upkeep(options()).unwrap();
+    upkeep.round().await;
+    let there = async |name: &'static str| {
+        let query = MessageQuery::default();
+        queue.find_messages(name, query).await.unwrap().len()
+    };
+    assert_eq!((there("long").await, there("short").await), (2, 2));
+    test.advance(DAY * 3).await;
+    assert_eq!(upkeep.round().await.failed, 0);
+    assert_eq!((there("long").await, there("short").await), (2, 0));
 }
 
 #[tokio::test]
