@@ -100,7 +100,7 @@ impl Inner {
         let Some(code) = self.workflows.code(&execution) else { return Ok(Drove::Unknown(execution)) };
         let mut context = std::mem::take(&mut execution.context);
         let small_input = context.remove(INPUT);
-        let fresh = execution.status == ExecutionStatus::Pending && execution.position <= 1;
+        let fresh = execution.position <= 1;
         let (journal, input) = match small_input {
             Some(input) if fresh => (Journal::default(), input),
             _ => self.journal(&execution).await?,

@@ -1,6 +1,6 @@
 //! Lending the execution to a step that commits by itself, and taking it back.
 
-use mainspring_core::{ExecutionStatus, NewEvent, event::kind};
+use mainspring_core::{Execution, ExecutionStatus, NewEvent, event::kind};
 use serde_json::json;
 
 use super::{
@@ -39,8 +39,13 @@ impl Driver<'_> {
 
     /// The first commit says that the execution has started.
     pub(super) fn start(&self, batch: &mut Batch) {
-        if self.execution.status == ExecutionStatus::Pending {
+        if is_new(&self.execution) {
             batch.events.insert(0, NewEvent::new(kind::EXECUTION_STARTED, json!({})));
         }
     }
+}
+
+/// Whether nothing but its creation is recorded: it is pending, or was created as running by who drives it.
+pub(super) fn is_new(execution: &Execution) -> bool {
+    execution.status == ExecutionStatus::Pending || execution.position <= 1
 }

@@ -5,9 +5,7 @@
 
 use std::{future::poll_fn, task::Poll};
 
-use mainspring_core::{
-    BoxFuture, Changes, Committed, Error, Execution, ExecutionStatus, Failure, MessageId, event::kind,
-};
+use mainspring_core::{BoxFuture, Changes, Committed, Error, Execution, Failure, MessageId, event::kind};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
@@ -15,6 +13,7 @@ use super::{
     Cx, StepError,
     error::Halt,
     journal::End,
+    lend::is_new,
     live::{Go, Live},
     park::{Then, changes_of},
     state::{Batch, Loan},
@@ -177,7 +176,7 @@ impl Borrowed<'_> {
         let mut state = self.live.lock();
         if let Some(mut lent) = self.lent.take() {
             // The driver says for itself that the execution has started.
-            if lent.execution.status == ExecutionStatus::Pending {
+            if is_new(&lent.execution) {
                 lent.batch.events.remove(0);
             }
             state.put_back(lent.batch);
