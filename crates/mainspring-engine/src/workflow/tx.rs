@@ -1,7 +1,8 @@
 //! The seam of `cx.tx`: a step whose effect is in the same database, committed together with its record.
 //!
 //! The step borrows the execution from its driver, which commits nothing meanwhile. What it gives back is what the driver
-//! goes on with. A loan that is dropped half-way leaves nobody who knows the row, so the driver reads it again.
+//! goes on with. A step that is dropped half-way gives back what it got: if its commit was on the way and arrives, the driver's
+//! next one is a conflict, and the driver reads again.
 
 use std::{future::poll_fn, task::Poll};
 
@@ -137,28 +138,55 @@ struct Borrowed<'l> {
 }
 
 async fn borrow(live: &Live) -> Borrowed<'_> {
-    let mut asked = false;
+    let mut request = Request { live, open: false };
     poll_fn(|cx| {
         let mut state = live.lock();
-        if matches!(state.loan, Loan::None) && !asked {
-            asked = true;
+        if !request.open && matches!(state.loan, Loan::None) {
+            request.open = true;
             state.loan = Loan::Wanted(cx.waker().clone());
-            return Poll::Pending;
-        }
-        if asked
-            && matches!(state.loan, Loan::Ready(_))
-            && let Loan::Ready(lent) = std::mem::replace(&mut state.loan, Loan::Out)
-        {
-            return Poll::Ready(Borrowed { live, lent: Some(*lent) });
-        }
-        if asked && matches!(state.loan, Loan::Wanted(_)) {
-            state.loan = Loan::Wanted(cx.waker().clone());
-        } else {
+        } else if !request.open {
             state.borrowers.push(cx.waker().clone());
+        } else {
+            match std::mem::replace(&mut state.loan, Loan::Out) {
+                Loan::Ready(lent) => {
+                    request.open = false;
+                    return Poll::Ready(Borrowed { live, lent: Some(*lent) });
+                }
+                Loan::Wanted(_) => state.loan = Loan::Wanted(cx.waker().clone()),
+                other => {
+                    state.loan = other;
+                    state.borrowers.push(cx.waker().clone());
+                }
+            }
         }
         Poll::Pending
     })
     .await
+}
+
+/// A loan that was asked for. Who stops waiting takes it back, since the driver commits nothing until it is over.
+struct Request<'l> {
+    live: &'l Live,
+    open: bool,
+}
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        if !self.open {
+            return;
+        }
+        let mut state = self.live.lock();
+        let lent = match std::mem::replace(&mut state.loan, Loan::None) {
+            Loan::Wanted(_) => None,
+            Loan::Ready(lent) => Some(*lent),
+            other => {
+                state.loan = other;
+                return;
+            }
+        };
+        drop(state);
+        Borrowed { live: self.live, lent }.give_back();
+    }
 }
 
 impl Borrowed<'_> {
@@ -191,7 +219,7 @@ impl Borrowed<'_> {
 impl Drop for Borrowed<'_> {
     fn drop(&mut self) {
         if self.lent.is_some() {
-            self.repay(None);
+            self.give_back();
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Durable functions on Postgres: what is in the same database happens exactly once.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
 use mainspring::{
@@ -80,6 +83,32 @@ async fn what_was_aborted_left_nothing_and_is_recorded() {
 }
 
 const ONCE: Workflow<(), u64, String> = Workflow::new("once");
+
+#[tokio::test]
+async fn a_transaction_that_nobody_waits_for_any_more_holds_up_nothing() {
+    const LEFT: Workflow<u32, u32, String> = Workflow::new("left");
+    let (stores, _db) = crate::fresh().await;
+    accounts(&stores, &[5]).await;
+    let engine = Engine::builder(stores.clone()).register(LEFT, leave).build().unwrap();
+    for polls in 0..3 {
+        let done = tokio::time::timeout(Duration::from_secs(20), engine.start(LEFT, &polls).run()).await;
+        assert_eq!(done.expect("it goes on").unwrap(), polls);
+    }
+}
+
+/// Drops a transaction before it asked for the execution, when it has asked, or when the execution was lent to it.
+async fn leave(cx: Cx, polls: u32) -> WorkflowResult<u32, String> {
+    {
+        let give =
+            cx.tx("gift", async |db| Ok::<_, TxError<String>>(db.exec(GIVE, &[&1_i64, &0_i32]).await?));
+        let mut give = std::pin::pin!(give.into_future());
+        for _ in 0..polls {
+            let _ = futures_util::poll!(give.as_mut());
+            tokio::task::yield_now().await;
+        }
+    }
+    Ok(cx.step("after", async || Ok::<_, String>(polls)).await?)
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_lost_the_execution_has_changed_nothing() {
