@@ -24,7 +24,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("mainspring-worker", &["mainspring-core"]),
     ("mainspring-engine", &["mainspring-core", "mainspring-worker"]),
     ("mainspring-consumer", &["mainspring-core", "mainspring-pg", "mainspring-events"]),
-    ("mainspring-testing", &["mainspring-core", "mainspring-pg", "mainspring-embedded"]),
+    ("mainspring-testing", &["mainspring-core", "mainspring-pg", "mainspring-embedded", "mainspring-engine"]),
     (
         "mainspring",
         &[

@@ -6,6 +6,7 @@
 //! | run it on Postgres, migrated and alone | [`TestDb`], which starts a server when there is none |
 //! | test a decider by examples | [`given()`] |
 //! | hold a backend of your own to the contract | [`conformance`] |
+//! | crash a workflow at every commit, in virtual time | [`crash_everywhere()`] |
 //! | break something at the worst moment | [`faults`]: [`FaultyBackend`], [`Proxy`], [`ChildWorker`], [`Cluster`] |
 //! | find out whether anything was lost or done twice | [`History`] |
 //!
@@ -44,6 +45,7 @@
 pub mod memory;
 
 pub mod conformance;
+mod crash;
 pub mod db;
 pub mod given;
 mod time;
@@ -52,6 +54,7 @@ pub mod faults;
 pub mod history;
 
 pub use {
+    crash::{CrashEverywhere, Crashes, crash_everywhere},
     db::TestDb,
     faults::{Action, ChildWorker, Cluster, ClusterOptions, Cut, Faults, FaultyBackend, Proxy},
     given::given,

@@ -1,114 +1,41 @@
 //! A process dies at every point where it talks to its backend; another one finishes.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use mainspring_core::{Backend, CancelSource, ExecutionStatus};
-use mainspring_engine::{Cx, Either, Engine, EngineBuilder, Workflow, WorkflowResult, exponential};
-use mainspring_testing::{Action, Faults, FaultyBackend, MemoryBackend};
-use serde_json::Value;
+use mainspring_core::{Backend, CancelSource, ExecutionStatus, TokenSecret, flow::RetryPolicy};
+use mainspring_engine::{
+    Cx, Either, Engine, EngineBuilder, ResultError, StepRun, Workflow, WorkflowError, WorkflowResult,
+    exponential, fail,
+};
+use mainspring_testing::{Action, Faults, FaultyBackend, crash_everywhere};
 use tokio::sync::Notify;
 
-use super::{Counter, journal, row, secs};
-use crate::{backend, history};
+use super::{Counter, journal, result, row, secs};
+use crate::{backend, drain};
 
-const POINTS: [&str; 6] =
-    ["commit.before", "commit.after", "claim.before", "claim.after", "settle.before", "settle.after"];
-/// More rounds of an hour than any of the workflows needs.
-const ROUNDS: u32 = 40;
-
-/// Works until the execution is over, letting time pass; its output.
-async fn finish(engine: &Engine, backend: &MemoryBackend, id: &mainspring_core::ExecutionId) -> Value {
-    for _ in 0..ROUNDS {
-        engine.worker().drain().await.unwrap();
-        let execution = row(backend, id).await;
-        if execution.status.is_terminal() {
-            assert_eq!(execution.status, ExecutionStatus::Completed, "{execution:#?}");
-            return execution.context.get("output").cloned().unwrap_or_default();
-        }
-        backend.advance(secs(3600));
-    }
-    panic!("not over: {:#?}", row(backend, id).await);
-}
-
-/// Runs `workflow` again and again and kills its process at the first, second, third … time it comes to each point. Every run
-/// ends with the output of the undisturbed one, and no step is recorded twice. How many crashes there were.
-async fn crash_everywhere(
-    register: impl Fn(EngineBuilder) -> EngineBuilder,
-    workflow: &str,
-    input: Value,
-    signals: &[(&str, Value)],
-) -> u32 {
-    let start = async |engine: &Engine| {
-        let handle = engine.start_by_name(workflow, input.clone()).id("it").await.unwrap();
-        for (name, payload) in signals {
-            handle.signal(*name, payload).await.unwrap();
-        }
-        handle.id().clone()
-    };
-    let undisturbed = {
-        let backend = backend();
-        let engine = register(crate::builder(&backend)).build().unwrap();
-        let id = start(&engine).await;
-        finish(&engine, &backend, &id).await
-    };
-    let mut crashes = 0;
-    for point in POINTS {
-        for nth in 1.. {
-            let backend = backend();
-            let second = register(crate::builder(&backend)).build().unwrap();
-            let id = start(&second).await;
-            let faults = Faults::none();
-            faults.arm(point, nth, Action::Pause(Arc::new(Notify::new())));
-            let faulty: Arc<dyn Backend> = Arc::new(FaultyBackend::new(backend.clone(), faults.clone()));
-            let first = register(Engine::builder(faulty)).build().unwrap();
-            let dies = faults.wait_fired(point, 1);
-            let died = tokio::select! {
-                () = dies => true,
-                output = finish(&first, &backend, &id) => {
-                    assert_eq!(output, undisturbed, "{point} {nth}");
-                    false
-                }
-            };
-            drop(first);
-            if !died {
-                break;
-            }
-            crashes += 1;
-            backend.advance(secs(60)); // its lease runs out
-            assert_eq!(finish(&second, &backend, &id).await, undisturbed, "{point} {nth}");
-            once(&backend, &id, &format!("{point} {nth}")).await;
-        }
-    }
-    crashes
-}
-
-/// No end of a step is recorded twice, and the history has no gaps.
-async fn once(backend: &MemoryBackend, id: &mainspring_core::ExecutionId, what: &str) {
-    let mut seen = HashSet::new();
-    for entry in journal(backend, id).await {
-        assert!(!is_end(&entry) || seen.insert(entry.clone()), "{what}: `{entry}` is recorded twice");
-    }
-    for (recorded, position) in
-        history(backend, id).await.into_iter().filter(|r| r.partition == "executions").zip(1..)
-    {
-        assert_eq!(recorded.position, position, "{what}");
-    }
-}
-
-fn is_end(entry: &str) -> bool {
-    ["step.completed ", "step.failed ", "child.finished ", "child.started ", "step.waiting "]
-        .iter()
-        .any(|kind| entry.starts_with(kind))
-}
+/// The tokens that a workflow has handed out.
+type Letters = Arc<Mutex<Vec<TokenSecret>>>;
 
 const MIX: Workflow<u32, Vec<String>, String> = Workflow::new("mix");
 const LEAF: Workflow<String, String, String> = Workflow::new("leaf");
 
-async fn mix(cx: Cx, n: u32) -> WorkflowResult<Vec<String>, String> {
+/// Every primitive once.
+async fn mix(cx: Cx, n: u32, letters: Letters) -> WorkflowResult<Vec<String>, String> {
     let mut all = vec![cx.step("first", async || Ok::<_, String>(format!("first {n}"))).await?];
     let approved: String = cx.signal("approved").await?;
     all.push(approved);
-    cx.sleep(secs(600)).await;
+    cx.sleep(secs(30 * 24 * 3600)).await;
+    let hook = cx.hook::<String>("answer");
+    let ask = async || {
+        let token = hook.token().await.map_err(|error| error.to_string())?;
+        letters.lock().unwrap().push(token);
+        Ok::<_, String>(())
+    };
+    cx.step("ask", ask).await?;
+    all.push(hook.await?);
     let items: Vec<u32> = (0..n).collect();
     let packed = cx.map("item", &items, async |cx: Cx, item: &u32| {
         let packed = cx.step("pack", async || Ok::<_, String>(format!("packed {item}"))).await?;
@@ -121,7 +48,20 @@ async fn mix(cx: Cx, n: u32) -> WorkflowResult<Vec<String>, String> {
         Either::Left(()) => "timer".to_owned(),
         Either::Right(word) => word?,
     };
-    all.push(cx.step("last", async || Ok::<_, String>(winner.clone())).retry(exponential(3)).await?);
+    let flaky = async |run: StepRun| match run.attempt {
+        3 => Ok(winner.clone()),
+        attempt => Err(format!("attempt {attempt}")),
+    };
+    let slowly = RetryPolicy { backoff: secs(3600), ..exponential(3) };
+    all.push(cx.step_with("last", flaky).retry(slowly).await?);
+    let mut saga = cx.saga();
+    saga.undo("unpack", n, async |n| Ok::<_, String>(n));
+    saga.undo("unship", n, async |n| Ok::<_, String>(n + 1));
+    let refused = cx.step("pay", async || Err::<(), _>("refused".to_owned())).await;
+    match saga.end(refused.map_err(WorkflowError::from)).await {
+        Err(WorkflowError::App(why)) => all.push(why),
+        other => all.push(format!("{other:?}")),
+    }
     Ok(all)
 }
 
@@ -133,11 +73,55 @@ async fn leaf(cx: Cx, name: String) -> WorkflowResult<String, String> {
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_at_any_point_changes_nothing() {
-    // W44, F52, F53
-    let register = |builder: EngineBuilder| builder.register(MIX, mix).register(LEAF, leaf);
-    let signals = [("approved", serde_json::json!("yes"))];
-    let crashes = crash_everywhere(register, "mix", serde_json::json!(3), &signals).await;
-    assert!(crashes > 40, "only {crashes} crashes");
+    // W19, W44, F52, F53
+    let letters = Letters::default();
+    let register = |builder: EngineBuilder| {
+        let letters = Arc::clone(&letters);
+        builder.register(MIX, move |cx, n| mix(cx, n, Arc::clone(&letters))).register(LEAF, leaf)
+    };
+    let answer = |engine: Engine, _id| {
+        let token = letters.lock().unwrap().pop();
+        async move {
+            if let Some(token) = token {
+                engine.resume(&token, "fine").await.unwrap();
+            }
+        }
+    };
+    let run = crash_everywhere(MIX, &3, register).signal("approved", &"yes").outside(answer).run().await;
+    let all = run.result.unwrap().join(", ");
+    let packed = "packed 0, shipped, packed 1, shipped, packed 2, shipped";
+    assert_eq!(all, format!("first 3, yes, fine, {packed}, told a, told b, timer, refused"));
+    assert_eq!(run.steps, 22);
+    assert!(run.crashes > 70, "only {} crashes", run.crashes);
+}
+
+const FAILS: Workflow<u32, (), String> = Workflow::new("fails");
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_changes_no_error_and_no_successor() {
+    // F88: `continue_as_new` and the workflow's own error
+    let count_down = async |cx: Cx, n: u32| {
+        let left = cx.step("count", async || Ok::<_, String>(n - 1)).await?;
+        if left > 0 { cx.continue_as_new(&left).await } else { fail("no more".to_owned()) }
+    };
+    let run = crash_everywhere(FAILS, &3, |builder| builder.register(FAILS, count_down)).run().await;
+    assert!(matches!(run.result, Err(ResultError::App(why)) if why == "no more"));
+    assert_eq!(run.steps, 3);
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "after a crash at commit.before, time 1")]
+async fn a_workflow_that_a_crash_changes_is_found() {
+    const FORGETS: Workflow<(), u32, String> = Workflow::new("forgets");
+    let processes = Counter::default();
+    let register = |builder: EngineBuilder| {
+        let process = processes.up(); // known to the process and not to the execution
+        builder.register(FORGETS, move |cx: Cx, ()| async move {
+            cx.step("work", async || Ok::<_, String>(())).await?;
+            Ok(process)
+        })
+    };
+    crash_everywhere(FORGETS, &(), register).run().await;
 }
 
 const SLOW: Workflow<(), u32, String> = Workflow::new("slow");
@@ -168,11 +152,13 @@ async fn of_two_live_drivers_the_one_that_lost_its_lease_stops_without_a_trace()
     faults.wait_fired("commit.before", 1).await;
     backend.advance(secs(7200));
     let second = register(crate::builder(&backend)).build().unwrap();
-    assert_eq!(finish(&second, &backend, handle.id()).await, 23);
+    drain(&second).await;
+    assert_eq!(result(&second.workflow(SLOW, handle.id().clone())).await.unwrap(), 23);
     go_on.notify_one();
     worker.stop().await.unwrap();
     assert_eq!(bodies.get(), 3);
-    once(&backend, handle.id(), "zombie").await;
+    let expected = ["step.completed work", "step.completed more"];
+    assert_eq!(journal(&backend, handle.id()).await, expected);
 }
 
 #[tokio::test(start_paused = true)]
