@@ -1,23 +1,18 @@
 //! `commit.single`, `commit.group`: one commit changes one execution and adds one event to its history.
 
-use std::{
-    error::Error,
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
-};
+use std::{error::Error, sync::atomic::Ordering, time::Instant};
 
 use mainspring::{
     Backend, Changes, Execution, ExecutionId, ExecutionStatus, ExecutionWrite, NewEvent, PgStores,
 };
 
-use super::{floor::payload, load::per_second};
+use super::{
+    floor::payload,
+    load::{Load, Rate},
+};
 
-pub async fn changes(
-    stores: &PgStores<'static>,
-    width: usize,
-    time: Duration,
-) -> Result<f64, Box<dyn Error>> {
-    per_second(width, time, |n, stop, done| {
+pub async fn changes(stores: &PgStores<'static>, width: usize, load: Load) -> Result<Rate, Box<dyn Error>> {
+    load.run(width, |n, stop, done| {
         let stores = stores.clone();
         async move {
             let mut execution = Execution::new(ExecutionId::generate(), "bench", "1.0.0", "step");

@@ -5,7 +5,7 @@
 use std::{
     error::Error,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use mainspring::{
@@ -17,7 +17,10 @@ use mainspring::{
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
-use super::{floor::payload, load::per_second};
+use super::{
+    floor::payload,
+    load::{Load, Rate},
+};
 
 /// Events of the log that is caught up with.
 const EVENTS: i64 = 100_000;
@@ -38,21 +41,22 @@ async fn fill(stores: &PgStores<'static>) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-pub async fn catch_up(stores: &PgStores<'static>, batch: usize) -> Result<f64, Box<dyn Error>> {
+pub async fn catch_up(stores: &PgStores<'static>, batch: usize, load: Load) -> Result<Rate, Box<dyn Error>> {
     fill(stores).await?;
     let nothing =
         Processor::projector("bench", projector_fn(async |_, _| Ok(()))).start_from(StartFrom::Beginning);
     let streams = GlobalFilter { partitions: vec![STREAMS.to_owned()], ..GlobalFilter::default() };
-    let begin = Instant::now();
+    let watch = load.watch();
     stores.consumer("bench").only(streams).batch_size(batch).processor(nothing).run_to_end().await?;
-    Ok(EVENTS as f64 / begin.elapsed().as_secs_f64())
+    Ok(watch.stop(EVENTS.unsigned_abs()))
 }
 
 pub async fn catch_up_floor(
     stores: &PgStores<'static>,
     client: &Client,
     batch: usize,
-) -> Result<f64, Box<dyn Error>> {
+    load: Load,
+) -> Result<Rate, Box<dyn Error>> {
     fill(stores).await?;
     let table = stores.db().names().table("events_streams");
     let page = format!(
@@ -63,30 +67,30 @@ pub async fn catch_up_floor(
     client.batch_execute("TRUNCATE floor.checkpoints; INSERT INTO floor.checkpoints VALUES (1, 0)").await?;
     let checkpoint = "UPDATE floor.checkpoints SET position = $2 WHERE id = 1 AND position = $1";
     let checkpoint = client.prepare(checkpoint).await?;
-    let (begin, mut position, mut seen) = (Instant::now(), 0_i64, 0);
+    let (watch, mut position, mut seen) = (load.watch(), 0_i64, 0);
     loop {
         let rows = client.query(&page, &[&position, &i64::try_from(batch)?]).await?;
         let Some(last) = rows.last() else { break };
         let next: i64 = last.get(0);
-        seen += rows.iter().map(|row| row.get::<_, Value>(4)).filter(Value::is_object).count();
+        seen += rows.iter().map(|row| row.get::<_, Value>(4)).filter(Value::is_object).count() as u64;
         client.execute(&checkpoint, &[&position, &next]).await?;
         position = next;
     }
-    Ok(seen as f64 / begin.elapsed().as_secs_f64())
+    Ok(watch.stop(seen))
 }
 
 fn stream(writer: usize, n: usize) -> String {
     format!("doc-{writer}-{}", n % STREAMS_EACH)
 }
 
-pub async fn project(stores: &PgStores<'static>, time: Duration) -> Result<f64, Box<dyn Error>> {
+pub async fn project(stores: &PgStores<'static>, load: Load) -> Result<Rate, Box<dyn Error>> {
     let count = |document: Option<Value>, _: &_| {
         let n = document.and_then(|document| document["n"].as_i64()).unwrap_or(0);
         Some(json!({"n": n + 1, "to": "user@example.com"}))
     };
     let projection = Inline::new(Arc::new(DocumentProjection::of_streams("bench", count)));
     let log = stores.events.clone().with_inline(Arc::new(projection));
-    per_second(WRITERS, time, |writer, stop, done| {
+    load.run(WRITERS, |writer, stop, done| {
         let log = log.clone();
         async move {
             for n in 0.. {
@@ -102,8 +106,8 @@ pub async fn project(stores: &PgStores<'static>, time: Duration) -> Result<f64, 
     .await
 }
 
-pub async fn project_floor(clients: Vec<Arc<Client>>, time: Duration) -> Result<f64, Box<dyn Error>> {
-    per_second(clients.len(), time, |writer, stop, done| {
+pub async fn project_floor(clients: Vec<Arc<Client>>, load: Load) -> Result<Rate, Box<dyn Error>> {
+    load.run(clients.len(), |writer, stop, done| {
         let client = clients.get(writer).cloned();
         async move {
             let client = client.ok_or("no client")?;

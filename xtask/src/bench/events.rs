@@ -3,13 +3,13 @@
 use std::{
     error::Error,
     sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use mainspring::{Append, EventStore, EventStoreExt, ExpectedPosition, NewEvent, PgStores};
 use serde_json::{Value, json};
 
-use super::load::per_second;
+use super::load::{Load, Rate};
 
 /// The type of every event, on both sides.
 pub const TYPE: &str = "ProductItemAdded";
@@ -30,10 +30,10 @@ pub async fn append(
     stores: &PgStores<'static>,
     width: usize,
     events: usize,
-    time: Duration,
-) -> Result<f64, Box<dyn Error>> {
+    load: Load,
+) -> Result<Rate, Box<dyn Error>> {
     let run = RUNS.fetch_add(1, Ordering::Relaxed);
-    per_second(width, time, |n, stop, done| {
+    load.run(width, |n, stop, done| {
         let log = stores.events.clone();
         async move {
             let (stream, mut position) = (format!("s-{run}-{n}"), 0);
@@ -49,9 +49,9 @@ pub async fn append(
     .await
 }
 
-pub async fn hot(stores: &PgStores<'static>, width: usize, time: Duration) -> Result<f64, Box<dyn Error>> {
+pub async fn hot(stores: &PgStores<'static>, width: usize, load: Load) -> Result<Rate, Box<dyn Error>> {
     let stream = format!("hot-{}", RUNS.fetch_add(1, Ordering::Relaxed));
-    per_second(width, time, |_, stop, done| {
+    load.run(width, |_, stop, done| {
         let (log, stream) = (stores.events.clone(), stream.clone());
         async move {
             while Instant::now() < stop {
@@ -64,12 +64,12 @@ pub async fn hot(stores: &PgStores<'static>, width: usize, time: Duration) -> Re
     .await
 }
 
-pub async fn read(stores: &PgStores<'static>, events: usize, time: Duration) -> Result<f64, Box<dyn Error>> {
+pub async fn read(stores: &PgStores<'static>, events: usize, load: Load) -> Result<Rate, Box<dyn Error>> {
     if !stores.events.head(&STREAM.into()).await?.exists() {
         stores.events.append(Append::to(STREAM, facts(events))).await?;
         stores.db().exec("ANALYZE {events}", &[]).await?;
     }
-    per_second(1, time, |_, stop, done| {
+    load.run(1, |_, stop, done| {
         let log = stores.events.clone();
         async move {
             while Instant::now() < stop {

@@ -6,14 +6,17 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use mainspring_pg::Settings;
 use serde_json::{Value, json};
 use tokio_postgres::{Client, NoTls};
 
-use super::{cpu::Meter, load::per_second};
+use super::{
+    cpu::Meter,
+    load::{Load, Rate},
+};
 
 const TABLES: &str = "
 DROP SCHEMA IF EXISTS floor CASCADE; CREATE SCHEMA floor;
@@ -68,9 +71,9 @@ impl Floor {
     }
 
     /// Single-row inserts, each its own commit.
-    pub async fn inserts(&self, width: usize, time: Duration) -> Result<f64, Box<dyn Error>> {
+    pub async fn inserts(&self, width: usize, load: Load) -> Result<Rate, Box<dyn Error>> {
         let clients = self.clients(width).await?;
-        per_second(width, time, |n, stop, done| {
+        load.run(width, |n, stop, done| {
             let client = Arc::clone(&clients[n]);
             async move {
                 let insert = client.prepare("INSERT INTO floor.ins (data) VALUES ($1)").await?;
@@ -85,9 +88,9 @@ impl Floor {
     }
 
     /// Five-step runs as seven commits: start, five steps, end. Counts steps.
-    pub async fn flow_steps(&self, width: usize, time: Duration) -> Result<f64, Box<dyn Error>> {
+    pub async fn flow_steps(&self, width: usize, load: Load) -> Result<Rate, Box<dyn Error>> {
         let clients = self.clients(width).await?;
-        per_second(width, time, |n, stop, done| {
+        load.run(width, |n, stop, done| {
             let client = Arc::clone(&clients[n]);
             let runs = Arc::clone(&self.runs);
             async move {

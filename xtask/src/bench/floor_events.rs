@@ -3,7 +3,7 @@
 use std::{
     error::Error,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use serde_json::Value;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{
     events::{STREAM, TYPE, fact},
     floor::Floor,
-    load::per_second,
+    load::{Load, Rate},
 };
 
 pub const TABLES: &str = "
@@ -33,10 +33,10 @@ END $$;";
 
 impl Floor {
     /// `width` writers, each in a stream of its own, `events` an append, where they left it.
-    pub async fn append(&self, width: usize, events: usize, time: Duration) -> Result<f64, Box<dyn Error>> {
+    pub async fn append(&self, width: usize, events: usize, load: Load) -> Result<Rate, Box<dyn Error>> {
         let clients = self.clients(width).await?;
         let run = self.next_run();
-        per_second(width, time, |n, stop, done| {
+        load.run(width, |n, stop, done| {
             let client = Arc::clone(&clients[n]);
             async move {
                 let append = client.prepare("SELECT floor.append($1, $2, $3, $4)").await?;
@@ -54,11 +54,11 @@ impl Floor {
     }
 
     /// `width` writers in one stream that expect nothing.
-    pub async fn append_hot(&self, width: usize, time: Duration) -> Result<f64, Box<dyn Error>> {
+    pub async fn append_hot(&self, width: usize, load: Load) -> Result<Rate, Box<dyn Error>> {
         let clients = self.clients(width).await?;
         let stream = format!("hot-{}", self.next_run());
         clients[0].execute("INSERT INTO floor.streams VALUES ($1, 0)", &[&stream]).await?;
-        per_second(width, time, |n, stop, done| {
+        load.run(width, |n, stop, done| {
             let (client, stream) = (Arc::clone(&clients[n]), stream.clone());
             async move {
                 let append = client.prepare("SELECT floor.append($1, NULL, $2, $3)").await?;
@@ -73,7 +73,7 @@ impl Floor {
     }
 
     /// All events of one stream in one statement, one reader.
-    pub async fn read(&self, events: usize, time: Duration) -> Result<f64, Box<dyn Error>> {
+    pub async fn read(&self, events: usize, load: Load) -> Result<Rate, Box<dyn Error>> {
         let client = Arc::new(self.client().await?);
         let (types, data) = (vec![TYPE; events], (0..events).map(fact).collect::<Vec<_>>());
         let there = client.query_opt("SELECT FROM floor.streams WHERE id = $1", &[&STREAM]).await?;
@@ -81,7 +81,7 @@ impl Floor {
             client.query_one("SELECT floor.append($1, 0, $2, $3)", &[&STREAM, &types, &data]).await?;
             client.batch_execute("ANALYZE floor.events").await?;
         }
-        per_second(1, time, |_, stop, done| {
+        load.run(1, |_, stop, done| {
             let client = Arc::clone(&client);
             async move {
                 let read = client

@@ -1,19 +1,15 @@
 //! `flow.steps`: five steps that do nothing, each durable before the next one runs.
 
-use std::{
-    error::Error,
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
-};
+use std::{error::Error, sync::atomic::Ordering, time::Instant};
 
 use mainspring::{Engine, ExecutionStatus, Flow, PgStores, flow::Step};
 use serde_json::json;
 
-use super::load::per_second;
+use super::load::{Load, Rate};
 
 const STEPS: u64 = 5;
 
-pub async fn steps(stores: &PgStores<'static>, width: usize, time: Duration) -> Result<f64, Box<dyn Error>> {
+pub async fn steps(stores: &PgStores<'static>, width: usize, load: Load) -> Result<Rate, Box<dyn Error>> {
     let mut flow = Flow::builder("bench", "1.0.0");
     for n in 1..=STEPS {
         let step = Step::new(format!("s{n}"), "transform")
@@ -23,21 +19,22 @@ pub async fn steps(stores: &PgStores<'static>, width: usize, time: Duration) -> 
     }
     let engine = Engine::builder(stores.clone()).flow(flow.build()?).build()?;
     engine.publish().await?;
-    let rate = per_second(width, time, |_, stop, done| {
-        let engine = engine.clone();
-        async move {
-            while Instant::now() < stop {
-                let execution =
-                    engine.create("bench", json!({"n": 1, "to": "user@example.com"})).run().await?;
-                if execution.status != ExecutionStatus::Completed {
-                    return Err(format!("ended as {}", execution.status).into());
+    let rate = load
+        .run(width, |_, stop, done| {
+            let engine = engine.clone();
+            async move {
+                while Instant::now() < stop {
+                    let execution =
+                        engine.create("bench", json!({"n": 1, "to": "user@example.com"})).run().await?;
+                    if execution.status != ExecutionStatus::Completed {
+                        return Err(format!("ended as {}", execution.status).into());
+                    }
+                    done.fetch_add(STEPS, Ordering::Relaxed);
                 }
-                done.fetch_add(STEPS, Ordering::Relaxed);
+                Ok(())
             }
-            Ok(())
-        }
-    })
-    .await;
+        })
+        .await;
     engine.shutdown().await?;
     rate
 }

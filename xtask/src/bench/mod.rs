@@ -22,6 +22,7 @@ use mainspring_pg::{Migrator, Settings};
 
 use crate::{Outcome, server};
 use floor::Floor;
+use load::{Load, Rate};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -117,7 +118,7 @@ async fn measure(url: &str, args: &Args) -> Outcome {
             floor.push(bench.floor_of(name).await?);
             ours.push(bench.ours_of(name).await?);
         }
-        print(name, median(ours), median(floor), args.json);
+        print(name, Rate::median(&ours), Rate::median(&floor), args.json);
     }
     for name in queues::NAMES.into_iter().filter(wanted) {
         queues::run(&bench, name).await?;
@@ -126,42 +127,46 @@ async fn measure(url: &str, args: &Args) -> Outcome {
 }
 
 impl Bench {
-    async fn floor_of(&self, name: &str) -> Result<f64, Box<dyn std::error::Error>> {
+    fn load(&self) -> Load {
+        Load { meter: self.floor.meter, time: self.time }
+    }
+
+    async fn floor_of(&self, name: &str) -> Result<Rate, Box<dyn std::error::Error>> {
         match name {
-            "commit.single" => self.floor.inserts(1, self.time).await,
-            "commit.group" => self.floor.inserts(64, self.time).await,
-            "flow.steps.16" => self.floor.flow_steps(16, self.time).await,
-            "flow.steps" => self.floor.flow_steps(64, self.time).await,
-            "events.append" => self.floor.append(16, 1, self.time).await,
-            "events.append.batch" => self.floor.append(4, 100, self.time).await,
-            "events.append.hot" => self.floor.append_hot(16, self.time).await,
+            "commit.single" => self.floor.inserts(1, self.load()).await,
+            "commit.group" => self.floor.inserts(64, self.load()).await,
+            "flow.steps.16" => self.floor.flow_steps(16, self.load()).await,
+            "flow.steps" => self.floor.flow_steps(64, self.load()).await,
+            "events.append" => self.floor.append(16, 1, self.load()).await,
+            "events.append.batch" => self.floor.append(4, 100, self.load()).await,
+            "events.append.hot" => self.floor.append_hot(16, self.load()).await,
             "events.catchup.100" => self.catch_up_floor(100).await,
             "events.catchup.1000" => self.catch_up_floor(1_000).await,
             "events.project" => {
-                consume::project_floor(self.floor.clients(consume::CLIENTS).await?, self.time).await
+                consume::project_floor(self.floor.clients(consume::CLIENTS).await?, self.load()).await
             }
-            _ => self.floor.read(LONG, self.time).await,
+            _ => self.floor.read(LONG, self.load()).await,
         }
     }
 
-    async fn catch_up_floor(&self, batch: usize) -> Result<f64, Box<dyn std::error::Error>> {
+    async fn catch_up_floor(&self, batch: usize) -> Result<Rate, Box<dyn std::error::Error>> {
         let clients = self.floor.clients(1).await?;
-        consume::catch_up_floor(&self.stores, &clients[0], batch).await
+        consume::catch_up_floor(&self.stores, &clients[0], batch, self.load()).await
     }
 
-    async fn ours_of(&self, name: &str) -> Result<f64, Box<dyn std::error::Error>> {
+    async fn ours_of(&self, name: &str) -> Result<Rate, Box<dyn std::error::Error>> {
         match name {
-            "commit.single" => commit::changes(&self.stores, 1, self.time).await,
-            "commit.group" => commit::changes(&self.stores, 64, self.time).await,
-            "flow.steps.16" => flow::steps(&self.stores, 16, self.time).await,
-            "flow.steps" => flow::steps(&self.stores, 64, self.time).await,
-            "events.append" => events::append(&self.stores, 16, 1, self.time).await,
-            "events.append.batch" => events::append(&self.stores, 4, 100, self.time).await,
-            "events.append.hot" => events::hot(&self.stores, 16, self.time).await,
-            "events.catchup.100" => consume::catch_up(&self.stores, 100).await,
-            "events.catchup.1000" => consume::catch_up(&self.stores, 1_000).await,
-            "events.project" => consume::project(&self.stores, self.time).await,
-            _ => events::read(&self.stores, LONG, self.time).await,
+            "commit.single" => commit::changes(&self.stores, 1, self.load()).await,
+            "commit.group" => commit::changes(&self.stores, 64, self.load()).await,
+            "flow.steps.16" => flow::steps(&self.stores, 16, self.load()).await,
+            "flow.steps" => flow::steps(&self.stores, 64, self.load()).await,
+            "events.append" => events::append(&self.stores, 16, 1, self.load()).await,
+            "events.append.batch" => events::append(&self.stores, 4, 100, self.load()).await,
+            "events.append.hot" => events::hot(&self.stores, 16, self.load()).await,
+            "events.catchup.100" => consume::catch_up(&self.stores, 100, self.load()).await,
+            "events.catchup.1000" => consume::catch_up(&self.stores, 1_000, self.load()).await,
+            "events.project" => consume::project(&self.stores, self.load()).await,
+            _ => events::read(&self.stores, LONG, self.load()).await,
         }
     }
 }
@@ -171,19 +176,33 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
-fn print(bench: &str, ours: f64, floor: f64, json: bool) {
+fn print(bench: &str, ours: Rate, floor: Rate, json: bool) {
     let unit = match bench {
         "commit.single" | "commit.group" => "commits/s",
         "flow.steps" | "flow.steps.16" => "steps/s",
-        name if name.starts_with("events.") => "events/s",
-        _ => "messages/s",
+        _ => "events/s",
     };
-    let ratio = ours / floor;
+    let ratio = ours.per_second / floor.per_second;
+    let cpu_ratio = floor.cpu_us() / ours.cpu_us();
     if json {
-        let line = serde_json::json!({"bench": bench, "ours": ours.round(), "floor": floor.round(),
-            "ratio": (ratio * 100.0).round() / 100.0, "unit": unit});
+        let tenth = |value: f64| (value * 10.0).round() / 10.0;
+        let cost = |rate: Rate| serde_json::json!({"client_us": tenth(rate.client_us), "server_us": tenth(rate.server_us)});
+        let line = serde_json::json!({"bench": bench, "ours": ours.per_second.round(),
+            "floor": floor.per_second.round(), "ratio": hundredth(ratio), "unit": unit,
+            "cost": {"ours": cost(ours), "floor": cost(floor)}, "cpu_ratio": hundredth(cpu_ratio)});
         println!("{line}");
     } else {
-        println!("{bench:<19} ours {ours:>9.0}   floor {floor:>9.0}   ratio {ratio:>5.2}   {unit}");
+        println!(
+            "{bench:<19} ours {:>9.0}   floor {:>9.0}   ratio {ratio:>5.2}   {unit}",
+            ours.per_second, floor.per_second
+        );
+        println!(
+            "{:<19} us of processor time each, client+server: ours {:.1}+{:.1}; floor {:.1}+{:.1}   ratio {cpu_ratio:>5.2}",
+            "", ours.client_us, ours.server_us, floor.client_us, floor.server_us
+        );
     }
+}
+
+fn hundredth(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
 }
