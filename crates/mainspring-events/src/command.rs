@@ -129,20 +129,25 @@ pub struct Handled<S, E> {
 /// # });
 /// ```
 #[must_use = "nothing is decided until a command is handled"]
-pub struct OnStream<'s, D, S: ?Sized> {
+pub struct OnStream<'s, D: Decider, S: EventStore + ?Sized> {
     store: &'s S,
     decider: &'s D,
     stream: StreamId,
     expected: Option<ExpectedPosition>,
     retry: ConflictRetry,
     snapshots: Option<&'s Snapshots>,
+    load: Load<'s, D, S>,
     annotate: Option<Box<dyn Fn(NewEvent) -> NewEvent + Send + Sync + 's>>,
 }
 
-impl<'s, D, S: EventStore + ?Sized> OnStream<'s, D, S> {
+/// How the state is loaded: a function, so that only deciders whose state can be stored have to say how it is.
+type Load<'s, D, S> =
+    for<'r> fn(&'r OnStream<'s, D, S>, Read<'s, S>) -> BoxFuture<'r, Result<Folded<<D as Decider>::State>>>;
+
+impl<'s, D: Decider, S: EventStore + ?Sized> OnStream<'s, D, S> {
     pub(crate) fn new(store: &'s S, decider: &'s D, stream: StreamId) -> Self {
-        let retry = ConflictRetry::default();
-        Self { store, decider, stream, expected: None, retry, snapshots: None, annotate: None }
+        let (retry, load): (_, Load<'s, D, S>) = (ConflictRetry::default(), whole);
+        Self { store, decider, stream, expected: None, retry, snapshots: None, load, annotate: None }
     }
 
     /// The stream must be as the caller expects it; a conflict is then never decided again. Defaults to where it was read.
@@ -163,9 +168,17 @@ impl<'s, D, S: EventStore + ?Sized> OnStream<'s, D, S> {
         self.annotate = Some(Box::new(annotate));
         self
     }
-}
 
-impl<'s, D: Decider, S: EventStore + ?Sized> OnStream<'s, D, S> {
+    /// Loads from snapshots, and makes them.
+    pub fn from_snapshots(mut self, snapshots: &'s Snapshots) -> Self
+    where
+        D::State: Serialize + DeserializeOwned,
+    {
+        self.snapshots = Some(snapshots);
+        self.load = from_snapshots;
+        self
+    }
+
     /// Decides on one command and appends what happens.
     ///
     /// # Errors
@@ -186,23 +199,10 @@ impl<'s, D: Decider, S: EventStore + ?Sized> OnStream<'s, D, S> {
         self,
         commands: &[&D::Command],
     ) -> Result<Handled<D::State, D::Event>, CommandError<D::Error>> {
-        self.run(commands, |read| Box::pin(self.load(read))).await
-    }
-
-    async fn load(&self, read: Read<'s, S>) -> Result<Folded<D::State>> {
-        let decider = self.decider;
-        read.try_fold(decider.initial(), |state, event| evolve(decider, state, event)).await
-    }
-
-    async fn run<'r>(
-        &self,
-        commands: &[&D::Command],
-        load: impl Fn(Read<'s, S>) -> BoxFuture<'r, Result<Folded<D::State>>>,
-    ) -> Result<Handled<D::State, D::Event>, CommandError<D::Error>> {
         let may_wait = self.expected.is_none() && !self.store.in_transaction();
         let mut attempt = 1;
         loop {
-            match self.attempt(commands, &load).await {
+            match self.attempt(commands).await {
                 Err(error) if error.is_conflict() && may_wait && attempt < self.retry.max_attempts => {
                     let longest = self.retry.after(attempt);
                     tracing::debug!(stream = %self.stream, attempt, "command is decided again after a conflict");
@@ -214,14 +214,13 @@ impl<'s, D: Decider, S: EventStore + ?Sized> OnStream<'s, D, S> {
         }
     }
 
-    async fn attempt<'r>(
+    async fn attempt(
         &self,
         commands: &[&D::Command],
-        load: &impl Fn(Read<'s, S>) -> BoxFuture<'r, Result<Folded<D::State>>>,
     ) -> Result<Handled<D::State, D::Event>, CommandError<D::Error>> {
         let read = Read::new(self.store, self.stream.clone());
         let read = read.expecting(self.expected.unwrap_or(ExpectedPosition::Any));
-        let Folded { mut state, position } = load(read).await?;
+        let Folded { mut state, position } = (self.load)(self, read).await?;
         let mut events = Vec::new();
         for command in commands {
             let decided = self.decider.decide(command, &state).map_err(CommandError::Refused)?;
@@ -243,54 +242,26 @@ impl<'s, D: Decider, S: EventStore + ?Sized> OnStream<'s, D, S> {
     }
 }
 
-impl<'s, D: Decider, S: EventStore + ?Sized> OnStream<'s, D, S>
-where
-    D::State: Serialize + DeserializeOwned,
-{
-    /// Loads from snapshots, and makes them.
-    pub fn from_snapshots(mut self, snapshots: &'s Snapshots) -> FromSnapshots<'s, D, S> {
-        self.snapshots = Some(snapshots);
-        FromSnapshots(self)
-    }
+fn whole<'r, 's, D: Decider, S: EventStore + ?Sized>(
+    on: &'r OnStream<'s, D, S>,
+    read: Read<'s, S>,
+) -> BoxFuture<'r, Result<Folded<D::State>>> {
+    Box::pin(read.try_fold(on.decider.initial(), |state, event| evolve(on.decider, state, event)))
 }
 
-/// A decider on one stream that is loaded from [`Snapshots`].
-#[must_use = "nothing is decided until a command is handled"]
-pub struct FromSnapshots<'s, D, S: ?Sized>(OnStream<'s, D, S>);
-
-impl<'s, D: Decider, S: EventStore + ?Sized> FromSnapshots<'s, D, S>
+fn from_snapshots<'r, 's, D: Decider, S: EventStore + ?Sized>(
+    on: &'r OnStream<'s, D, S>,
+    read: Read<'s, S>,
+) -> BoxFuture<'r, Result<Folded<D::State>>>
 where
     D::State: Serialize + DeserializeOwned,
 {
-    /// As [`OnStream::handle`].
-    ///
-    /// # Errors
-    /// As [`OnStream::handle`].
-    pub async fn handle(
-        self,
-        command: &D::Command,
-    ) -> Result<Handled<D::State, D::Event>, CommandError<D::Error>> {
-        self.handle_all(&[command]).await
-    }
-
-    /// As [`OnStream::handle_all`].
-    ///
-    /// # Errors
-    /// As [`OnStream::handle`].
-    pub async fn handle_all(
-        self,
-        commands: &[&D::Command],
-    ) -> Result<Handled<D::State, D::Event>, CommandError<D::Error>> {
-        self.0.run(commands, |read| Box::pin(self.load(read))).await
-    }
-
-    async fn load(&self, read: Read<'s, S>) -> Result<Folded<D::State>> {
-        let decider = self.0.decider;
-        let evolve = |state, event: &mainspring_core::RecordedEvent| evolve(decider, state, event);
-        match self.0.snapshots {
-            Some(snapshots) => read.try_fold_from(snapshots, decider.initial(), evolve).await,
-            None => read.try_fold(decider.initial(), evolve).await,
+    match on.snapshots {
+        Some(snapshots) => {
+            let evolve = |state, event: &mainspring_core::RecordedEvent| evolve(on.decider, state, event);
+            Box::pin(read.try_fold_from(snapshots, on.decider.initial(), evolve))
         }
+        None => whole(on, read),
     }
 }
 

@@ -1,7 +1,8 @@
 //! What every store of events can do besides, whatever it is.
 
 use mainspring_core::{
-    Append, Appended, EventStore, ExpectedPosition, NewEvent, Result, StreamHead, StreamId, event::STREAMS,
+    Append, Appended, Decider, EventStore, ExpectedPosition, NewEvent, Result, StreamHead, StreamId,
+    event::STREAMS,
 };
 
 use crate::{command::OnStream, fold::Read};
@@ -13,8 +14,12 @@ pub trait EventStoreExt: EventStore {
         Read::new(self, stream.into())
     }
 
-    /// Lets a [`Decider`](mainspring_core::Decider) decide on a stream. See [`OnStream`].
-    fn decide<'s, D>(&'s self, decider: &'s D, stream: impl Into<StreamId>) -> OnStream<'s, D, Self> {
+    /// Lets a [`Decider`] decide on a stream. See [`OnStream`].
+    fn decide<'s, D: Decider>(
+        &'s self,
+        decider: &'s D,
+        stream: impl Into<StreamId>,
+    ) -> OnStream<'s, D, Self> {
         OnStream::new(self, decider, stream.into())
     }
 
@@ -95,7 +100,7 @@ impl<'s, S: EventStore + ?Sized> Streams<'s, S> {
     }
 
     /// Lets a decider decide on one of them.
-    pub fn decide<D>(&self, decider: &'s D, stream: impl Into<String>) -> OnStream<'s, D, S> {
+    pub fn decide<D: Decider>(&self, decider: &'s D, stream: impl Into<String>) -> OnStream<'s, D, S> {
         OnStream::new(self.store, decider, self.id(stream))
     }
 

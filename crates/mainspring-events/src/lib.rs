@@ -40,7 +40,7 @@ mod store;
 mod write;
 
 pub use append::{Appending, Decided, events_query, place};
-pub use command::{CommandError, ConflictRetry, FromSnapshots, Handled, OnStream};
+pub use command::{CommandError, ConflictRetry, Handled, OnStream};
 pub use ext::{EventStoreExt, Streams};
 pub use fold::{Folded, Read};
 pub use global::{Fence, GlobalFilter, GlobalReader, HeldBy, LOG_HINT, Page, Settled};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainspring::{Engine, ExecutionId, Migrator, Names, Settings};
+use mainspring::{Engine, ExecutionId, Migrator, Names, Settings, WorkerHandle};
 use mainspring_testing::{Cluster, ClusterOptions};
 use mainspring_tests::{LEASE, Lab, until, worker};
 use serde_json::json;
@@ -48,6 +48,19 @@ fn crowd(engine: &Engine, calm: &CancellationToken) -> JoinHandle<Vec<ExecutionI
     tokio::spawn(async move { running.join_all().await.concat() })
 }
 
+/// Everything the crowd was promised came true.
+async fn all_done(lab: &Lab, crowd: JoinHandle<Vec<ExecutionId>>, workers: [WorkerHandle; 2]) {
+    let ids = crowd.await.unwrap();
+    let report = lab.all_completed(&ids).await;
+    assert!(
+        ids.len() >= 100 && report.executions == 2 * ids.len() as u64,
+        "one order and its parcel each: {report}"
+    );
+    for worker in workers {
+        worker.stop().await.unwrap();
+    }
+}
+
 /// Kills Postgres under load each time so many effects were done, and restarts it after so long.
 async fn kill(moments: &[(usize, Duration)]) {
     // What was acknowledged is with the kernel, as a throwaway cluster does not do by itself.
@@ -69,15 +82,7 @@ async fn kill(moments: &[(usize, Duration)]) {
         block_in_place(|| cluster.restart()).unwrap();
     }
     calm.cancel();
-    let ids = crowd.await.unwrap();
-    let report = lab.all_completed(&ids).await;
-    assert!(
-        ids.len() >= 100 && report.executions == 2 * ids.len() as u64,
-        "one order and its parcel each: {report}"
-    );
-    for worker in workers {
-        worker.stop().await.unwrap();
-    }
+    all_done(&lab, crowd, workers).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,13 +117,5 @@ async fn terminated_all_the_time_sessions_cost_nothing_but_time() {
     }
     assert!(terminated >= 15, "only {terminated} sessions were there to be terminated");
     calm.cancel();
-    let ids = crowd.await.unwrap();
-    let report = lab.all_completed(&ids).await;
-    assert!(
-        ids.len() >= 100 && report.executions == 2 * ids.len() as u64,
-        "one order and its parcel each: {report}"
-    );
-    for worker in workers {
-        worker.stop().await.unwrap();
-    }
+    all_done(&lab, crowd, workers).await;
 }

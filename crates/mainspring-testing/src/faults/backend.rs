@@ -7,9 +7,9 @@ use mainspring_core::{
     QueueDriver, QueueStore, Result, Timestamp, TokenStore,
 };
 
-use super::{Faults, queue::FaultyQueue};
+use super::{Faults, flows::FaultyFlows, queue::FaultyQueue};
 
-/// A backend whose commits and queue break at the armed points of its [`Faults`]. Reads and single stores pass through.
+/// A backend whose commits, queue and flows break at the armed points of its [`Faults`]. Other single stores pass through.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
@@ -27,6 +27,7 @@ use super::{Faults, queue::FaultyQueue};
 pub struct FaultyBackend<B> {
     inner: Arc<B>,
     queue: FaultyQueue<B>,
+    flows: FaultyFlows<B>,
     faults: Faults,
 }
 
@@ -35,7 +36,8 @@ impl<B: Backend> FaultyBackend<B> {
     pub fn new(inner: B, faults: Faults) -> Self {
         let inner = Arc::new(inner);
         let queue = FaultyQueue { inner: inner.clone(), faults: faults.clone() };
-        Self { inner, queue, faults }
+        let flows = FaultyFlows { inner: inner.clone(), faults: faults.clone() };
+        Self { inner, queue, flows, faults }
     }
 
     /// The backend within, which never breaks.
@@ -68,7 +70,7 @@ impl<B: Backend> Backend for FaultyBackend<B> {
     }
 
     fn flows(&self) -> &dyn FlowStore {
-        self.inner.flows()
+        &self.flows
     }
 
     fn jobs(&self) -> &dyn JobStore {

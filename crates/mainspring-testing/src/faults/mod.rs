@@ -12,6 +12,7 @@
 
 mod backend;
 mod child;
+mod flows;
 mod plan;
 mod proxy;
 mod proxy_commit;
