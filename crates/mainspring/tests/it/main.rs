@@ -5,6 +5,7 @@
 mod budget;
 mod commit;
 mod conformance;
+mod examples;
 mod reactions;
 mod sessions;
 mod transactions;

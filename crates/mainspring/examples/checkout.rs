@@ -1,0 +1,94 @@
+//! A checkout whose steps are undone when one of them fails: `cargo run -p mainspring --example checkout`.
+
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mainspring::{Cx, Engine, PgStoreOptions, PgStores, ResultError, Workflow, WorkflowResult, exponential};
+use mainspring_testing::TestDb;
+use serde::{Deserialize, Serialize};
+
+const CHECKOUT: Workflow<Order, Receipt, CheckoutError> = Workflow::new("checkout");
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Order {
+    item: String,
+    cents: u64,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Receipt {
+    hold: u32,
+    payment: String,
+}
+
+/// The application's own error: callers get it back as it is, from whichever process.
+#[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize, Deserialize)]
+enum CheckoutError {
+    #[error("the card was declined at {limit} cents")]
+    Declined { limit: u64 },
+}
+
+/// The shop's services; what they did is what the example checks.
+#[derive(Clone, Default)]
+struct Shop(Arc<Mutex<Vec<String>>>);
+
+impl Shop {
+    fn note(&self, what: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+    }
+
+    async fn hold(&self, item: &str) -> Result<u32, CheckoutError> {
+        self.note(format!("hold {item}"));
+        Ok(7)
+    }
+
+    async fn release(&self, hold: u32) -> Result<(), CheckoutError> {
+        self.note(format!("release {hold}"));
+        Ok(())
+    }
+
+    async fn charge(&self, cents: u64) -> Result<String, CheckoutError> {
+        if cents > 10_000 {
+            return Err(CheckoutError::Declined { limit: 10_000 });
+        }
+        self.note(format!("charge {cents}"));
+        Ok(format!("payment of {cents}"))
+    }
+}
+
+async fn checkout(cx: Cx, order: Order, shop: Shop) -> WorkflowResult<Receipt, CheckoutError> {
+    let mut saga = cx.saga();
+    let hold = cx.step("hold", async || shop.hold(&order.item).await).retry(exponential(3)).await?;
+    saga.undo("release", hold, async |hold| shop.release(hold).await);
+    let declined = |error: &CheckoutError| matches!(error, CheckoutError::Declined { .. });
+    let charge = cx.step("charge", async || shop.charge(order.cents).await);
+    let paid = charge.retry(exponential(3)).non_retryable(declined).await;
+    saga.end(paid.map(|payment| Receipt { hold, payment }).map_err(Into::into)).await
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let db = TestDb::new().await; // in production: a database of your own, migrated with `cargo xtask migrate`
+    let stores = PgStores::connect(db.url(), PgStoreOptions::default())?;
+    let shop = Shop::default();
+    let theirs = shop.clone();
+    let engine = Engine::builder(stores)
+        .register(CHECKOUT, move |cx, order| checkout(cx, order, theirs.clone()))
+        .build()?;
+    let worker = engine.worker().start()?;
+
+    let cheap = Order { item: "pencil".into(), cents: 150 };
+    let receipt = engine.start(CHECKOUT, &cheap).id("order-1").await?.result().await?;
+    assert_eq!(receipt, Receipt { hold: 7, payment: "payment of 150".into() });
+
+    let dear = Order { item: "piano".into(), cents: 1_000_000 };
+    let refused = engine.start(CHECKOUT, &dear).id("order-2").await?.result().await;
+    assert!(matches!(refused, Err(ResultError::App(CheckoutError::Declined { limit: 10_000 }))));
+    worker.stop().await?;
+
+    let done = shop.0.lock().unwrap_or_else(PoisonError::into_inner).join(", ");
+    assert_eq!(done, "hold pencil, charge 150, hold piano, release 7");
+    println!("{done}");
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! The examples run, and what they assert holds.
+
+use std::{path::PathBuf, process::Command};
+
+/// Cargo builds examples beside the tests.
+fn program(name: &str) -> PathBuf {
+    let here = std::env::current_exe().unwrap();
+    here.parent().and_then(|deps| deps.parent()).unwrap().join("examples").join(name)
+}
+
+fn runs(name: &str) {
+    let output = Command::new(program(name)).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name} ended with {}: {said}", output.status);
+    assert!(!output.stdout.is_empty(), "{name} has said nothing");
+}
+
+#[test]
+fn checkout_is_undone_when_it_fails() {
+    runs("checkout");
+}
+
+#[test]
+fn approval_comes_from_a_human_or_a_deadline() {
+    runs("approval");
+}
+
+#[test]
+fn reminder_comes_after_thirty_days() {
+    runs("reminder");
+}
+
+#[test]
+fn fan_out_keeps_its_window() {
+    runs("fan_out");
+}
+
+#[test]
+fn polling_ends_when_the_service_is_done() {
+    runs("polling");
+}
+
+#[test]
+fn children_answer_their_parent() {
+    runs("children");
+}
+
+#[test]
+fn transfer_keeps_the_books_balanced() {
+    runs("transfer");
+}
+
+#[test]
+fn crash_me_goes_on_where_it_was_killed() {
+    // W44, X1, F03
+    runs("crash_me");
+}
