@@ -22,6 +22,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("mainspring-context", &["mainspring-core", "mainspring-pg"]),
     ("mainspring-queue", &["mainspring-core", "mainspring-pg"]),
     ("mainspring-worker", &["mainspring-core"]),
+    ("mainspring-http", &["mainspring-core"]),
     ("mainspring-engine", &["mainspring-core", "mainspring-worker"]),
     ("mainspring-consumer", &["mainspring-core", "mainspring-pg", "mainspring-events"]),
     ("mainspring-testing", &["mainspring-core", "mainspring-pg", "mainspring-embedded", "mainspring-engine"]),
