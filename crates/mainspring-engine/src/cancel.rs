@@ -2,18 +2,22 @@
 //!
 //! Members that are being driven get the intent first: from that commit on none of their steps can be committed, so no new
 //! child can appear. What runs in this process is told at once, what runs elsewhere at its next heartbeat. Then all of them
-//! end in one commit.
+//! end in one commit, but for workflows that have something to clean up: they are driven on, for that alone, and end then.
 
 use std::{collections::HashSet, sync::Arc};
 
 use futures_util::FutureExt;
 use mainspring_core::{
-    BoxFuture, CancelSource, Changes, Error, Execution, ExecutionId, ExecutionStatus, NewEvent, Result,
-    Timestamp, TokenStatus,
-    flow::{cancelled, cancelling},
+    Available, BoxFuture, CancelSource, Changes, Error, Execution, ExecutionId, ExecutionStatus, MessageId,
+    NewEvent, Result, Timestamp, TokenStatus,
+    flow::{cancelled, cancelling, wake_message},
 };
 
-use crate::{Engine, engine::Inner};
+use crate::{
+    Engine,
+    engine::Inner,
+    workflow::{cleans_up, has_cleanups},
+};
 
 /// Cleans up after a cancelled execution.
 pub(crate) type CancelHook = Arc<dyn Fn(Execution) -> BoxFuture<'static, ()> + Send + Sync>;
@@ -30,11 +34,14 @@ pub struct CancelRequest {
     pub source: CancelSource,
     /// Why.
     pub reason: Option<String>,
+    /// Whether workflows may first clean up what they noted with [`Cx::on_cancel`](crate::Cx::on_cancel): they are cancelled
+    /// when that is done. Defaults to true; false ends those that cannot get to the end of it.
+    pub clean_up: bool,
 }
 
 impl Default for CancelRequest {
     fn default() -> Self {
-        Self { source: CancelSource::User, reason: None }
+        Self { source: CancelSource::User, reason: None, clean_up: true }
     }
 }
 
@@ -52,8 +59,11 @@ pub struct CancelResult {
     pub execution_id: ExecutionId,
     /// Where it stood; `None` when it does not exist.
     pub previous_status: Option<ExecutionStatus>,
-    /// Whether this call cancelled it: not when it was over already, or does not exist.
+    /// Whether this call cancelled it: not when it was over already, or does not exist. A workflow that still cleans up counts:
+    /// nothing else of it goes on.
     pub cancelled: bool,
+    /// It and members of its family that clean up before they end.
+    pub cleaning_up: u64,
     /// Tokens of it and its family that worked until now.
     pub tokens_invalidated: u64,
     /// Members of its family that were cancelled with it.
@@ -84,6 +94,7 @@ impl Inner {
             execution_id: id.clone(),
             previous_status: None,
             cancelled: false,
+            cleaning_up: 0,
             tokens_invalidated: 0,
             children_cancelled: 0,
             cancelled_at: None,
@@ -101,10 +112,15 @@ impl Inner {
             if self.announce(&family, request).await? {
                 continue;
             }
-            if let Some(at) = self.end_family(&family, request, why.clone(), &mut result).await? {
-                result.cancelled_at = Some(at);
+            let (cleaning, ending): (Vec<_>, Vec<_>) =
+                family.into_iter().partition(|member| request.clean_up && cleans_up(member));
+            result.cleaning_up = cleaning.len() as u64;
+            if let Some(at) = self.end_family(id, &ending, request, why.clone(), &mut result).await? {
+                let intent = cleaning.first().filter(|member| member.id == *id);
+                let intent = intent.and_then(|member| member.cancellation.as_ref());
+                result.cancelled_at = intent.map(|record| record.cancelled_at).or(Some(at));
                 result.cancelled = true;
-                self.clean_up(&family).await;
+                self.clean_up(&ending).await;
                 return Ok(result);
             }
         }
@@ -114,7 +130,7 @@ impl Inner {
     /// Ends what was asked to be cancelled by someone who may be gone.
     pub(crate) async fn finish_cancel(&self, id: &ExecutionId) -> Result<()> {
         // Who and why stand in the row since the intent.
-        let request = CancelRequest { source: CancelSource::System, reason: None };
+        let request = CancelRequest { source: CancelSource::System, ..CancelRequest::default() };
         self.cancel(id, &request, None).await.map(drop)
     }
 
@@ -137,17 +153,25 @@ impl Inner {
         Ok(family)
     }
 
-    /// Tells members that are being driven; whether there were any, so that the family has to be read again.
+    /// Tells members that are being driven, and gives those that are parked and have something to clean up a driver; whether
+    /// there were any, so that the family has to be read again.
     async fn announce(&self, family: &[Execution], request: &CancelRequest) -> Result<bool> {
-        let driven = |member: &&Execution| member.status == ExecutionStatus::Running;
+        let told = |member: &&Execution| match member.status {
+            ExecutionStatus::Running => true,
+            ExecutionStatus::Waiting => request.clean_up && has_cleanups(member),
+            _ => false,
+        };
         let mut any = false;
-        for (i, member) in family.iter().enumerate().filter(|(_, member)| driven(member)) {
+        for (i, member) in family.iter().enumerate().filter(|(_, member)| told(member)) {
             any = true;
             let (source, reason) = match i {
                 0 => (request.source, request.reason.as_deref()),
                 _ => (CancelSource::Parent, Some("Parent cancelled")),
             };
-            let changes = cancelling(member.clone(), source, reason, self.backend.now());
+            let mut changes = cancelling(member.clone(), source, reason, self.backend.now());
+            if member.status == ExecutionStatus::Waiting {
+                give_driver(&mut changes);
+            }
             match self.commit(&changes).await {
                 Ok(_) => self.running.cancel(&member.id),
                 Err(error) if error.is_conflict() || error.is_commit_unknown() => {}
@@ -157,9 +181,10 @@ impl Inner {
         Ok(any)
     }
 
-    /// The one commit. `None` when someone was faster.
+    /// The one commit; when it happened. `None` when someone was faster.
     async fn end_family(
         &self,
+        head: &ExecutionId,
         family: &[Execution],
         request: &CancelRequest,
         why: Option<NewEvent>,
@@ -170,13 +195,20 @@ impl Inner {
             let all = self.patiently(|| self.backend.tokens().get_by_execution(&member.id)).await?;
             tokens += all.iter().filter(|token| token.status == TokenStatus::Pending).count() as u64;
         }
-        let mut changes: Changes =
-            cancelled(family.to_vec(), request.source, request.reason.as_deref(), self.backend.now());
-        if let (Some(why), Some(write)) = (why, changes.executions.first_mut()) {
+        let whole = family.first().is_none_or(|first| first.id == *head);
+        let (source, reason) = match whole {
+            true => (request.source, request.reason.as_deref()),
+            false => (CancelSource::Parent, Some("Parent cancelled")),
+        };
+        let mut changes: Changes = cancelled(family.to_vec(), source, reason, self.backend.now());
+        if let (Some(why), Some(write), true) = (why, changes.executions.first_mut(), whole) {
             write.events.insert(0, why);
         }
         result.tokens_invalidated = tokens;
-        result.children_cancelled = family.len().saturating_sub(1) as u64;
+        result.children_cancelled = family.iter().filter(|member| member.id != *head).count() as u64;
+        if changes.is_empty() {
+            return Ok(Some(self.backend.now()));
+        }
         match self.commit(&changes).await {
             Ok(committed) => {
                 family.iter().for_each(|member| self.running.cancel(&member.id));
@@ -188,7 +220,7 @@ impl Inner {
     }
 
     /// Calls the hooks of the flows. One that panics affects nobody.
-    async fn clean_up(&self, family: &[Execution]) {
+    pub(crate) async fn clean_up(&self, family: &[Execution]) {
         for member in family {
             let Some(hook) = self.hooks.get(&member.flow_id) else { continue };
             let ended = match self.load(&member.id).await {
@@ -201,4 +233,13 @@ impl Inner {
             }
         }
     }
+}
+
+/// Whoever claims the message drives it from now on.
+fn give_driver(changes: &mut Changes) {
+    let Some(write) = changes.executions.first_mut() else { return };
+    let id = MessageId::generate();
+    changes.messages.push(wake_message(&write.execution, id.clone(), Available::Now));
+    write.execution.driver = Some(id);
+    write.execution.holder = None;
 }

@@ -6,9 +6,9 @@
 use std::{sync::Arc, time::Duration};
 
 use mainspring_core::{
-    Backend, BoxFuture, ClaimRequest, Claimed, DeadLetter, Delivery, Execution, ExecutionId, ExecutionStatus,
-    Failure, JobId, NewEvent, NewMessage, QueueDriver, QueueStats, Result, Settle, Settlement, Upkeep,
-    WorkerId,
+    Backend, BoxFuture, CancelSource, ClaimRequest, Claimed, DeadLetter, Delivery, Execution, ExecutionId,
+    ExecutionStatus, Failure, JobId, NewEvent, NewMessage, QueueDriver, QueueStats, Result, Settle,
+    Settlement, Upkeep, WorkerId,
     event::kind,
     flow::{Answer, JOB_RUN, RESUME, WAKE, code, woken},
 };
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    CancelRequest,
     drive::{Driven, Seat, Standing},
     engine::Inner,
     local::look,
@@ -213,6 +214,11 @@ impl Inner {
         loop {
             let Some(execution) = self.load(&id).await? else { return Ok(Settlement::Done.into()) };
             if execution.driver.as_ref() != Some(&delivery.message.id) || execution.status.is_terminal() {
+                return Ok(Settlement::Done.into());
+            }
+            if execution.status == ExecutionStatus::Cancelling {
+                let request = CancelRequest { source: CancelSource::System, reason: None, clean_up: false };
+                self.cancel(&id, &request, None).await?;
                 return Ok(Settlement::Done.into());
             }
             let message = format!("{} workers died while they drove it", delivery.lost);

@@ -17,6 +17,7 @@ use crate::{
     engine::Inner,
     left::{Leaving, Thing},
     running::Driving,
+    workflow::cleans_up,
 };
 
 const FIRST_LOOK: Duration = Duration::from_millis(10);
@@ -204,6 +205,13 @@ impl Inner {
     async fn turn(&self, execution: &Execution) -> Result<Turn> {
         Ok(match execution.status {
             ExecutionStatus::Completed | ExecutionStatus::Failed | ExecutionStatus::Cancelled => Turn::Over,
+            ExecutionStatus::Cancelling if cleans_up(execution) => {
+                if self.is_free(execution).await? {
+                    Turn::Step
+                } else {
+                    Turn::Elsewhere
+                }
+            }
             ExecutionStatus::Cancelling => Turn::Cancel,
             ExecutionStatus::Waiting => match (execution.wake_at, &execution.driver) {
                 (Some(at), _) if at > self.backend.now() => Turn::Sleep(at),

@@ -9,7 +9,7 @@ use mainspring_core::{
 };
 use serde_json::json;
 
-use crate::{cancel::CancelRequest, deliver::recovered, engine::Inner, left::Thing};
+use crate::{cancel::CancelRequest, deliver::recovered, engine::Inner, left::Thing, workflow::cleans_up};
 
 const BATCH: u32 = 100;
 
@@ -68,7 +68,7 @@ impl Inner {
 
     /// An execution that a process drove by itself gets a message instead.
     async fn hand_over(&self, mut execution: Execution, reason: &str) -> Result<()> {
-        if execution.status == ExecutionStatus::Cancelling {
+        if execution.status == ExecutionStatus::Cancelling && !cleans_up(&execution) {
             return self.finish_cancel(&execution.id).await;
         }
         let message = MessageId::generate();
@@ -98,7 +98,8 @@ impl Inner {
             };
             let why = NewEvent::new(kind::EXECUTION_TIMEOUT, json!({"what": what, "timeoutMs": ms}));
             let reason = format!("{what} took longer than {ms} ms");
-            let request = CancelRequest { source: CancelSource::Timeout, reason: Some(reason) };
+            let request =
+                CancelRequest { source: CancelSource::Timeout, reason: Some(reason), clean_up: true };
             report(&execution.id, self.cancel(&execution.id, &request, Some(why)).await.map(drop));
         }
     }

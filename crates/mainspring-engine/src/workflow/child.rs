@@ -1,10 +1,11 @@
 //! Children: workflows started by workflows. The child, its first message and the parent's note of it are one commit; so are
 //! the child's end and the message that tells the parent.
 
-use std::{future::IntoFuture, marker::PhantomData};
+use std::{future::IntoFuture, marker::PhantomData, time::Duration};
 
 use mainspring_core::{
     BoxFuture, Error, Execution, ExecutionId, ExecutionStatus, Failure, MessageId, NewEvent, Reply, Result,
+    Timeouts,
     event::kind,
     flow::{Drive, code},
 };
@@ -30,6 +31,7 @@ pub struct ChildCall<O, E> {
     version: String,
     input: Value,
     queue: Option<String>,
+    timeouts: Timeouts,
     types: PhantomData<fn() -> (O, E)>,
 }
 
@@ -41,12 +43,28 @@ impl<O, E> ChildCall<O, E> {
             Value::Null
         });
         let (name, version) = (workflow.name().to_owned(), workflow.version_in_row());
-        Self { cx, key, name, version, input, queue: None, types: PhantomData }
+        Self {
+            cx,
+            key,
+            name,
+            version,
+            input,
+            queue: None,
+            timeouts: super::no_timeouts(),
+            types: PhantomData,
+        }
     }
 
     /// The queue of the child's wake-ups. Defaults to the parent's.
     pub fn queue(mut self, queue: impl Into<String>) -> Self {
         self.queue = Some(queue.into());
+        self
+    }
+
+    /// How long it may last; it is cancelled then, which is a [`Halt`](super::Halt) with the code `CANCELLED` here. Defaults to
+    /// 100 years.
+    pub fn timeout(mut self, longest: Duration) -> Self {
+        self.timeouts.execution_timeout_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
         self
     }
 
@@ -89,7 +107,7 @@ impl<O, E> ChildCall<O, E> {
         let mut child = Execution::new(ExecutionId::generate(), &self.name, &self.version, &self.name);
         child.tenant.clone_from(&facts.tenant);
         child.queue = self.queue.clone().unwrap_or_else(|| facts.queue.clone());
-        child.timeouts = super::no_timeouts();
+        child.timeouts = self.timeouts;
         child.metadata.insert(DEPTH.to_owned(), json!(depth));
         if reply {
             child.parent = Some(facts.id.clone());

@@ -10,7 +10,7 @@ use mainspring_worker::Verdict;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{drive::Drove, outside::KNOCK};
+use super::{cleanup::cleans_up, drive::Drove, outside::KNOCK};
 use crate::{drive::Seat, engine::Inner};
 
 /// How long a knock waits until who drives here has seen it.
@@ -30,11 +30,23 @@ impl Inner {
         seat: &Seat,
         cancel: &CancellationToken,
     ) -> Result<Option<Verdict>> {
+        if self.cancel_unstarted(&execution).await? {
+            return Ok(Some(Settlement::Done.into()));
+        }
         let drives = execution.driver.as_ref() == Some(&seat.message);
         let now = self.backend.now();
         match execution.status {
             ExecutionStatus::Completed | ExecutionStatus::Failed | ExecutionStatus::Cancelled => {
                 return Ok(Some(Settlement::Done.into()));
+            }
+            ExecutionStatus::Cancelling if cleans_up(&execution) => {
+                let parked = execution.driver.is_none() && execution.holder.is_none();
+                match (drives, knocks(delivery)) {
+                    (true, _) => {}
+                    (false, true) if parked => {}
+                    (false, true) => return Ok(Some(self.knock_at(&execution).await)),
+                    (false, false) => return Ok(Some(Settlement::Done.into())),
+                }
             }
             ExecutionStatus::Cancelling if drives => {
                 let id = execution.id.clone();

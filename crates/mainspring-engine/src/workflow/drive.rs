@@ -16,21 +16,22 @@ use mainspring_core::{
     event::kind,
 };
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Cx, Drift, INPUT, NON_DETERMINISM, PANIC,
+    cleanup::{clean_up, replay},
     flag::Flag,
-    inbox,
     journal::Journal,
     live::{Facts, Live},
     park::{Then, changes},
     register::Returned,
-    state::{Stop, Task},
+    start_deadline::{START_BY, start_by},
+    state::Task,
 };
 use crate::{
-    call::{LAST_WORDS, panic_text},
+    call::panic_text,
     drive::{Driven, Seat},
     engine::Inner,
     running::{Entry, Work},
@@ -52,7 +53,7 @@ pub(crate) enum Drove {
     Unknown(Execution),
 }
 
-type Running =
+pub(super) type Running =
     Pin<Box<dyn Future<Output = std::result::Result<Returned, Box<dyn std::any::Any + Send>>> + Send>>;
 type Commit<'d> = BoxFuture<'d, (Changes, u64, u64, Result<Committed>)>;
 
@@ -98,17 +99,24 @@ impl Inner {
         cancel: &CancellationToken,
     ) -> Result<Drove> {
         let Some(code) = self.workflows.code(&execution) else { return Ok(Drove::Unknown(execution)) };
+        let cleaning = execution.status == ExecutionStatus::Cancelling;
+        if cleaning {
+            self.finish_cancel(&execution.id).await?; // of its family, should whoever began it be gone
+        }
+        let claims = start_by(&execution).is_some();
         let mut context = std::mem::take(&mut execution.context);
+        context.remove(START_BY);
         let small_input = context.remove(INPUT);
         let fresh = execution.position <= 1;
-        let (journal, input) = match small_input {
-            Some(input) if fresh => (Journal::default(), input),
+        let History { journal, cleanup, input } = match small_input {
+            Some(input) if fresh => History { input, ..History::default() },
             _ => self.journal(&execution).await?,
         };
         let mine = match seat {
             Some(seat) => {
                 execution.driver.as_ref() == Some(&seat.message)
                     && execution.status != ExecutionStatus::Waiting
+                    && !claims
             }
             None => true,
         };
@@ -123,11 +131,18 @@ impl Inner {
         };
         let backend = Arc::clone(&self.backend);
         let live = Arc::new(Live::new(facts, backend, stop.clone(), journal, context, mine));
-        before.into_iter().for_each(|event| live.record(event, false));
-        self.workflows.enter(&live);
+        live.lock().frozen = cleaning;
         let cx = Cx::new(Arc::clone(&live));
         let (begun, policy) = (Arc::clone(&code), code.drift());
         let running = async move { begun.begin(cx, input).await };
+        let mut running: Running = Box::pin(AssertUnwindSafe(running).catch_unwind());
+        if cleaning {
+            replay(&mut running, &Flag::new()).await;
+            let cleanups = live.thaw(cleanup);
+            running = Box::pin(AssertUnwindSafe(clean_up(Arc::clone(&live), cleanups)).catch_unwind());
+        }
+        before.into_iter().for_each(|event| live.record(event, false));
+        self.workflows.enter(&live);
         let entry = self.running.enter(&execution.id, Work::Step(execution.revision), &stop);
         let driver = Driver {
             inner: self,
@@ -141,9 +156,14 @@ impl Inner {
             committing: None,
             looked: 0,
         };
-        let drove = driver.run(Box::pin(AssertUnwindSafe(running).catch_unwind())).await;
+        let drove = driver.run(running).await;
         live.close(false);
         self.workflows.leave(&live);
+        if let Ok(Drove::Rests(execution)) = &drove
+            && execution.status == ExecutionStatus::Cancelled
+        {
+            self.clean_up(std::slice::from_ref(execution)).await;
+        }
         match drove {
             // Not a cancel of this execution: the whole driver is to stop.
             Ok(Drove::Changed) if cancel.is_cancelled() => Ok(Drove::Stopped),
@@ -151,19 +171,30 @@ impl Inner {
         }
     }
 
-    async fn journal(&self, execution: &Execution) -> Result<(Journal, Value)> {
-        let mut journal = Journal::default();
-        let mut input = Value::Null;
+    async fn journal(&self, execution: &Execution) -> Result<History> {
+        let mut history = History::default();
+        let mut cancelled = false;
         for recorded in self.history(execution).await? {
             let mut event = recorded.event;
-            if event.event_type == kind::EXECUTION_CREATED {
-                input = event.data.get_mut(INPUT).map(Value::take).unwrap_or_default();
-            } else {
-                journal.read(event);
+            match event.event_type.as_str() {
+                kind::EXECUTION_CREATED => {
+                    history.input = event.data.get_mut(INPUT).map(Value::take).unwrap_or_default();
+                }
+                kind::EXECUTION_CANCELLING => cancelled = true,
+                _ if cancelled => history.cleanup.read(event),
+                _ => history.journal.read(event),
             }
         }
-        Ok((journal, input))
+        Ok(history)
     }
+}
+
+/// What an execution did before, and after it was cancelled.
+#[derive(Default)]
+struct History {
+    input: Value,
+    journal: Journal,
+    cleanup: Journal,
 }
 
 pub(super) struct Driver<'d> {
@@ -172,11 +203,11 @@ pub(super) struct Driver<'d> {
     /// The row as this driver last wrote or read it, without its context.
     pub(super) execution: Execution,
     pub(super) seat: Option<&'d Seat>,
-    stop: CancellationToken,
-    policy: Drift,
+    pub(super) stop: CancellationToken,
+    pub(super) policy: Drift,
     pub(super) entry: Option<Entry>,
     flag: Arc<Flag>,
-    committing: Option<Commit<'d>>,
+    pub(super) committing: Option<Commit<'d>>,
     /// Knocks that were there at the last look.
     pub(super) looked: u64,
 }
@@ -278,7 +309,7 @@ impl<'d> Driver<'d> {
         }
     }
 
-    fn changes(&self, then: Then) -> (Changes, u64) {
+    pub(super) fn changes(&self, then: Then) -> (Changes, u64) {
         let (mut batch, recorded) = self.live.take_batch();
         self.start(&mut batch);
         let (context, has_tokens) = {
@@ -323,12 +354,12 @@ impl<'d> Driver<'d> {
     }
 
     /// A commit that ends the drive.
-    async fn last(&mut self, then: Then) -> Result<Drove> {
+    pub(super) async fn last(&mut self, then: Then) -> Result<Drove> {
         let (changes, _) = self.changes(then);
         self.offer(changes).await
     }
 
-    async fn offer(&mut self, changes: Changes) -> Result<Drove> {
+    pub(super) async fn offer(&mut self, changes: Changes) -> Result<Drove> {
         self.entry = None;
         match self.inner.commit(&changes).await {
             Ok(committed) => {
@@ -374,7 +405,7 @@ impl<'d> Driver<'d> {
         Ok(None)
     }
 
-    async fn park_drifted(&mut self, expected: &str, got: &str) -> Result<Drove> {
+    pub(super) async fn park_drifted(&mut self, expected: &str, got: &str) -> Result<Drove> {
         let message = format!("the history has step `{expected}` next, but the code is at `{got}`");
         let mut failure = Failure::new(NON_DETERMINISM, message);
         failure.step_id = Some(got.to_owned());
@@ -383,86 +414,6 @@ impl<'d> Driver<'d> {
         drop(self.live.take_batch());
         self.park(None, Some(failure)).await
     }
-
-    async fn stopped(&mut self) -> Result<Drove> {
-        let stop = self.live.lock().stop.take();
-        match stop {
-            Some(Stop::Again(input)) => self.go_on_anew(input).await,
-            Some(Stop::Fail(failure)) => self.last(Then::End(Returned::Broken(failure))).await,
-            None => Err(Error::internal("a workflow was stopped without a reason")),
-        }
-    }
-
-    /// What is left in the inbox goes along.
-    async fn go_on_anew(&mut self, input: Value) -> Result<Drove> {
-        self.read_inbox().await?;
-        let (mut changes, _) = self.changes(Then::Again(input));
-        let (left, head) = {
-            let state = self.live.lock();
-            (state.inbox.left(), state.inbox.head)
-        };
-        let next = changes.executions.get(1).map(|write| write.execution.id.clone());
-        if let Some(next) = next {
-            changes.appends = inbox::move_on(&self.execution, &next, left, head);
-        }
-        self.offer(changes).await
-    }
-
-    async fn conclude(&mut self, returned: Returned) -> Result<Drove> {
-        if let Some(commit) = self.committing.take() {
-            let done = commit.await;
-            if let Some(drove) = self.after(done)? {
-                return Ok(drove);
-            }
-        }
-        if let Some(drove) = self.repaid() {
-            return Ok(drove);
-        }
-        // Once more with what the code asked for while it was on its way out.
-        let stop = self.live.lock().stop.is_some();
-        if stop {
-            return self.stopped().await;
-        }
-        let missing = {
-            let state = self.live.lock();
-            state.journal.next_key().or_else(|| state.journal.forgotten()).map(ToOwned::to_owned)
-        };
-        match missing {
-            Some(expected) if self.policy == Drift::Fail && !is_panic(&returned) => {
-                self.park_drifted(&expected, "the end").await
-            }
-            _ => self.last(Then::End(returned)).await,
-        }
-    }
-
-    /// Lets bodies say their last words, and keeps what they said.
-    async fn hand_over(&mut self, code: &mut Running) -> Result<Drove> {
-        let last_words = std::future::poll_fn(|cx| match code.as_mut().poll(cx) {
-            Poll::Pending if self.live.is_active() => Poll::Pending,
-            _ => Poll::Ready(()),
-        });
-        drop(timeout(LAST_WORDS, last_words).await);
-        if let Some(commit) = self.committing.take() {
-            let done = commit.await;
-            if let Some(drove) = self.after(done)? {
-                return Ok(drove);
-            }
-        }
-        if let Some(drove) = self.repaid() {
-            return Ok(drove);
-        }
-        if self.live.lock().has_news() {
-            let (changes, _) = self.changes(Then::Run);
-            if let Err(error) = self.inner.backend.commit(changes).await {
-                tracing::debug!(execution = %self.execution.id, error = error.code(), "last words were lost");
-            }
-        }
-        Ok(Drove::Changed)
-    }
-}
-
-fn is_panic(returned: &Returned) -> bool {
-    matches!(returned, Returned::Broken(failure) if failure.code == PANIC)
 }
 
 fn lost(error: Error) -> Result<Drove> {

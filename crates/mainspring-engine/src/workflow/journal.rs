@@ -127,6 +127,12 @@ impl Journal {
         self.skip();
     }
 
+    /// Takes over what does not begin anew after `before`.
+    pub(crate) fn follow(&mut self, before: Self) {
+        self.taken.extend(before.taken);
+        self.has_tokens |= before.has_tokens;
+    }
+
     /// Whether everything recorded was given back.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.next >= self.ends.len()

@@ -98,6 +98,7 @@ impl Live {
                     state.wake_turns();
                     return Poll::Ready(Go::Return(end));
                 }
+                Answer::Open { .. } if state.frozen => None,
                 Answer::Open { note, free } if free || released => {
                     return Poll::Ready(Go::Work { note, loose: !free });
                 }
@@ -118,7 +119,8 @@ impl Live {
         poll_fn(|cx| {
             let mut state = self.lock();
             let target = *target.get_or_insert(state.recorded);
-            if !state.closed && state.stop.is_none() && state.mine && state.durable >= target {
+            if !state.closed && !state.frozen && state.stop.is_none() && state.mine && state.durable >= target
+            {
                 return Poll::Ready(());
             }
             state.gates.push(cx.waker().clone());
@@ -138,14 +140,18 @@ impl Live {
             match &wait {
                 Wait::Until(at) if *at <= self.backend.now() => return Poll::Ready(None),
                 Wait::Child(id) if state.ended.contains_key(id) => return Poll::Ready(None),
-                Wait::Inbox(name) => {
+                Wait::Inbox(name, until) => {
                     if let Some(payload) = state.inbox.take(name) {
                         return Poll::Ready(Some(payload));
+                    }
+                    // What came in time counts, however late one looks.
+                    if state.inbox.was_read() && until.is_some_and(|at| at <= self.backend.now()) {
+                        return Poll::Ready(None);
                     }
                 }
                 Wait::Until(_) | Wait::Child(_) => {}
             }
-            if place.wait.is_none() && matches!(wait, Wait::Inbox(_)) && !state.inbox.was_read() {
+            if place.wait.is_none() && matches!(wait, Wait::Inbox(..)) && !state.inbox.was_read() {
                 state.stale = true;
             }
             let number = *place.wait.get_or_insert_with(|| state.number());

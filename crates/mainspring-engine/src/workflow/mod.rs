@@ -14,9 +14,11 @@
 
 mod body;
 mod child;
+mod cleanup;
 mod cx;
 mod deliver;
 mod drive;
+mod end;
 mod error;
 mod flag;
 mod handle;
@@ -32,6 +34,7 @@ mod park;
 mod register;
 mod saga;
 mod start;
+mod start_deadline;
 mod started;
 mod state;
 mod step;
@@ -40,6 +43,7 @@ mod wait;
 
 pub use body::{Body, BodyOf, BodyWith};
 pub use child::ChildCall;
+pub use cleanup::OnCancel;
 pub use cx::Cx;
 pub use error::{Halt, ResultError, StepError, WorkflowError, WorkflowResult, fail};
 pub use handle::{Drift, Workflow};
@@ -52,6 +56,7 @@ pub use step::{Step, StepRun, exponential};
 pub use tx::{Record, Together, TxError, abort};
 pub use wait::{Hook, SignalWait, Sleep};
 
+pub(crate) use cleanup::{cleans_up, has_cleanups};
 pub(crate) use handle::is_workflow;
 pub(crate) use register::Workflows;
 pub(crate) use wait::{Alarm, MANY};

@@ -54,6 +54,7 @@ pub(crate) fn changes_of(
     lease: Option<MessageLease>,
     now: Timestamp,
 ) -> Changes {
+    let cleaning = execution.status == ExecutionStatus::Cancelling;
     let Batch { mut events, steps, last, children, messages, tokens } = batch;
     let mut changes = Changes { messages, tokens, ..Changes::default() };
     let over = matches!(then, Then::End(_) | Then::Again(_));
@@ -69,15 +70,19 @@ pub(crate) fn changes_of(
     let mut settlement = None;
     match then {
         Then::Run => {
-            execution.status = ExecutionStatus::Running;
+            if !cleaning {
+                execution.status = ExecutionStatus::Running;
+            }
             if driver.is_some() {
                 execution.driver = driver;
                 execution.holder = None;
             }
         }
         Then::Park { until, reason, error } => {
-            execution.status = ExecutionStatus::Waiting;
-            execution.wake_at = until;
+            if !cleaning {
+                execution.status = ExecutionStatus::Waiting;
+                execution.wake_at = until;
+            }
             execution.wait_reason = Some(limits::clip_error(&reason));
             execution.wait_started_at = Some(now);
             if let Some(failure) = &error {
@@ -97,6 +102,10 @@ pub(crate) fn changes_of(
                 }
             };
             settlement = Some(until.map_or(Settlement::Done, Settlement::SnoozeUntil));
+        }
+        Then::End(returned) if cleaning => {
+            let told = end_cancelled(&mut execution, returned, now, &mut events);
+            changes.messages.extend(told);
         }
         Then::End(returned) => {
             let told = end(&mut execution, returned, now, &mut events);
@@ -161,8 +170,32 @@ fn end(
         events.push(NewEvent::new(kind::EXECUTION_FAILED, data));
         execution.error = Some(failure);
     }
+    answer(execution)
+}
+
+/// Whoever waits for the execution is told that it has ended.
+fn answer(execution: &Execution) -> Option<mainspring_core::NewMessage> {
     let data = json!({"child": execution.id});
     execution.reply.as_ref().map(|reply| reply_message(reply, &execution.tenant, data))
+}
+
+/// It has cleaned up after itself; what went wrong with that stays in its row.
+fn end_cancelled(
+    execution: &mut Execution,
+    returned: Returned,
+    now: Timestamp,
+    events: &mut Vec<NewEvent>,
+) -> Option<mainspring_core::NewMessage> {
+    if let Returned::Broken(mut failure) = returned {
+        failure.timestamp = Some(now);
+        failure.message = limits::clip_error(&failure.message);
+        execution.error = Some(failure);
+    }
+    finish(execution, ExecutionStatus::Cancelled);
+    let record = execution.cancellation.as_ref();
+    let (source, reason) = (record.map(|record| record.source), record.map(|record| &record.reason));
+    events.push(NewEvent::new(kind::EXECUTION_CANCELLED, json!({"source": source, "reason": reason})));
+    answer(execution)
 }
 
 /// The execution that goes on for this one: who waits for this one waits for it.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::{
     INPUT, ResultError, Workflow, WorkflowHandle, child::continued, handle::version_in_row,
-    started::result_of,
+    start_deadline::set_start_deadline, started::result_of,
 };
 use crate::{
     Engine,
@@ -50,6 +50,7 @@ pub struct Start<O, E> {
     priority: i16,
     delay: Duration,
     timeouts: Timeouts,
+    start_within: Option<Duration>,
     tenant: String,
     metadata: Map<String, Value>,
     parent: Option<ExecutionId>,
@@ -97,6 +98,7 @@ impl<O, E> Start<O, E> {
             priority: 0,
             delay: Duration::ZERO,
             timeouts: super::no_timeouts(),
+            start_within: None,
             tenant: String::new(),
             metadata: Map::new(),
             parent: None,
@@ -149,6 +151,19 @@ impl<O, E> Start<O, E> {
     /// How long it may last from now on; it is cancelled then. Defaults to 100 years.
     pub fn timeout(mut self, longest: Duration) -> Self {
         self.timeouts.execution_timeout_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+        self
+    }
+
+    /// How long each of its waits that has no time of its own may last; it is cancelled then. Defaults to 100 years.
+    pub fn wait_timeout(mut self, longest: Duration) -> Self {
+        self.timeouts.wait_timeout_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+        self
+    }
+
+    /// How long it may wait for a worker to begin with it, from now on and with its delay; it is cancelled then, by the next
+    /// free worker of its queue. Costs a message and a commit. Defaults to for ever.
+    pub fn start_within(mut self, longest: Duration) -> Self {
+        self.start_within = Some(longest);
         self
     }
 
@@ -231,8 +246,12 @@ impl<O, E> Start<O, E> {
         let input = std::mem::replace(&mut self.input, Ok(Value::Null))?;
         limits::check_json("input", &input)?;
         limits::check_duration("delay", self.delay)?;
-        let execution = self.execution(backend).await?;
+        let mut execution = self.execution(backend).await?;
         let id = execution.id.clone();
+        let deadline = match self.start_within {
+            Some(longest) => Some(set_start_deadline(&mut execution, longest, backend.now())?),
+            None => None,
+        };
         let mut changes = first_changes(execution, input.clone(), Drive::Queue);
         for message in &mut changes.messages {
             message.priority = Some(self.priority);
@@ -240,6 +259,7 @@ impl<O, E> Start<O, E> {
                 message.available = Available::After(self.delay);
             }
         }
+        changes.messages.extend(deadline);
         changes.check()?;
         let inner = &self.engine.0;
         match inner.patiently(|| backend.commit(changes.clone())).await {

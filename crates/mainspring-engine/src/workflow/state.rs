@@ -12,6 +12,7 @@ use mainspring_core::{
 use serde_json::{Map, Value};
 
 use super::{
+    cleanup::Cleanup,
     inbox::Inbox,
     journal::{End, Journal},
     tx::Lent,
@@ -42,6 +43,10 @@ pub(crate) struct State {
     pub(crate) knocks: u64,
     pub(super) loan: Loan,
     pub(super) borrowers: Vec<Waker>,
+    /// What is to be done when it is cancelled, by number.
+    pub(super) cleanups: BTreeMap<u64, Cleanup>,
+    /// Only replayed: nothing begins that is not recorded.
+    pub(super) frozen: bool,
     /// Driven no further: what is awaited stays so.
     pub(super) closed: bool,
     pub(super) tokens: bool,
@@ -89,8 +94,8 @@ pub(crate) enum Stop {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Wait {
     Until(Timestamp),
-    /// The next payload for this in the inbox.
-    Inbox(String),
+    /// The next payload for this in the inbox, until the time given.
+    Inbox(String, Option<Timestamp>),
     /// The end of a child.
     Child(ExecutionId),
 }
@@ -155,6 +160,8 @@ impl State {
             loan: Loan::None,
             borrowers: Vec::new(),
             knocks: 0,
+            cleanups: BTreeMap::new(),
+            frozen: false,
             closed: false,
         }
     }
@@ -248,7 +255,8 @@ impl State {
     pub(super) fn next_time(&self) -> Option<Timestamp> {
         let times = self.waits.values().filter_map(|waiting| match waiting.wait {
             Wait::Until(at) => Some(at),
-            _ => None,
+            Wait::Inbox(_, until) => until,
+            Wait::Child(_) => None,
         });
         times.min()
     }
@@ -269,7 +277,7 @@ impl State {
     }
 
     pub(crate) fn waits_for_inbox(&self) -> bool {
-        self.waits.values().any(|waiting| matches!(waiting.wait, Wait::Inbox(_)))
+        self.waits.values().any(|waiting| matches!(waiting.wait, Wait::Inbox(..)))
     }
 
     /// Why it waits, for people.
@@ -277,7 +285,8 @@ impl State {
         let first = self.waits.values().next();
         let what = first.map_or(String::new(), |waiting| match &waiting.wait {
             Wait::Until(at) => format!("`{}` until {at}", waiting.key),
-            Wait::Inbox(name) => format!("`{}` for {name}", waiting.key),
+            Wait::Inbox(name, None) => format!("`{}` for {name}", waiting.key),
+            Wait::Inbox(name, Some(until)) => format!("`{}` for {name} until {until}", waiting.key),
             Wait::Child(id) => format!("`{}` for the child `{id}`", waiting.key),
         });
         match self.waits.len() {

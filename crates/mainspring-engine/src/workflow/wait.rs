@@ -4,6 +4,7 @@ use std::{future::IntoFuture, marker::PhantomData, time::Duration};
 
 use mainspring_core::{
     BoxFuture, Failure, NewEvent, NewToken, Timestamp, TokenOptions, TokenSecret, TokenWrite, event::kind,
+    flow::code,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -70,8 +71,13 @@ fn waiting(key: &str, data: &Value) -> NewEvent {
     NewEvent::new(kind::STEP_WAITING, data.clone()).about(key)
 }
 
-/// Waits for the next payload under `key`.
-async fn receive<T: DeserializeOwned>(cx: &Cx, key: &str, name: String) -> Result<T, Halt> {
+/// Waits for the next payload under `key`, for so long.
+async fn receive<T: DeserializeOwned>(
+    cx: &Cx,
+    key: &str,
+    name: String,
+    longest: Option<Duration>,
+) -> Result<T, Halt> {
     let live = &*cx.live;
     let end = match live.turn(key).await {
         Go::Return(end) => end,
@@ -80,19 +86,36 @@ async fn receive<T: DeserializeOwned>(cx: &Cx, key: &str, name: String) -> Resul
             let payload = match early {
                 Some(payload) => Some(payload),
                 None => {
+                    let until = note.until.or_else(|| longest.map(|longest| live.backend.now() + longest));
                     if !note.waits {
-                        live.record(waiting(key, &json!({"for": name})), false);
+                        let mut data = json!({"for": name});
+                        if let Some(until) = until {
+                            data["until"] = json!(until);
+                        }
+                        live.record(waiting(key, &data), false);
                     }
-                    live.wait(key, Wait::Inbox(name)).await
+                    live.wait(key, Wait::Inbox(name.clone(), until)).await
                 }
             };
-            let (payload, position) = payload.unwrap_or_default();
-            let end = End::Completed(payload);
-            live.record_end(kind::STEP_COMPLETED, key, &end, loose, Some(position));
-            end
+            match payload {
+                Some((payload, position)) => {
+                    let end = End::Completed(payload);
+                    live.record_end(kind::STEP_COMPLETED, key, &end, loose, Some(position));
+                    end
+                }
+                None => {
+                    let longest = longest.unwrap_or_default();
+                    let message = format!("waited for {name} for longer than {longest:?}");
+                    let end = End::Broken(Failure::new(code::TIMEOUT, message));
+                    live.record_end(kind::STEP_FAILED, key, &end, loose, None);
+                    end
+                }
+            }
         }
     };
+    let failed = matches!(end, End::Broken(_));
     decode::<T, Value>(end).map_err(|error| match error {
+        StepError::Halted(halt) if failed => halt,
         StepError::Halted(halt) => {
             Halt::new(Failure::new(super::PAYLOAD, format!("`{key}`: {}", halt.failure().message)))
         }
@@ -106,13 +129,20 @@ pub struct SignalWait<T> {
     cx: Cx,
     key: String,
     name: String,
+    timeout: Option<Duration>,
     types: PhantomData<fn() -> T>,
 }
 
 impl<T> SignalWait<T> {
     pub(crate) fn new(cx: Cx, name: &str) -> Self {
         let key = cx.key(name);
-        Self { cx, key, name: name.to_owned(), types: PhantomData }
+        Self { cx, key, name: name.to_owned(), timeout: None, types: PhantomData }
+    }
+
+    /// How long to wait, from the first time the code comes here; a [`Halt`] with the code `TIMEOUT` then. Defaults to for ever.
+    pub fn timeout(mut self, longest: Duration) -> Self {
+        self.timeout = Some(longest);
+        self
     }
 }
 
@@ -120,9 +150,9 @@ impl<T: DeserializeOwned + Send + 'static> IntoFuture for SignalWait<T> {
     type Output = Result<T, Halt>;
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
-    /// The payload; a [`Halt`] with the code `PAYLOAD` when it is not of this type.
+    /// The payload; a [`Halt`] with the code `PAYLOAD` when it is not of this type, `TIMEOUT` when none came in time.
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { receive(&self.cx, &self.key, inbox::signal(&self.name)).await })
+        Box::pin(async move { receive(&self.cx, &self.key, inbox::signal(&self.name), self.timeout).await })
     }
 }
 
@@ -133,6 +163,7 @@ pub struct Hook<T> {
     key: String,
     inner: Cx,
     expires_in: Option<Duration>,
+    timeout: Option<Duration>,
     many: bool,
     types: PhantomData<fn() -> T>,
 }
@@ -141,7 +172,7 @@ impl<T> Hook<T> {
     pub(crate) fn new(cx: Cx, name: &str) -> Self {
         let key = cx.key(name);
         let inner = cx.within(&key);
-        Self { cx, key, inner, expires_in: None, many: false, types: PhantomData }
+        Self { cx, key, inner, expires_in: None, timeout: None, many: false, types: PhantomData }
     }
 
     /// Its tokens stay good after the first payload. Defaults to one payload a token.
@@ -155,6 +186,13 @@ impl<T> Hook<T> {
     #[must_use]
     pub fn expires_in(mut self, time: Duration) -> Self {
         self.expires_in = Some(time);
+        self
+    }
+
+    /// How long to wait for each payload; a [`Halt`] with the code `TIMEOUT` then. Its tokens work on. Defaults to for ever.
+    #[must_use]
+    pub fn timeout(mut self, longest: Duration) -> Self {
+        self.timeout = Some(longest);
         self
     }
 
@@ -183,10 +221,10 @@ impl<T: DeserializeOwned> Hook<T> {
     /// The next payload.
     ///
     /// # Errors
-    /// A [`Halt`] with the code `PAYLOAD` when it is not of this type.
+    /// A [`Halt`] with the code `PAYLOAD` when it is not of this type, `TIMEOUT` when none came in time.
     pub async fn next(&self) -> Result<T, Halt> {
         let key = self.inner.key("payload");
-        receive(&self.cx, &key, inbox::hook(&self.key)).await
+        receive(&self.cx, &key, inbox::hook(&self.key), self.timeout).await
     }
 }
 

@@ -2,6 +2,7 @@
 //! processes die and messages come at the wrong moment.
 
 mod basics;
+mod cleanup;
 mod crashes;
 mod drift;
 mod parallel;
