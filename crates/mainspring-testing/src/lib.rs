@@ -47,6 +47,7 @@ pub mod memory;
 pub mod conformance;
 mod crash;
 pub mod db;
+mod dice;
 pub mod given;
 mod time;
 
@@ -56,6 +57,7 @@ pub mod history;
 pub use {
     crash::{CrashEverywhere, Crashes, crash_everywhere},
     db::TestDb,
+    dice::Dice,
     faults::{Action, ChildWorker, Cluster, ClusterOptions, Cut, Faults, FaultyBackend, Proxy},
     given::given,
     history::{History, Report, StepProblem, Violation},

@@ -5,12 +5,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    hash::{BuildHasher, RandomState},
     time::Duration,
 };
 
 use mainspring::{Migrator, Names, PgStores, QueueDriver, QueueStats, Settings};
-use mainspring_testing::{ChildWorker, Cluster, ClusterOptions};
+use mainspring_testing::{ChildWorker, Cluster, ClusterOptions, Dice};
 use mainspring_tests::{
     LEASE, Lab, PATIENCE,
     chaos::{End, QUEUE, end_of, keep_book, message, read_book},
@@ -24,19 +23,6 @@ const CHILDREN: usize = 3;
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
-}
-
-/// The same numbers for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % below
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,9 +73,9 @@ async fn push_all(stores: PgStores<'static>, messages: u64, time: Duration, mut 
 #[allow(clippy::print_stderr, reason = "for whoever repeats the run")]
 async fn a_queue_survives_everything_at_once() {
     let (seconds, messages) = (number("CHAOS_SECONDS", 20), number("CHAOS_MESSAGES", 10_000));
-    let seed = number("CHAOS_SEED", RandomState::new().hash_one("chaos") % 1_000_000);
+    let seed = number("CHAOS_SEED", Dice::any_seed());
     eprintln!("chaos: CHAOS_SEED={seed} CHAOS_SECONDS={seconds} CHAOS_MESSAGES={messages}");
-    let (mut dice, time) = (Dice(seed), Duration::from_secs(seconds));
+    let (mut dice, time) = (Dice::new(seed), Duration::from_secs(seconds));
 
     // What was acknowledged is with the kernel, as a throwaway cluster does not do by itself.
     let options = ClusterOptions::throwaway().setting("synchronous_commit", "on");
@@ -102,7 +88,7 @@ async fn a_queue_survives_everything_at_once() {
     keep_book(&lab.client().await, &names).await;
     let spawn = || lab.child(WORKER).queue().concurrency(6).spawn();
     let mut children: Vec<ChildWorker> = (0..CHILDREN).map(|_| spawn()).collect();
-    let pushing = tokio::spawn(push_all(lab.stores(4), messages, time, Dice(seed ^ 1)));
+    let pushing = tokio::spawn(push_all(lab.stores(4), messages, time, Dice::new(seed ^ 1)));
 
     let mut blows: BTreeMap<Blow, u32> = BTreeMap::new();
     let begin = tokio::time::Instant::now();
@@ -110,9 +96,9 @@ async fn a_queue_survives_everything_at_once() {
         sleep(Duration::from_millis(200 + dice.roll(800))).await;
         // Each once, then as the dice fall, workers most of all.
         let next = BLOWS.into_iter().find(|blow| !blows.contains_key(blow));
-        let blow = next.unwrap_or_else(|| BLOWS[[0, 0, 0, 1, 2, 3, 3][dice.roll(7) as usize]]);
+        let blow = next.unwrap_or_else(|| BLOWS[[0, 0, 0, 1, 2, 3, 3][dice.index(7)]]);
         *blows.entry(blow).or_default() += 1;
-        let which = dice.roll(CHILDREN as u64) as usize;
+        let which = dice.index(CHILDREN);
         match blow {
             Blow::KillWorker => {
                 children[which].kill9().unwrap();

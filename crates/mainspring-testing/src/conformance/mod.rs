@@ -51,6 +51,7 @@ pub async fn all<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     Box::pin(queue::policies::suite(&fresh)).await;
     Box::pin(queue::keys::suite(&fresh)).await;
     Box::pin(queue::admin::suite(&fresh)).await;
+    Box::pin(queue::deaths::suite(&fresh)).await;
 }
 
 /// Every suite but those of the queue, which can run beside it.

@@ -45,6 +45,14 @@ impl<B: Backend> FaultyBackend<B> {
         &self.inner
     }
 
+    /// Its queue alone, for a worker without an engine.
+    pub fn driver(&self) -> Arc<dyn QueueDriver>
+    where
+        B: 'static,
+    {
+        Arc::new(FaultyQueue { inner: self.inner.clone(), faults: self.faults.clone() })
+    }
+
     /// What breaks it.
     pub fn faults(&self) -> &Faults {
         &self.faults

@@ -54,6 +54,8 @@ struct State {
     cuts: AtomicU64,
     black_hole: AtomicBool,
     refuses: AtomicBool,
+    /// Milliseconds every piece takes longer.
+    slow: AtomicU64,
 }
 
 impl Proxy {
@@ -103,6 +105,11 @@ impl Proxy {
     /// While it is a black hole, connections stay open and nothing passes either way.
     pub fn black_hole(&self, swallows: bool) {
         self.state.black_hole.store(swallows, Ordering::SeqCst);
+    }
+
+    /// Every piece takes so much longer, either way; whole milliseconds.
+    pub fn slow(&self, by: Duration) {
+        self.state.slow.store(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
     }
 
     /// While it refuses, new connections are closed at once.
@@ -184,6 +191,10 @@ async fn up(mut from: impl AsyncRead + Unpin, mut to: OwnedWriteHalf, state: &St
 
 impl State {
     async fn hole(&self) {
+        match self.slow.load(Ordering::SeqCst) {
+            0 => {}
+            slow => sleep(Duration::from_millis(slow)).await,
+        }
         while self.black_hole.load(Ordering::SeqCst) {
             sleep(PAUSE).await;
         }

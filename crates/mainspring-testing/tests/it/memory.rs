@@ -66,6 +66,11 @@ async fn queue_admin() {
 }
 
 #[tokio::test]
+async fn queue_deaths() {
+    conformance::queue::deaths::suite(fresh).await;
+}
+
+#[tokio::test]
 async fn commit() {
     conformance::commit::suite(fresh).await;
 }
@@ -126,4 +131,9 @@ async fn a_clone_is_the_same_backend() {
     let message = NewMessage::new("work", "note", serde_json::json!(1));
     backend.clone().queue().push(vec![message]).await.unwrap();
     assert_eq!(backend.queue().stats("work").await.unwrap().ready, 1);
+}
+
+#[tokio::test]
+async fn random_histories_of_queues() {
+    conformance::queue::random::suite(fresh, 300).await;
 }

@@ -26,3 +26,13 @@ async fn the_keys_of_messages_on_postgres_pass_their_suite() {
 async fn the_queues_as_rows_on_postgres_pass_their_suite() {
     conformance::queue::admin::suite(crate::fresh).await;
 }
+
+#[tokio::test]
+async fn random_histories_of_queues_on_postgres_keep_to_the_model() {
+    conformance::queue::random::suite(crate::fresh, 3).await;
+}
+
+#[tokio::test]
+async fn dead_holders_on_postgres_keep_nobody_back() {
+    conformance::queue::deaths::suite(crate::fresh).await;
+}

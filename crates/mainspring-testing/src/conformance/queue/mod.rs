@@ -1,9 +1,11 @@
 //! What every [`QueueDriver`](mainspring_core::QueueDriver) does.
 
 pub mod admin;
+pub mod deaths;
 pub mod keys;
 pub mod leases;
 pub mod policies;
+pub mod random;
 
 use std::time::Duration;
 
