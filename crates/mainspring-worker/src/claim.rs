@@ -170,7 +170,7 @@ pub(crate) fn put_back(shared: &Shared, items: Vec<Item>) {
     for Item { delivery, slot } in items {
         let settle = Settle { lease: delivery.lease.clone(), settlement: Settlement::PutBack };
         let told = listened.then(|| Arc::new(delivery));
-        shared.finish(Finished { settle, slot, told, last_try: false, unknown: false });
+        shared.finish(Finished { settle, slot, told, last_try: false, unknown: false, corrected: false });
     }
 }
 

@@ -179,7 +179,7 @@ impl Part {
         };
         let settle = Settle { lease: self.lease.clone(), settlement };
         let Self { slot, told, last_try, .. } = self;
-        shared.finish(Finished { settle, slot, told, last_try, unknown: false });
+        shared.finish(Finished { settle, slot, told, last_try, unknown: false, corrected: false });
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use mainspring_core::{Error, Settle, Settlement};
+use mainspring_core::{Error, Failure, Settle, Settlement};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -49,11 +49,16 @@ async fn settle(shared: &Shared, batch: Vec<Finished>) {
         match shared.queue.settle(settles).await {
             Ok(results) => {
                 backoff.reset();
-                for (finished, result) in batch.into_iter().zip(results) {
+                for (mut finished, result) in batch.into_iter().zip(results) {
                     match result {
                         Ok(()) => settled(shared, &finished),
                         // It was this worker's own first attempt that ended the lease, unless it was found dead since.
                         Err(error) if error.is_fenced() && finished.unknown => settled(shared, &finished),
+                        Err(error) if error.is_invalid() && !finished.corrected => {
+                            finished.settle.settlement = corrected(finished.settle.settlement, &error);
+                            finished.corrected = true;
+                            work.push_back(vec![finished]);
+                        }
                         Err(error) => refused(shared, &finished, &error),
                     }
                 }
@@ -74,6 +79,16 @@ async fn settle(shared: &Shared, batch: Vec<Finished>) {
                 }
             },
         }
+    }
+}
+
+/// What becomes of a delivery whose handler said what cannot be stored, such as an output that is too large: it would say the
+/// same again.
+fn corrected(settlement: Settlement, error: &Error) -> Settlement {
+    let failure = Failure::new("UNSTORABLE", error.chain());
+    match settlement {
+        Settlement::Retry { .. } | Settlement::RetryAfter { .. } => Settlement::Retry { error: failure },
+        _ => Settlement::DeadLetter(failure),
     }
 }
 

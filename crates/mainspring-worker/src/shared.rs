@@ -56,6 +56,8 @@ pub(crate) struct Finished {
     pub(crate) last_try: bool,
     /// An earlier attempt to settle it may have worked.
     pub(crate) unknown: bool,
+    /// It says what we put there, because what the handler said cannot be stored.
+    pub(crate) corrected: bool,
 }
 
 /// Room for one delivery, and the count of it in its term.

@@ -156,3 +156,42 @@ async fn a_stuck_delivery_loses_its_slot() {
     assert_eq!(only_dead(&*queue).await.reason.code, "STUCK");
     assert_eq!(stats(&*queue).await, QueueStats { dead: 1, ..QueueStats::default() });
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_stored_is_a_failure_and_not_run_for_ever() {
+    // F85: an output that is too large or too deep, and a failure whose details are
+    let deep = (0..200).fold(json!(1), |inner, _| json!([inner]));
+    let large = json!("x".repeat(2 << 20));
+    let details = |details| Failure { details, ..Failure::new("BAD", "never") };
+    let retry = || Settlement::Retry { error: details(deep.clone()) };
+    let cases = [
+        (Settlement::DoneWith(large.clone()), 1),
+        (Settlement::DoneWith(deep.clone()), 1),
+        (Settlement::DeadLetter(details(large.clone())), 1),
+        (retry(), 3),
+    ];
+    for (settlement, runs) in cases {
+        let queue = backend();
+        queue.push(vec![NewMessage::new(QUEUE, "test", json!(null))]).await.unwrap();
+        push(&*queue, 3).await;
+        let ran = Arc::new(AtomicUsize::new(0));
+        let handler = {
+            let (ran, settlement) = (Arc::clone(&ran), settlement.clone());
+            move |delivery: Delivery, _| {
+                let bad = delivery.message.data == json!(null);
+                ran.fetch_add(usize::from(bad), Ordering::SeqCst);
+                let settlement = if bad { settlement.clone() } else { Settlement::Done };
+                async { Verdict::Settle(settlement) }
+            }
+        };
+        let worker = worker(&queue, handler);
+        for _ in 0..runs {
+            worker.clone().drain().await.unwrap();
+            queue.advance(Duration::from_secs(3600));
+        }
+        let dead = only_dead(&*queue).await;
+        assert_eq!((dead.reason.code.as_str(), ran.load(Ordering::SeqCst)), ("UNSTORABLE", runs));
+        assert!(dead.reason.message.len() < 8 << 10 && dead.reason.details.is_null());
+        assert_eq!(stats(&*queue).await, QueueStats { dead: 1, ..QueueStats::default() });
+    }
+}
