@@ -13,7 +13,7 @@ use mainspring_pg::{Query, row::get};
 
 use crate::{
     PgQueue,
-    row::{delivery_from_row, micros},
+    row::{delivery_from_row, micros, unreadable_row},
 };
 
 const CLAIM: &str = include_str!("sql/claim.sql");
@@ -96,8 +96,21 @@ impl PgQueue<'_> {
         if let Some(row) = rows.first() {
             self.db.clock().observe(get::<SystemTime>(row, 16)?.into());
         }
-        let mut deliveries: Vec<_> =
-            rows.iter().map(|row| delivery_from_row(&request.queue, row)).collect::<Result<_>>()?;
+        let (mut deliveries, mut unreadable) = (Vec::with_capacity(rows.len()), Vec::new());
+        for row in &rows {
+            match delivery_from_row(&request.queue, row) {
+                Ok(delivery) => deliveries.push(delivery),
+                Err(error) => unreadable.push(unreadable_row(&request.queue, row, &error)?),
+            }
+        }
+        if !unreadable.is_empty() {
+            tracing::error!(
+                queue = request.queue,
+                count = unreadable.len(),
+                "messages that cannot be read are given up"
+            );
+            self.settle_all(unreadable).await?;
+        }
         match request.select.by_age {
             true => deliveries.sort_by_key(|d| d.lease.seq),
             false => deliveries.sort_by_key(|d| (Reverse(d.lease.priority), d.lease.seq)),

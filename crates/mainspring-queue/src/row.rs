@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use mainspring_core::{
-    Available, Delivery, Group, MessageId, MessageLease, MessageOptions, NewMessage, Origin, Result,
+    Available, Delivery, Error, Failure, Group, MessageId, MessageLease, MessageOptions, NewMessage, Origin,
+    Result, Settle, Settlement, Timestamp,
 };
 use mainspring_pg::{
     Row,
@@ -85,6 +86,40 @@ pub(crate) fn delivery_from_row(queue: &str, row: &Row) -> Result<Delivery> {
             group,
             options,
         },
+    })
+}
+
+/// Gives up a claimed message that cannot be read, so that it keeps no other one waiting. Only its place has to be readable.
+pub(crate) fn unreadable_row(queue: &str, row: &Row, error: &Error) -> Result<Settle> {
+    let lease = MessageLease {
+        queue: queue.to_owned(),
+        priority: get(row, 0)?,
+        seq: get(row, 1)?,
+        token: get(row, 2)?,
+        managed: get(row, 17)?,
+    };
+    Ok(Settle { lease, settlement: Settlement::DeadLetter(Failure::new("UNREADABLE", error.chain())) })
+}
+
+/// As [`delivery_from_row`], of a message that cannot be read: its id, its type, and nothing else that was pushed.
+pub(crate) fn remains_of_row(queue: &str, row: &Row) -> Result<Delivery> {
+    let message = NewMessage::new(queue, get::<String>(row, 10)?, Value::Null);
+    let lease = MessageLease {
+        queue: queue.to_owned(),
+        priority: get(row, 0)?,
+        seq: get(row, 1)?,
+        token: 0,
+        managed: get(row, 17)?,
+    };
+    Ok(Delivery {
+        message: NewMessage { id: MessageId::from_stored(get(row, 8)?), tenant: get(row, 9)?, ..message },
+        lease,
+        failures: count(row, 3).unwrap_or_default(),
+        lost: count(row, 4).unwrap_or_default(),
+        delays: count(row, 5).unwrap_or_default(),
+        created_at: Timestamp::MIN,
+        timeout: None,
+        origin: None,
     })
 }
 

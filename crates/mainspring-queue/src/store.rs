@@ -15,7 +15,7 @@ use mainspring_pg::{Db, Hints, Query, TxRef, row::get};
 use crate::{
     claim::Known,
     push::{Push, pushed, queues},
-    row::{delivery_from_row, micros},
+    row::{delivery_from_row, micros, remains_of_row},
     settle::{settle_queries, settled},
     shared_push::{LARGE, SharedPush},
 };
@@ -99,7 +99,7 @@ impl<'t> PgQueue<'t> {
         Ok(rows.len() as u64)
     }
 
-    async fn settle_all(&self, settles: Vec<Settle>) -> Result<Vec<Result<()>>> {
+    pub(crate) async fn settle_all(&self, settles: Vec<Settle>) -> Result<Vec<Result<()>>> {
         let checked: Vec<Result<()>> = settles.iter().map(Settle::check).collect();
         let sound: Vec<&Settle> =
             settles.iter().zip(&checked).filter(|(_, checked)| checked.is_ok()).map(|(s, _)| s).collect();
@@ -240,7 +240,7 @@ impl QueueDriver for PgQueue<'_> {
             let rows = self.db.all(DEAD_LETTERS, &[&queue, &page_size(limit)?]).await?;
             rows.iter()
                 .map(|row| {
-                    let delivery = delivery_from_row(queue, row)?;
+                    let delivery = delivery_from_row(queue, row).or_else(|_| remains_of_row(queue, row))?;
                     let reason = serde_json::from_value(get(row, 21)?).map_err(|e| {
                         Error::internal("reason of a dead letter cannot be read").with_source(e)
                     })?;

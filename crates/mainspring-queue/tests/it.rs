@@ -136,3 +136,101 @@ async fn a_claim_does_not_wait_for_one_that_is_under_way() {
         "what was given up is there again"
     );
 }
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_is_given_up_and_the_others_go_on() {
+    // F86, T16: what Postgres stores and nobody else can read, written past all checks
+    let db = TestDb::new().await;
+    let queue = PgQueue::new(&db.db());
+    queue.push(messages(6)).await.unwrap();
+    let client = db.client().await;
+    let table = db.names().table("messages");
+    let poison = [("data", "'1e400'", 1), ("headers", "'[1]'", 2), ("lost", "-1", 3), ("failures", "-1", 4)];
+    for (column, value, n) in poison {
+        let sql =
+            format!("UPDATE {table} SET {column} = {value} WHERE seq = (SELECT min(seq) + {n} FROM {table})");
+        client.batch_execute(&sql).await.unwrap();
+    }
+    let claimed = queue.claim(request(10)).await.unwrap().deliveries;
+    assert_eq!(claimed.iter().map(|d| d.message.data["i"].clone()).collect::<Vec<_>>(), [json!(0), json!(5)]);
+    let dead = queue.dead_letters("q", 10).await.unwrap();
+    assert!(dead.iter().all(|dead| dead.reason.code == "UNREADABLE" && dead.message.message_type == "t"));
+    let stats = queue.stats("q").await.unwrap();
+    assert_eq!((dead.len(), stats.ready, stats.claimed, stats.dead), (4, 0, 2, 4));
+}
+
+/// Polls a future so often, then drops it; whether it had ended before.
+async fn polled<T>(future: impl Future<Output = T>, times: usize) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    let mut left = times;
+    std::future::poll_fn(|context| match left {
+        0 => std::task::Poll::Ready(None),
+        _ => {
+            left -= 1;
+            let polled = future.as_mut().poll(context).map(Some);
+            if left == 0 && polled.is_pending() {
+                context.waker().wake_by_ref();
+            }
+            polled
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dropped_at_any_moment_a_call_is_whole_or_not_at_all_and_leaves_a_clean_connection() {
+    // F34, I10: push, claim and settle, of a plain queue and of one whose messages are held back
+    use mainspring_core::{Policy, QueueOptions, QueueStore};
+    let db = TestDb::with_pool(1).await;
+    let queue = PgQueue::new(&db.db());
+    let options = QueueOptions { policy: Policy::KeyStrictFifo, ..QueueOptions::default() };
+    queue.create_queue("keys", options).await.unwrap();
+    for name in ["q", "keys"] {
+        let batch = |n: u64| -> Vec<NewMessage> {
+            let key = (name == "keys").then(|| "k".to_owned());
+            (0..3)
+                .map(|i| NewMessage { key: key.clone(), ..NewMessage::new(name, "t", json!([n, i])) })
+                .collect()
+        };
+        let mut ended = [false; 3];
+        let mut times = 1;
+        while ended != [true; 3] {
+            assert!(times < 200, "{name}: {ended:?}");
+            let before = queue.stats(name).await.unwrap();
+            ended[0] = polled(queue.push(batch(times as u64)), times).await.is_some();
+            let here = db.db();
+            let clean = here
+                .one("SELECT pg_current_xact_id_if_assigned() IS NULL, now() = statement_timestamp()", &[]);
+            let clean = clean.await.unwrap();
+            assert!(
+                mainspring_pg::row::get::<bool>(&clean, 0).unwrap(),
+                "in a transaction after {times} polls"
+            );
+            let after = queue.stats(name).await.unwrap();
+            let stored = (after.ready + after.held) - (before.ready + before.held);
+            assert!(stored == 0 || stored == 3, "{name}, {times} polls: {stored} of 3");
+
+            let holder = WorkerId::generate();
+            let ask = ClaimRequest::new(name, holder.clone(), Duration::from_secs(30), 2);
+            ended[1] = polled(queue.claim(ask), times).await.is_some();
+            queue.release(&holder).await.unwrap();
+            assert_eq!(
+                queue.stats(name).await.unwrap(),
+                after,
+                "{name}, {times} polls: claimed and released"
+            );
+
+            let ask = ClaimRequest::new(name, holder.clone(), Duration::from_secs(30), 1);
+            if let Some(held) = queue.claim(ask).await.unwrap().deliveries.pop() {
+                let settle = || vec![Settle { lease: held.lease.clone(), settlement: Settlement::Done }];
+                ended[2] = polled(queue.settle(settle()), times).await.is_some();
+                let left = queue.stats(name).await.unwrap();
+                let gone = left.claimed == 0;
+                let again = queue.settle(settle()).await.unwrap().remove(0);
+                assert_eq!(again.is_ok(), !gone, "{name}, {times} polls: the lease is gone with the message");
+            }
+            assert!(queue.check_queues().await.unwrap().is_empty(), "{name}, {times} polls");
+            times += 1;
+        }
+    }
+}
