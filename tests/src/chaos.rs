@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use mainspring::{
-    BatchVerdict, Deliver, Delivery, Failure, NewMessage, PgStores, Settlement, Verdict, Worker,
+    BatchVerdict, Deliver, Delivery, Failure, NewMessage, QueueDriver, Settlement, Verdict, Worker,
 };
 use mainspring_core::BoxFuture;
 use mainspring_pg::Session;
+use mainspring_testing::Faults;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -36,12 +37,22 @@ pub const fn end_of(n: u64) -> End {
 
 /// Handles the messages: of every fifty one is given up, five fail at first, two are put off, and the rest take a moment.
 #[derive(Debug)]
-struct Handler(Ledger);
+struct Handler {
+    ledger: Ledger,
+    faults: Faults,
+}
 
 impl Handler {
     async fn handle(&self, delivery: &Delivery) -> Verdict {
         let n = delivery.message.data["n"].as_u64().unwrap_or_default();
-        self.0.note(delivery.message.id.as_str(), "run", delivery.attempt(), delivery.message.id.as_str());
+        let _ = self.faults.pass("handle.before").await; // no error is ever armed here
+        self.ledger.note(
+            delivery.message.id.as_str(),
+            "run",
+            delivery.attempt(),
+            delivery.message.id.as_str(),
+        );
+        let _ = self.faults.pass("handle.after").await;
         let soon = Duration::from_millis(50);
         match n {
             _ if end_of(n) == End::Dead => Settlement::DeadLetter(Failure::new("CHAOS", "never")).into(),
@@ -73,8 +84,9 @@ impl Deliver for Handler {
 }
 
 /// A worker of the chaos run; every other one takes batches, and all of them claim ahead.
-pub fn worker(stores: &PgStores<'static>, ledger: &Ledger, concurrency: usize) -> Worker {
-    Worker::new(Arc::new(stores.queue.clone()), Arc::new(Handler(ledger.clone())))
+/// It passes `handle.before` and `handle.after` of `faults`, before its effect and after it.
+pub fn worker(queue: Arc<dyn QueueDriver>, ledger: &Ledger, faults: &Faults, concurrency: usize) -> Worker {
+    Worker::new(queue, Arc::new(Handler { ledger: ledger.clone(), faults: faults.clone() }))
         .queue(QUEUE)
         .concurrency(concurrency)
         .prefetch(3 * concurrency)

@@ -68,11 +68,12 @@ pub async fn work() -> Result<(), Box<dyn Error>> {
     let options = PgStoreOptions { listen: Some(settings.clone()), ..PgStoreOptions::default() };
     let stores = create_pg_stores(pool(&settings, CONNECTIONS)?, options)?;
     let ledger = Ledger::open(env::var(LEDGER)?)?;
-    if env::var_os(QUEUE).is_some() {
-        return until_asked(chaos::worker(&stores, &ledger, number(CONCURRENCY)?.unwrap_or(1))).await;
-    }
     let faults = Faults::from_env()?;
     let backend = FaultyBackend::new(stores, faults.clone());
+    if env::var_os(QUEUE).is_some() {
+        let concurrency = number(CONCURRENCY)?.unwrap_or(1);
+        return until_asked(chaos::worker(backend.driver(), &ledger, &faults, concurrency)).await;
+    }
     let engine = order::builder(backend, &ledger, &faults).build()?;
     let mut worker = worker(&engine).concurrency(number(CONCURRENCY)?.unwrap_or(1));
     if let Some(workers) = number(MAX_LOST)? {

@@ -11,6 +11,7 @@
 mod away;
 mod chaos;
 mod connection;
+mod gates;
 mod here;
 mod kills;
 mod mixed;
@@ -18,6 +19,7 @@ mod poison;
 mod pool;
 mod pooler;
 mod postgres;
+mod queue_faults;
 mod races;
 mod resumes;
 mod signals;
