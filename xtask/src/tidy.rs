@@ -26,6 +26,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("mainspring-engine", &["mainspring-core", "mainspring-worker"]),
     ("mainspring-consumer", &["mainspring-core", "mainspring-pg", "mainspring-events"]),
     ("mainspring-testing", &["mainspring-core", "mainspring-pg", "mainspring-embedded", "mainspring-engine"]),
+    ("mainspring-world", &["mainspring-core", "mainspring-worker", "mainspring-engine", "mainspring-http"]),
     (
         "mainspring",
         &[
@@ -41,6 +42,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
             "mainspring-worker",
             "mainspring-engine",
             "mainspring-consumer",
+            "mainspring-world",
         ],
     ),
 ];

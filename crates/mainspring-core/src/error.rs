@@ -5,6 +5,7 @@
 //! | [`NotFound`](ErrorKind::NotFound) | the named thing does not exist | stop, or create it |
 //! | [`Conflict`](ErrorKind::Conflict) | it exists already, or someone else changed it first | reload and decide again |
 //! | [`Expired`](ErrorKind::Expired) | it was there and its time is over | stop, or ask for a new one |
+//! | [`TooEarly`](ErrorKind::TooEarly) | its time has not come | the same again, [`retry_after`](Error::retry_after) |
 //! | [`Fenced`](ErrorKind::Fenced) | your lease was lost; nothing was changed | stop at once |
 //! | [`Busy`](ErrorKind::Busy) | a limit or a deadline of the database or its pool | retry with backoff |
 //! | [`CommitUnknown`](ErrorKind::CommitUnknown) | the connection died while COMMIT was under way | repeat with the same key, or read |
@@ -13,7 +14,7 @@
 //! | [`Schema`](ErrorKind::Schema) | tables missing, old or changed, or a missing GRANT | migrate |
 //! | [`Internal`](ErrorKind::Internal) | a defect, ours or in stored data | report it |
 
-use std::{error::Error as StdError, fmt};
+use std::{error::Error as StdError, fmt, time::Duration};
 
 /// What a [`Result`](crate::Result) of this library holds on failure. One word wide.
 pub struct Error(Box<Inner>);
@@ -22,6 +23,7 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     position: Option<i64>,
+    retry_after: Option<Duration>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -35,6 +37,8 @@ pub enum ErrorKind {
     Conflict,
     /// It was there and its time is over.
     Expired,
+    /// Its time has not come.
+    TooEarly,
     /// The caller's lease was lost; nothing was changed.
     Fenced,
     /// A limit or a deadline of the database or its pool was reached.
@@ -58,6 +62,7 @@ impl ErrorKind {
             Self::NotFound => "not_found",
             Self::Conflict => "conflict",
             Self::Expired => "expired",
+            Self::TooEarly => "too_early",
             Self::Fenced => "fenced",
             Self::Busy => "busy",
             Self::CommitUnknown => "commit_unknown",
@@ -72,7 +77,13 @@ impl ErrorKind {
 impl Error {
     /// An error of `kind`. The message starts in lower case, names the thing and has no full stop.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), position: None, source: None }))
+        Self(Box::new(Inner {
+            kind,
+            message: message.into(),
+            position: None,
+            retry_after: None,
+            source: None,
+        }))
     }
 
     /// The same error with its cause; `Display` never repeats the cause.
@@ -95,6 +106,13 @@ impl Error {
     /// Its time is over.
     pub fn expired(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Expired, message)
+    }
+
+    /// Its time has not come: the same again after `wait`.
+    pub fn too_early(wait: Duration, message: impl Into<String>) -> Self {
+        let mut error = Self::new(ErrorKind::TooEarly, message);
+        error.0.retry_after = Some(wait);
+        error
     }
 
     /// An expected position did not hold: the stream is at `current`; 0 when it does not exist.
@@ -142,6 +160,16 @@ impl Error {
     /// It was there and its time is over.
     pub fn is_expired(&self) -> bool {
         self.0.kind == ErrorKind::Expired
+    }
+
+    /// Its time has not come.
+    pub fn is_too_early(&self) -> bool {
+        self.0.kind == ErrorKind::TooEarly
+    }
+
+    /// How long to wait before the same call; `None` for every error but [`TooEarly`](ErrorKind::TooEarly).
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
     }
 
     /// Where the stream stands whose expected position did not hold, 0 when it does not exist; `None` for every other error.

@@ -28,6 +28,7 @@ mod id;
 mod job;
 pub mod limits;
 pub mod message;
+pub mod nul;
 pub mod queue;
 mod time;
 mod token;
