@@ -18,9 +18,9 @@ pub(crate) const DEPLOYMENT: &str = "postgres";
 const OLDEST: Duration = Duration::from_secs(24 * 3600);
 const NEWEST: Duration = Duration::from_secs(5 * 60);
 
-/// A fresh id of a run.
-pub fn new_run_id() -> ExecutionId {
-    ExecutionId::from_stored(format!("{ID_PREFIX}{}", Ulid::generate()))
+/// A fresh id of a run that is made at `now`.
+pub fn new_run_id(now: Timestamp) -> ExecutionId {
+    ExecutionId::from_stored(format!("{ID_PREFIX}{}", Ulid::from_datetime(now.into())))
 }
 
 /// Checks an id that a client chose: `wrun_` and a ULID whose time is at most a day ago and five minutes ahead.

@@ -154,14 +154,16 @@ impl RunState {
         match (event_type, subject) {
             (EventType::RunCreated, _) => self.created(&mut data, at),
             (EventType::RunStarted, _) => {
-                self.run.started_at.get_or_insert(at);
+                let started =
+                    data.get("startedAt").and_then(Value::as_str).and_then(|text| text.parse().ok());
+                self.run.started_at.get_or_insert(started.unwrap_or(at));
                 self.moved(RunStatus::Running, at);
             }
             (EventType::RunPaused, _) if is_world_spec(&self.run) => self.moved(RunStatus::Paused, at),
             (EventType::RunResumed, _) if is_world_spec(&self.run) => self.moved(RunStatus::Running, at),
             (EventType::RunPaused | EventType::RunResumed, _) => {}
             (EventType::RunCompleted, _) => {
-                self.run.output = self.kept(data.get_mut("output").map(Value::take));
+                self.run.output = data.get_mut("output").map(Value::take);
                 self.moved(RunStatus::Completed, at);
             }
             (EventType::RunFailed, _) => {
@@ -215,11 +217,6 @@ impl RunState {
         if status.is_terminal() {
             self.run.completed_at.get_or_insert(at);
         }
-    }
-
-    /// A value of something that is over.
-    fn kept(&self, value: Option<Value>) -> Option<Value> {
-        value.filter(|_| self.keep == Keep::All)
     }
 
     fn number(&mut self) -> u64 {

@@ -34,6 +34,7 @@
 //! | write in your own transaction | [`PgStores::on`] |
 //! | commit a decision of your own | [`Backend::commit`] with [`Changes`] |
 //! | follow the log | [`PgStores::consumer`] |
+//! | keep runs whose code is elsewhere | [`world::Storage`] |
 //! | use one store alone | its crate: `mainspring-executions`, `-flows`, `-jobs`, `-events`, `-tokens`, `-context`, `-queue` |
 
 mod commit;
@@ -66,3 +67,4 @@ pub use mainspring_worker::{
     Activity, BatchVerdict, Deliver, Event as WorkerEvent, Running, Snapshot, Spy, State as SpyState,
     Verdict, Worker, WorkerHandle, deliver_batch_fn, deliver_fn,
 };
+pub use mainspring_world as world;

@@ -33,7 +33,7 @@ pub(crate) fn decide(
     asked: &RunEvent,
     moment: &Moment,
 ) -> Result<Vec<NewEvent>> {
-    let Some(state) = state else { return run::absent(id, asked) };
+    let Some(state) = state else { return run::absent(id, asked, moment.now) };
     check_spec(state, &asked.fact)?;
     if state.cancelling && asked.fact.event_type() != EventType::RunCancelled {
         return Err(Error::conflict(format!("run `{id}` is being cancelled")));

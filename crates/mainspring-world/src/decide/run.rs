@@ -1,6 +1,6 @@
 //! Runs: created once, started once, over once.
 
-use mainspring_core::{Error, ExecutionId, NewEvent, Result};
+use mainspring_core::{Error, ExecutionId, NewEvent, Result, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::{Asking, content};
@@ -11,11 +11,11 @@ use crate::{
 };
 
 /// A run that does not exist.
-pub(super) fn absent(id: &ExecutionId, asked: &RunEvent) -> Result<Vec<NewEvent>> {
+pub(super) fn absent(id: &ExecutionId, asked: &RunEvent, now: Timestamp) -> Result<Vec<NewEvent>> {
     match &asked.fact {
         Fact::RunCreated(run) => Ok(vec![created(run)?]),
         // The message came before the run did: what it carries is enough to create it.
-        Fact::RunStarted { run_input: Some(run) } => Ok(vec![created(run)?, started()]),
+        Fact::RunStarted { run_input: Some(run) } => Ok(vec![created(run)?, started(now)]),
         _ => Err(Error::not_found("run", id)),
     }
 }
@@ -28,8 +28,9 @@ fn created(run: &NewRun) -> Result<NewEvent> {
     Ok(logged(EventType::RunCreated, None, content(&Fact::RunCreated(run.clone()))))
 }
 
-fn started() -> NewEvent {
-    logged(EventType::RunStarted, None, json!({}))
+/// The time is in the event, so that the row and the history say the same.
+fn started(now: Timestamp) -> NewEvent {
+    logged(EventType::RunStarted, None, json!({"startedAt": now}))
 }
 
 pub(super) fn decide(asking: &Asking<'_>) -> Result<Vec<NewEvent>> {
@@ -37,7 +38,7 @@ pub(super) fn decide(asking: &Asking<'_>) -> Result<Vec<NewEvent>> {
     match &asking.asked.fact {
         Fact::RunCreated(_) => Err(Error::conflict(format!("run `{}` exists", asking.run_id()))),
         Fact::RunStarted { .. } => match status {
-            RunStatus::Pending => Ok(vec![started()]),
+            RunStatus::Pending => Ok(vec![started(asking.now)]),
             RunStatus::Running => Ok(Vec::new()),
             RunStatus::Paused => Err(asking.over()),
             _ => Err(asking.gone()),
