@@ -37,7 +37,7 @@ pub enum StopWhen {
 /// Reads the log once for several processors; see the crate.
 #[must_use = "a consumer does nothing until it is started"]
 pub struct Consumer {
-    db: Db<'static>,
+    pub(crate) db: Db<'static>,
     name: String,
     processors: Vec<Processor>,
     filter: GlobalFilter,

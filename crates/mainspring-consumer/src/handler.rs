@@ -43,6 +43,13 @@ pub trait Reactor: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Events with the same key are handled in commits of their own: what came of one is committed before the next one's
+    /// turn comes. Defaults to none, where several of a batch are committed together.
+    fn order_key(&self, event: &RecordedEvent) -> Option<String> {
+        let _ = event;
+        None
+    }
+
     /// Handles one event.
     ///
     /// # Errors

@@ -59,6 +59,7 @@ mod registry;
 mod run;
 mod shard;
 mod work;
+mod workflow;
 
 pub use commits::{AppendsOnly, Commits};
 pub use consumer::{Consumer, Running, StopWhen};
@@ -73,3 +74,4 @@ pub use processors::{ProcessorState, Processors};
 pub use progress::{Activity, ProcessorProgress};
 pub use projection::{Inline, Projection};
 pub use registry::{Kept, ProjectionState, ProjectionStatus, Projections};
+pub use workflow::WorkflowReactor;

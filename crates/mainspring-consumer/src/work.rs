@@ -8,7 +8,8 @@
 //! ```
 
 use std::{
-    borrow::Cow, error::Error as StdError, panic::AssertUnwindSafe, sync::atomic::Ordering, time::Duration,
+    borrow::Cow, collections::HashSet, error::Error as StdError, panic::AssertUnwindSafe,
+    sync::atomic::Ordering, time::Duration,
 };
 
 use futures_util::FutureExt;
@@ -162,8 +163,12 @@ impl Runner {
         let begin = Instant::now();
         let mut changes = Vec::new();
         let (mut over, mut problem) = (false, None);
+        let mut keys = HashSet::new();
         for (at, event) in batch.iter().enumerate() {
             if !changes.is_empty() && (begin.elapsed() > FLUSH || self.shared.stop.is_cancelled()) {
+                break;
+            }
+            if reactor.order_key(event).is_some_and(|key| !keys.insert(key)) {
                 break;
             }
             match called(reactor.react(event)).await {

@@ -20,8 +20,10 @@ mod backend;
 mod changes;
 mod context;
 pub mod decider;
+mod document;
 mod error;
 pub mod event;
+pub mod event_workflow;
 pub mod execution;
 pub mod flow;
 mod id;
@@ -39,11 +41,13 @@ pub use backend::{
 pub use changes::{Changes, Committed, ExecutionWrite, Expect, JobWrite, TokenWrite};
 pub use context::{ContextLimits, ContextRef};
 pub use decider::{Decider, DomainEvent};
+pub use document::DocumentRules;
 pub use error::{Error, ErrorKind};
 pub use event::{
     Append, Appended, Direction, EventQuery, ExecutionFact, ExpectedPosition, NewEvent, RecordedEvent,
     Snapshot, StreamHead, StreamId, StreamPage, StreamQuery,
 };
+pub use event_workflow::{Emit, EmitTo, EventWorkflow, Incoming};
 pub use execution::{
     CancelSource, Cancellation, Execution, ExecutionFilter, ExecutionStatus, Failure, Reply, Timeouts,
 };

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use jiff::{SignedDuration, civil::DateTime};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{Error, Result};
@@ -75,9 +76,20 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_microsecond(self.0) {
             Ok(time) => write!(f, "{time}"),
-            Err(_) => write!(f, "{}us", self.0),
+            Err(_) => write!(f, "{}Z", EPOCH.saturating_add(SignedDuration::from_micros(self.0))),
         }
     }
+}
+
+/// jiff's own instants end a day before the year 9999 does, so that they are in it in every time zone; its civil times do
+/// not. So the text of the last day goes by the civil time in UTC.
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+
+fn parsed(text: &str) -> std::result::Result<i64, jiff::Error> {
+    text.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_microsecond).or_else(|error| {
+        let civil = text.strip_suffix('Z').and_then(|civil| civil.parse::<DateTime>().ok()).ok_or(error)?;
+        Ok(i64::try_from(civil.duration_since(EPOCH).as_micros()).unwrap_or(i64::MAX))
+    })
 }
 
 impl fmt::Debug for Timestamp {
@@ -89,10 +101,8 @@ impl fmt::Debug for Timestamp {
 impl FromStr for Timestamp {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
-        let time: jiff::Timestamp = text
-            .parse()
+        let micros = parsed(text)
             .map_err(|e| Error::invalid("timestamp", format!("`{text}` is not RFC 3339")).with_source(e))?;
-        let micros = time.as_microsecond();
         if (Self::MIN.0..=Self::MAX.0).contains(&micros) {
             Ok(Self(micros))
         } else {
@@ -125,6 +135,21 @@ mod tests {
         assert_eq!(SystemTime::from(time), SystemTime::from(Timestamp::from_micros(time.as_micros())));
         assert!("1969-12-31T23:59:59Z".parse::<Timestamp>().is_err());
         assert!("yesterday".parse::<Timestamp>().is_err());
+    }
+
+    #[test]
+    fn the_whole_range_survives_json() {
+        let last_of_jiff = jiff::Timestamp::MAX.as_microsecond();
+        let around = [last_of_jiff, last_of_jiff + 1].map(Timestamp::from_micros);
+        for time in
+            [Timestamp::MIN, around[0], around[1], Timestamp::MAX - Duration::from_micros(1), Timestamp::MAX]
+        {
+            let json = serde_json::to_string(&time).unwrap();
+            assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), time, "{json}");
+        }
+        assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T23:59:59Z");
+        assert!("9999-12-31T23:59:59.000001Z".parse::<Timestamp>().is_err());
+        assert!("9999-12-31T23:59:59".parse::<Timestamp>().is_err());
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! What every store of events can do besides, whatever it is.
 
 use mainspring_core::{
-    Append, Appended, Decider, EventStore, ExpectedPosition, NewEvent, Result, StreamHead, StreamId,
-    event::STREAMS,
+    Append, Appended, Changes, Decider, EventStore, EventWorkflow, ExpectedPosition, Incoming, NewEvent,
+    Result, StreamHead, StreamId, event::STREAMS,
 };
 
-use crate::{command::OnStream, fold::Read};
+use crate::{
+    command::{CommandError, OnStream},
+    fold::Read,
+    hear::hear,
+};
 
 /// More to do with an [`EventStore`]; use it with `use mainspring_events::EventStoreExt`.
 pub trait EventStoreExt: EventStore {
@@ -21,6 +25,56 @@ pub trait EventStoreExt: EventStore {
         stream: impl Into<StreamId>,
     ) -> OnStream<'s, D, Self> {
         OnStream::new(self, decider, stream.into())
+    }
+
+    /// Lets a workflow decide on what came in; what is to be committed then, in which the position of its own stream is
+    /// expected. `None` when it is for no instance, or was heard before. Whoever commits it hears again after a conflict.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # use mainspring_core::{DomainEvent, Emit, EventWorkflow, event_workflow::Entry};
+    /// # use serde::{Deserialize, Serialize};
+    /// use std::time::Duration;
+    /// use mainspring_core::{Backend, ClaimRequest, NewMessage, Settle, Settlement, WorkerId};
+    /// use mainspring_events::EventStoreExt;
+    /// use serde_json::json;
+    ///
+    /// # #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    /// # enum Ping { Ping { id: String } }
+    /// # impl DomainEvent for Ping {}
+    /// # struct Pings;
+    /// # impl EventWorkflow for Pings {
+    /// #     type Input = Ping; type Output = Ping; type State = u32; type Error = String;
+    /// #     fn name(&self) -> &str { "ping" }
+    /// #     fn input_types(&self) -> Vec<String> { vec!["Ping".into()] }
+    /// #     fn id_of(&self, Ping::Ping { id }: &Ping) -> Option<String> { Some(id.clone()) }
+    /// #     fn initial(&self) -> u32 { 0 }
+    /// #     fn decide(&self, input: &Ping, n: &u32) -> Result<Vec<Emit<Ping>>, String> {
+    /// #         Ok(if *n < 2 { vec![Emit::push("pings", input.clone())] } else { vec![] })
+    /// #     }
+    /// #     fn evolve(&self, n: u32, _: Entry<&Ping, &Ping>) -> u32 { n + 1 }
+    /// # }
+    /// # let backend = mainspring_testing::MemoryBackend::new();
+    /// // A message as the input: it is settled in the commit of what was decided on it.
+    /// backend.queue().push(vec![NewMessage::new("pings", "Ping", json!({"id": "7"}))]).await?;
+    /// let request = ClaimRequest::new("pings", WorkerId::generate(), Duration::from_secs(30), 1);
+    /// let delivery = backend.queue().claim(request).await?.deliveries.remove(0);
+    ///
+    /// let heard = backend.events().hear(&Pings, &delivery).await.unwrap();
+    /// let mut changes = heard.unwrap_or_default();
+    /// changes.settle = Some(Settle { lease: delivery.lease, settlement: Settlement::Done });
+    /// backend.commit(changes).await?;
+    ///
+    /// assert_eq!(backend.queue().stats("pings").await?.ready, 1);
+    /// assert_eq!(backend.events().read("workflow:ping-7").all().await?.events.len(), 2);
+    /// # Ok::<(), mainspring_core::Error>(()) }).unwrap();
+    /// ```
+    fn hear<W: EventWorkflow>(
+        &self,
+        workflow: &W,
+        incoming: impl Into<Incoming> + Send,
+    ) -> impl Future<Output = Result<Option<Changes>, CommandError<W::Error>>> + Send {
+        hear(self, workflow, incoming.into())
     }
 
     /// The streams of one partition of the log.

@@ -28,6 +28,7 @@ mod command;
 mod ext;
 mod fold;
 mod global;
+mod hear;
 mod import;
 mod inline;
 mod lifecycle;

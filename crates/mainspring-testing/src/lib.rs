@@ -4,7 +4,7 @@
 //! |---|---|
 //! | run an engine without a database | [`MemoryBackend`], whose time stands still until it is moved |
 //! | run it on Postgres, migrated and alone | [`TestDb`], which starts a server when there is none |
-//! | test a decider by examples | [`given()`] |
+//! | test a decider, a workflow or documents by examples | [`given()`], [`given_workflow()`], [`given_documents()`] |
 //! | hold a backend of your own to the contract | [`conformance`] |
 //! | crash a workflow at every commit, in virtual time | [`crash_everywhere()`] |
 //! | break something at the worst moment | [`faults`]: [`FaultyBackend`], [`Proxy`], [`ChildWorker`], [`Cluster`] |
@@ -59,7 +59,7 @@ pub use {
     db::TestDb,
     dice::Dice,
     faults::{Action, ChildWorker, Cluster, ClusterOptions, Cut, Faults, FaultyBackend, Proxy},
-    given::given,
+    given::{given, given_documents, given_workflow},
     history::{History, Report, StepProblem, Violation},
     memory::MemoryBackend,
     time::TimeTravel,

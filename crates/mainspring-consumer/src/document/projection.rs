@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mainspring_core::{BoxFuture, Error, RecordedEvent, Result, limits};
+use mainspring_core::{BoxFuture, DocumentRules, Error, RecordedEvent, Result, limits};
 use mainspring_pg::{Db, Query, row::get};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -93,11 +93,10 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> DocumentProjection
     async fn take(&self, tx: &Db<'_>, events: &[RecordedEvent], in_order: bool) -> Result<()> {
         let mut open: BTreeMap<(String, String), Vec<&RecordedEvent>> = BTreeMap::new();
         for event in events {
-            if !self.event_types.is_empty() && !self.event_types.contains(&event.event.event_type) {
+            if !self.wants(event) {
                 continue;
             }
-            let ids = self.ids.as_ref().map_or_else(|| vec![event.stream.clone()], |ids| ids(event));
-            for id in ids {
+            for id in DocumentRules::ids(self, event) {
                 limits::check_id("document.id", &id)?;
                 let its = open.entry((event.tenant.clone(), id)).or_default();
                 // The same id twice is one document.
@@ -149,10 +148,10 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> DocumentProjection
             let before = stored.remove(key);
             let (revision, seen) =
                 before.as_ref().map_or((0, 0), |stored| (stored.revision, stored.position));
-            let mut document: Option<T> =
-                before.map(|stored| serde_json::from_value(stored.data)).transpose().map_err(|error| {
-                    Error::internal(format!("document `{}` cannot be read", key.1)).with_source(error)
-                })?;
+            let mut document: Option<T> = before
+                .map(|stored| read(stored.data))
+                .transpose()
+                .map_err(|error| Error::internal(format!("document `{}`", key.1)).with_source(error))?;
             let news = events.iter().filter(|event| !in_order || event.global_position > seen);
             let mut last = None;
             for event in news {
@@ -162,9 +161,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> DocumentProjection
             let Some(last) = last else { continue };
             match document {
                 Some(document) => {
-                    let data = serde_json::to_value(&document).map_err(|error| {
-                        Error::invalid("document", "it cannot be written as JSON").with_source(error)
-                    })?;
+                    let data = written(&document)?;
                     limits::check_json("document", &data)?;
                     round.puts.push((key.clone(), revision, seen.max(last), data));
                 }
@@ -213,6 +210,30 @@ struct Round {
 impl Round {
     fn keys(&self) -> impl Iterator<Item = &Id> {
         self.puts.iter().map(|(key, ..)| key).chain(self.deletes.iter().map(|(key, _)| key))
+    }
+}
+
+fn read<T: DeserializeOwned>(data: Value) -> Result<T> {
+    serde_json::from_value(data).map_err(|error| Error::internal("it cannot be read").with_source(error))
+}
+
+fn written(document: &impl Serialize) -> Result<Value> {
+    serde_json::to_value(document)
+        .map_err(|error| Error::invalid("document", "it cannot be written as JSON").with_source(error))
+}
+
+impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> DocumentRules for DocumentProjection<T> {
+    fn wants(&self, event: &RecordedEvent) -> bool {
+        self.event_types.is_empty() || self.event_types.contains(&event.event.event_type)
+    }
+
+    fn ids(&self, event: &RecordedEvent) -> Vec<String> {
+        self.ids.as_ref().map_or_else(|| vec![event.stream.clone()], |ids| ids(event))
+    }
+
+    fn evolve(&self, document: Option<Value>, event: &RecordedEvent) -> Result<Option<Value>> {
+        let document = document.map(read).transpose()?;
+        (self.evolve)(document, event).map(|document| written(&document)).transpose()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Consumers on Postgres: E12 to E16, E18, E20 to E44, F56, X8, X9.
+//! Consumers on Postgres: E12 to E16, E18, E20 to E45, F56, X8, X9.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
@@ -13,3 +13,4 @@ mod reactors;
 mod shards;
 mod starts;
 mod stops;
+mod workflows;

@@ -11,6 +11,7 @@ mod children;
 mod db;
 mod faults;
 mod given;
+mod given_documents;
 mod history;
 mod memory;
 mod proxy;

@@ -5,6 +5,7 @@
 mod budget;
 mod commit;
 mod conformance;
+mod event_workflows;
 mod examples;
 mod reactions;
 mod sessions;
