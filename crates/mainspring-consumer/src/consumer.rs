@@ -240,7 +240,9 @@ impl Consumer {
             // An end of the task is an end of the wait.
             let _ = progress.wait_for(|progress| progress.activity != Activity::Starting).await;
         }
-        if running.processors.iter().any(|one| one.now().activity == Activity::Failed) {
+        // One that has failed at an event by now has started all the same.
+        let never_ran = |now: ProcessorProgress| now.activity == Activity::Failed && !now.has_run;
+        if running.processors.iter().any(|one| never_ran(one.now())) {
             return match running.stop().await {
                 Err(error) => Err(error),
                 Ok(()) => Err(Error::internal("a processor failed without an error")),

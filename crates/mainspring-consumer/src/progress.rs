@@ -30,6 +30,8 @@ pub struct ProcessorProgress {
     pub activity: Activity,
     /// Everything up to this global position is handled and committed.
     pub position: i64,
+    /// It has been running since the consumer was started.
+    pub has_run: bool,
 }
 
 /// Where a processor tells its progress.
@@ -39,12 +41,15 @@ pub(crate) struct Teller(watch::Sender<ProcessorProgress>);
 impl Teller {
     pub(crate) fn new() -> (Self, watch::Receiver<ProcessorProgress>) {
         let (sender, receiver) =
-            watch::channel(ProcessorProgress { activity: Activity::Starting, position: 0 });
+            watch::channel(ProcessorProgress { activity: Activity::Starting, position: 0, has_run: false });
         (Self(sender), receiver)
     }
 
     pub(crate) fn activity(&self, activity: Activity) {
-        self.0.send_modify(|progress| progress.activity = activity);
+        self.0.send_modify(|progress| {
+            progress.activity = activity;
+            progress.has_run |= activity == Activity::Running;
+        });
     }
 
     pub(crate) fn position(&self, position: i64) {

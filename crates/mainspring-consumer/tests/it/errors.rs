@@ -53,6 +53,29 @@ async fn an_event_that_fails_comes_again_and_its_batch_counts_once() {
 }
 
 #[tokio::test]
+async fn one_that_failed_while_another_was_starting_does_not_fail_the_start() {
+    let ground = Ground::new().await;
+    ground.append([4]).await;
+    let failed = Arc::new(tokio::sync::Notify::new());
+    let tell = failed.clone();
+    let bad = Processor::projector("bad", failing("bad", Arc::default(), 100)).on_error(quick(Then::Stop));
+    let bad = bad.on_close(move || {
+        tell.notify_one();
+        async { Ok(()) }
+    });
+    let late = Processor::projector("late", noting("late")).on_start(move || {
+        let failed = failed.clone();
+        async move {
+            failed.notified().await;
+            Ok(())
+        }
+    });
+    let running = ground.consumer().processor(bad).processor(late).start().await.unwrap();
+    running.when_processed("late", 1, PATIENCE).await.unwrap();
+    assert!(running.stop().await.unwrap_err().to_string().contains("four is unlucky"));
+}
+
+#[tokio::test]
 async fn one_that_fails_for_good_stops_its_processor_and_no_other() {
     // E27, weakness 4
     let ground = Ground::new().await;
