@@ -372,10 +372,12 @@ pub trait ContextStore: Send + Sync {
 /// A queue: the same five verbs whatever carries the messages.
 pub trait QueueDriver: Send + Sync {
     /// Pushes all of them or none. What its queue or itself says is a duplicate is left out;
-    /// [`QueueStore::push_each`] tells which. A queue that was never created is plain.
+    /// [`QueueStore::push_each`] tells which. A queue that was never created is plain. However many they are, they are one
+    /// transaction; so it is worth making one push of thousands.
     ///
     /// # Errors
-    /// Invalid, also for a message with a key, a group or options of its own in a queue that was never created.
+    /// Invalid, also for a message with a key, a group, others to wait for or options of its own in a queue that was never
+    /// created, and for one that waits for a message that is not there.
     fn push(&self, messages: Vec<NewMessage>) -> BoxFuture<'_, Result<()>>;
 
     /// Claims ready messages, as a rule by priority, then age; none of a queue that is paused, and no more than its rate

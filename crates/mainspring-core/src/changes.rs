@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     Append, Appended, Error, Execution, ExecutionId, Failure, Job, JobLease, NewEvent, NewMessage, NewToken,
-    Result, Settle, Timestamp, TokenHash,
+    Result, Settle, Timestamp, TokenHash, queue::check_messages,
 };
 
 /// What a handler decided. All of it becomes durable, or none of it.
@@ -50,7 +50,7 @@ impl Changes {
     pub fn check(&self) -> Result<()> {
         self.executions.iter().try_for_each(ExecutionWrite::check)?;
         self.appends.iter().try_for_each(Append::check)?;
-        self.messages.iter().try_for_each(NewMessage::check)?;
+        check_messages(&self.messages)?;
         for job in &self.jobs {
             job.check()?;
         }

@@ -59,9 +59,9 @@ pub use message::{
     QueueStats, SUSPECT_AFTER, Select, Settle, Settlement, Upkeep,
 };
 pub use queue::{
-    Backoff, BlockedKey, Group, GroupLimit, MessageOptions, MessageQuery, MessageStatus, MessageUpdate,
-    Origin, Policy, Pushed, Queue, QueueCreated, QueueOptions, QueueStore, RateLimit, Redrive, Redriven,
-    Retry, StoredMessage, Target, Unique, Which,
+    Backoff, BlockedKey, Group, GroupLimit, MessageOptions, MessageQuery, MessageRef, MessageStatus,
+    MessageUpdate, Origin, ParentFailure, Policy, Pushed, Queue, QueueCreated, QueueOptions, QueueStore,
+    RateLimit, Redrive, Redriven, Retry, StoredMessage, Target, Unique, Which,
 };
 pub use time::Timestamp;
 pub use token::{NewToken, ResumeToken, TokenHash, TokenOptions, TokenSecret, TokenStatus};

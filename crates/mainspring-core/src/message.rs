@@ -9,7 +9,8 @@
 //!            └─ Retry · RetryAfter · SnoozeUntil ┤
 //!                                                └─ DeadLetter, or attempts used up ─► dead letters
 //! ```
-//! *Held* are messages whose key or group has as many at work as its queue allows.
+//! *Held* are messages whose key or group has as many at work as its queue allows. Before all this a message may be *blocked*:
+//! it waits for other messages to be done.
 //!
 //! Three counters say what happened to a message: `failures` (its handler failed), `lost` (its worker died) and `delays`
 //! (it was put off). Only failures use up attempts.
@@ -20,7 +21,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     Error, Failure, MessageId, Result, Timestamp, WorkerId, limits,
-    queue::{Group, MessageOptions, Origin},
+    queue::{Group, MessageOptions, MessageRef, Origin, check_parents},
 };
 
 /// The queue used when none is named.
@@ -72,6 +73,11 @@ pub struct NewMessage {
     pub key: Option<String>,
     /// Whose share of the queue it takes, where the queue limits [groups](crate::QueueOptions::groups).
     pub group: Option<Group>,
+    /// Messages that must be done before it may be claimed: of the same push, or there already. They cannot begin or end before
+    /// its push is committed, so such a transaction should be short. One that was done and is kept counts, one that is gone is
+    /// not found; one of the same push that is a duplicate stands for the message that is there. Needs queues that were
+    /// created.
+    pub depends_on: Vec<MessageRef>,
     /// What it asks for instead of what its queue says.
     pub options: MessageOptions,
 }
@@ -100,13 +106,25 @@ impl NewMessage {
             max_attempts: None,
             key: None,
             group: None,
+            depends_on: Vec::new(),
             options: MessageOptions::default(),
         }
     }
 
-    /// Whether it has something only a queue that was created can look after: a key, a group or options of its own.
+    /// The same message, waiting for these too.
+    #[must_use]
+    pub fn after<'m>(mut self, parents: impl IntoIterator<Item = &'m Self>) -> Self {
+        self.depends_on.extend(parents.into_iter().map(MessageRef::from));
+        self
+    }
+
+    /// Whether it has something only a queue that was created can look after: a key, a group, others to wait for or options of
+    /// its own.
     pub fn is_special(&self) -> bool {
-        self.key.is_some() || self.group.is_some() || self.options != MessageOptions::default()
+        self.key.is_some()
+            || self.group.is_some()
+            || !self.depends_on.is_empty()
+            || self.options != MessageOptions::default()
     }
 
     /// Checks everything a caller could have put in.
@@ -136,6 +154,7 @@ impl NewMessage {
         if let Some(group) = &self.group {
             group.check()?;
         }
+        check_parents(self)?;
         self.options.check()?;
         if let Available::After(delay) = self.available {
             limits::check_duration("message.available", delay)?;
@@ -358,6 +377,8 @@ pub struct QueueStats {
     pub deferred: u64,
     /// Due, and held back because their key or group has as many at work as may be.
     pub held: u64,
+    /// Waiting for other messages to be done.
+    pub blocked: u64,
     /// In the dead letters.
     pub dead: u64,
 }

@@ -1,7 +1,8 @@
 //! Reads from the migrations which tables, columns and types a finished schema has.
 //!
 //! It knows the few statements the migrations use: CREATE TABLE, ALTER TABLE with ADD, DROP, RENAME and ALTER … TYPE, DROP,
-//! and the names of sequences, functions, types and views. What it does not know it skips; `RENAME TO` of a table it refuses.
+//! and the names of sequences, functions, types and views, with RENAME TO of a function. What it does not know it skips;
+//! `RENAME TO` of a table it refuses.
 
 /// What the statements read so far add up to.
 #[derive(Debug, Default)]
@@ -49,7 +50,10 @@ impl Schema {
                 } else if ["SEQUENCE", "FUNCTION", "PROCEDURE", "TYPE", "VIEW", "DOMAIN"]
                     .contains(&kind.as_str())
                 {
-                    self.others.push((kind, name));
+                    let other = (kind, name);
+                    if !self.others.contains(&other) {
+                        self.others.push(other);
+                    }
                 }
             }
             "DROP" => {
@@ -59,7 +63,14 @@ impl Schema {
                 self.tables.retain(|(table, _)| kind != "TABLE" || *table != name);
                 self.others.retain(|other| *other != (kind.clone(), name.clone()));
             }
-            "ALTER" if words.next() == "TABLE" => {
+            "ALTER" => {
+                let kind = words.next();
+                if kind == "FUNCTION" {
+                    self.rename(&kind, &mut words);
+                }
+                if kind != "TABLE" {
+                    return Ok(());
+                }
                 words.skip(&["IF", "EXISTS", "ONLY"]);
                 let Some(name) = words.name() else { return Ok(()) };
                 let table = self.tables.iter_mut().find(|(table, _)| *table == name);
@@ -70,6 +81,16 @@ impl Schema {
             _ => {}
         }
         Ok(())
+    }
+
+    /// `name(…) RENAME TO {prefix}name`.
+    fn rename(&mut self, kind: &str, words: &mut Words<'_>) {
+        let Some(name) = words.name() else { return };
+        let Some((_, to)) = words.0.split_once("RENAME TO {prefix}") else { return };
+        let old = self.others.iter_mut().find(|other| other.0 == kind && other.1 == name);
+        if let Some(old) = old {
+            old.1 = to.trim().to_owned();
+        }
     }
 }
 

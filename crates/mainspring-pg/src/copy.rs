@@ -20,6 +20,10 @@ pub enum CopyType {
     BigInt,
     /// `integer`
     Integer,
+    /// `smallint`
+    SmallInt,
+    /// `boolean`
+    Bool,
     /// `jsonb`
     Json,
     /// `timestamptz`
@@ -32,6 +36,8 @@ impl CopyType {
             Self::Text => Type::TEXT,
             Self::BigInt => Type::INT8,
             Self::Integer => Type::INT4,
+            Self::SmallInt => Type::INT2,
+            Self::Bool => Type::BOOL,
             Self::Json => Type::JSONB,
             Self::Time => Type::TIMESTAMPTZ,
         }

@@ -52,6 +52,7 @@
 
 mod admin;
 mod claim;
+mod copy;
 mod messages;
 mod push;
 mod queues;

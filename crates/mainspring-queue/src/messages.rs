@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use mainspring_core::{
     Available, BlockedKey, Error, MessageId, MessageQuery, MessageStatus, MessageUpdate, NewMessage, Policy,
     Pushed, Redrive, Redriven, Result, StoredMessage, Target, Timestamp, Which, limits,
+    queue::check_messages,
 };
 use mainspring_pg::{
     Query, Row,
@@ -16,7 +17,6 @@ use crate::{
     PgQueue,
     push::{Push, pushed},
     row::{Own, micros},
-    store::check_ids,
 };
 
 const FIND: &str = include_str!("sql/find.sql");
@@ -53,8 +53,7 @@ const ADMIT: &str =
 
 impl PgQueue<'_> {
     pub(crate) async fn push_known(&self, messages: Vec<NewMessage>) -> Result<Vec<Pushed>> {
-        messages.iter().try_for_each(NewMessage::check)?;
-        check_ids(&messages)?;
+        check_messages(&messages)?;
         let names: Vec<&str> = messages.iter().map(|message| message.queue.as_str()).collect();
         if let Some(row) = self.db.opt(MISSING, &[&names]).await? {
             return Err(Error::not_found("queue", get::<&str>(&row, 0)?));
@@ -67,6 +66,9 @@ impl PgQueue<'_> {
         self.existing(&message.queue).await?;
         if message.key.is_none() {
             return Err(Error::invalid("message.key", "an upsert needs one"));
+        }
+        if !message.depends_on.is_empty() {
+            return Err(Error::invalid("message.depends_on", "an upsert waits for nothing"));
         }
         let queries = vec![Push::upsert(&message)];
         let answers = self.db.together(queries).await?;
@@ -228,6 +230,7 @@ fn stored_from_row(queue: &str, row: &Row) -> Result<StoredMessage> {
             max_attempts: Some(count(row, 10)?),
             key: get(row, 21)?,
             group,
+            depends_on: typed(row, 22)?.unwrap_or_default(),
             options,
         },
     })

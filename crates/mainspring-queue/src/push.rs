@@ -18,6 +18,10 @@ const PLACE: &str = "WITH p AS MATERIALIZED (
     SELECT n, duplicate_of FROM {place}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17))
   SELECT n, duplicate_of FROM p";
 
+const PLACE_DEPENDENT: &str = "WITH p AS MATERIALIZED (
+    SELECT n, duplicate_of FROM {place_dependent}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18))
+  SELECT n, duplicate_of FROM p";
+
 const UPSERT: &str = "WITH p AS MATERIALIZED (
     SELECT n, duplicate_of FROM {upsert}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17))
   SELECT n, duplicate_of FROM p";
@@ -33,8 +37,12 @@ impl Push {
     pub(crate) fn of(messages: &[&NewMessage]) -> Self {
         let (mut ready, mut later, mut special) = (Vec::new(), Vec::new(), Vec::new());
         // All of one queue go the same way, so that they stay in order.
-        let demanding: HashSet<&str> =
-            messages.iter().filter(|m| m.is_special()).map(|m| m.queue.as_str()).collect();
+        let demanding: HashSet<&str> = messages
+            .iter()
+            .filter(|m| m.is_special())
+            .flat_map(|m| m.depends_on.iter().map(|parent| &parent.queue).chain([&m.queue]))
+            .map(String::as_str)
+            .collect();
         for (n, message) in messages.iter().enumerate() {
             match message.available {
                 _ if demanding.contains(message.queue.as_str()) => special.push(n),
@@ -57,7 +65,7 @@ impl Push {
             legs.push((bind_time(query, &messages), later));
         }
         if !special.is_empty() {
-            legs.push((bind_special(Query::new(PLACE), &picked(&special)), special));
+            legs.push((place(&picked(&special)), special));
         }
         Self { legs }
     }
@@ -120,6 +128,17 @@ pub(crate) fn bind_message(query: Query, messages: &[&NewMessage]) -> Query {
         .bind(column(messages, |m| m.to.clone()))
         .bind(column(messages, |m| m.data.clone()))
         .bind(column(messages, |m| (!m.headers.is_empty()).then(|| Value::Object(m.headers.clone()))))
+}
+
+fn place(messages: &[&NewMessage]) -> Query {
+    if messages.iter().all(|message| message.depends_on.is_empty()) {
+        return bind_special(Query::new(PLACE), messages);
+    }
+    let parents = column(messages, |m| {
+        let parents = (!m.depends_on.is_empty()).then_some(&m.depends_on);
+        parents.and_then(|parents| serde_json::to_value(parents).ok())
+    });
+    bind_special(Query::new(PLACE_DEPENDENT), messages).bind(parents)
 }
 
 fn bind_special(query: Query, messages: &[&NewMessage]) -> Query {

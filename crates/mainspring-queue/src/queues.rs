@@ -44,7 +44,7 @@ const LIST: &str = "SELECT name, options, paused, created_at, updated_at FROM {q
 const LOCK: &str = "SELECT name FROM {queues} WHERE name = $1 FOR UPDATE";
 
 const IN_USE: &str = "SELECT (SELECT count(*) FROM {messages} WHERE queue = $1) + (SELECT count(*) FROM {deferred} WHERE queue = $1)
-    + (SELECT count(*) FROM {held} WHERE queue = $1),
+    + (SELECT count(*) FROM {held} WHERE queue = $1) + (SELECT count(*) FROM {blocked} WHERE queue = $1),
   (SELECT min(name) FROM {queues} WHERE options->>'dead_letter' = $1)";
 
 const EMPTY: &str = "WITH e AS MATERIALIZED (SELECT {empty_queue}($1, true, true, true)) SELECT * FROM e";

@@ -84,6 +84,7 @@ pub(crate) fn delivery_from_row(queue: &str, row: &Row) -> Result<Delivery> {
             max_attempts: Some(count(row, 6)?),
             key,
             group,
+            depends_on: Vec::new(),
             options,
         },
     })

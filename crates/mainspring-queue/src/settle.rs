@@ -26,8 +26,8 @@ const PUT_BACK: &str = "UPDATE {messages} m SET holder = NULL, token = 0 FROM (
 const SETTLE: &str = include_str!("sql/settle.sql");
 
 const MANAGED: &str = "WITH s AS MATERIALIZED (
-    SELECT settled_seq, settled_token, admitted FROM {settle}($1, $2, $3, $4, $5, $6, $7, $8, $9))
-  SELECT settled_seq, settled_token, admitted FROM s";
+    SELECT settled_seq, settled_token, admitted, woken FROM {settle}($1, $2, $3, $4, $5, $6, $7, $8, $9))
+  SELECT settled_seq, settled_token, admitted, woken FROM s";
 
 /// The statements that settle `settles`, at most four; read the rows of all with [`settled`].
 pub fn settle_queries(settles: &[&Settle]) -> Vec<Query> {

@@ -8,12 +8,13 @@ use std::{
 
 use mainspring_core::{
     BoxFuture, ClaimRequest, Claimed, DeadLetter, Error, NewMessage, Pushed, QueueDriver, QueueStats, Result,
-    Settle, Settlement, Upkeep, WorkerId, execution::page_size, message::check_lease,
+    Settle, Settlement, Upkeep, WorkerId, execution::page_size, message::check_lease, queue::check_messages,
 };
 use mainspring_pg::{Db, Hints, Query, TxRef, row::get};
 
 use crate::{
     claim::Known,
+    copy::COPY_FROM,
     push::{Push, pushed, queues},
     row::{delivery_from_row, micros, remains_of_row},
     settle::{settle_queries, settled},
@@ -60,8 +61,7 @@ impl<'t> PgQueue<'t> {
     }
 
     async fn push_checked(&self, messages: Vec<NewMessage>) -> Result<()> {
-        messages.iter().try_for_each(NewMessage::check)?;
-        check_ids(&messages)?;
+        check_messages(&messages)?;
         match &self.shared {
             Some(shared) if (1..=LARGE).contains(&messages.len()) => shared.push(messages).await,
             _ => self.push_all(&messages).await.map(drop),
@@ -71,13 +71,18 @@ impl<'t> PgQueue<'t> {
     /// Pushes messages that were checked.
     pub(crate) async fn push_all(&self, messages: &[NewMessage]) -> Result<Vec<Pushed>> {
         let refs: Vec<&NewMessage> = messages.iter().collect();
-        let (mut queries, numbers) = Push::of(&refs).split();
-        let answers = match queries.len() {
-            0 => Vec::new(),
-            1 => vec![self.db.run(queries.remove(0)).await?],
-            _ => self.db.together(queries).await?,
+        let (pushed, held) = match messages.len() > COPY_FROM {
+            true => self.push_large(messages).await?,
+            false => {
+                let (mut queries, numbers) = Push::of(&refs).split();
+                let answers = match queries.len() {
+                    0 => Vec::new(),
+                    1 => vec![self.db.run(queries.remove(0)).await?],
+                    _ => self.db.together(queries).await?,
+                };
+                pushed(messages, &numbers, &answers)?
+            }
         };
-        let (pushed, held) = pushed(messages, &numbers, &answers)?;
         if held && !self.db.in_transaction() {
             // Not with the push: whoever waits for a key must not keep those waiting who settle what it waits for.
             self.db.all(ADMIT_ALL, &[&queues(&refs)]).await?;
@@ -104,16 +109,18 @@ impl<'t> PgQueue<'t> {
         let sound: Vec<&Settle> =
             settles.iter().zip(&checked).filter(|(_, checked)| checked.is_ok()).map(|(s, _)| s).collect();
         let mut held = HashSet::new();
-        let mut admitted = false;
+        let (mut admitted, mut woken) = (false, Vec::new());
         for query in settle_queries(&sound) {
             let rows = self.db.run(query).await?;
             held.extend(settled(&rows)?);
             if let Some(row) = rows.first().filter(|row| row.len() > 2) {
                 admitted = get::<i32>(row, 2)? > 0;
+                woken = get::<Option<Vec<String>>>(row, 3)?.unwrap_or_default();
             }
         }
         let free = |s: &&Settle| s.settlement == Settlement::PutBack || (admitted && s.lease.managed);
-        self.notify(settles.iter().filter(free).map(|s| s.lease.queue.as_str()));
+        let freed = settles.iter().filter(free).map(|s| s.lease.queue.as_str());
+        self.notify(freed.chain(woken.iter().map(String::as_str)));
         let answer = |(settle, checked): (&Settle, Result<()>)| {
             checked.and_then(|()| match held.contains(&(settle.lease.seq, settle.lease.token)) {
                 true => Ok(()),
@@ -121,15 +128,6 @@ impl<'t> PgQueue<'t> {
             })
         };
         Ok(settles.iter().zip(checked).map(answer).collect())
-    }
-}
-
-/// Two of one id in one push are a mistake, and their results could not be told apart.
-pub(crate) fn check_ids(messages: &[NewMessage]) -> Result<()> {
-    let mut ids = HashSet::with_capacity(messages.len());
-    match messages.iter().find(|message| !ids.insert(message.id.as_str())) {
-        Some(twice) => Err(Error::invalid("message.id", format!("`{}` is there twice", twice.id))),
-        None => Ok(()),
     }
 }
 
@@ -165,6 +163,7 @@ const STATS: &str = "SELECT
   (SELECT count(*) FROM {messages} WHERE queue = $1 AND holder IS NOT NULL),
   (SELECT count(*) FROM {deferred} WHERE queue = $1),
   (SELECT count(*) FROM {held} WHERE queue = $1),
+  (SELECT count(*) FROM {blocked} WHERE queue = $1),
   (SELECT count(*) FROM {dead_letters} WHERE queue = $1)";
 
 const DEAD_LETTERS: &str =
@@ -230,7 +229,8 @@ impl QueueDriver for PgQueue<'_> {
                 claimed: count(1)?,
                 deferred: count(2)?,
                 held: count(3)?,
-                dead: count(4)?,
+                blocked: count(4)?,
+                dead: count(5)?,
             })
         })
     }

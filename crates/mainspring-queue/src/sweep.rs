@@ -20,10 +20,13 @@ const ENDED: &str = "WITH c AS MATERIALIZED (SELECT {now}() AS at), done AS (
 
 const UNCLAIMED: &str = include_str!("sql/sweep_unclaimed.sql");
 
+/// Also those that wait for one that failed.
 const UNADMITTED: &str = "WITH old AS MATERIALIZED (
-    SELECT h.queue, h.id FROM {held} h LEFT JOIN {queues} q ON q.name = h.queue
-    WHERE coalesce(h.keep_until, h.created_at + coalesce((q.options->>'keep_queued_us')::bigint, 1209600000000)
-      * interval '1 microsecond') <= {now}() ORDER BY h.seq LIMIT 1000
+    (SELECT h.queue, h.id FROM {held} h LEFT JOIN {queues} q ON q.name = h.queue
+     WHERE coalesce(h.keep_until, h.created_at + coalesce((q.options->>'keep_queued_us')::bigint, 1209600000000)
+       * interval '1 microsecond') <= {now}() ORDER BY h.seq LIMIT 1000)
+    UNION ALL
+    (SELECT b.queue, b.id FROM {blocked} b WHERE b.keep_until <= (SELECT {now}()) ORDER BY b.keep_until LIMIT 1000)
   ), ids AS MATERIALIZED (
     SELECT o.queue, array_agg(o.id) AS ids FROM old o GROUP BY o.queue ORDER BY o.queue
   ), gone AS MATERIALIZED (

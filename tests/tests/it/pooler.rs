@@ -37,6 +37,10 @@ async fn queue(stores: &PgStores<'static>) {
     let queue = stores.queue();
     let push = |n: usize| queue.push(vec![NewMessage::new("mail", "m", json!({"n": n}))]);
     try_join_all((0..60).map(push)).await.unwrap();
+    // So many that they are copied.
+    let many = (0..1_500).map(|n| NewMessage::new("bulk", "m", json!(n))).collect();
+    queue.push(many).await.unwrap();
+    assert_eq!(queue.stats("bulk").await.unwrap().ready, 1_500);
     let take = async || {
         let request = ClaimRequest {
             queue: "mail".into(),

@@ -14,6 +14,8 @@ pub enum MessageStatus {
     Deferred,
     /// Due, and held back by its key or group.
     Held,
+    /// Waiting for others to be done.
+    Blocked,
     /// To be claimed.
     Ready,
     /// Claimed and not settled.
@@ -28,14 +30,23 @@ pub enum MessageStatus {
 
 impl MessageStatus {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Deferred, Self::Held, Self::Ready, Self::Claimed, Self::Done, Self::Cancelled, Self::Dead];
+    pub const ALL: [Self; 8] = [
+        Self::Deferred,
+        Self::Held,
+        Self::Blocked,
+        Self::Ready,
+        Self::Claimed,
+        Self::Done,
+        Self::Cancelled,
+        Self::Dead,
+    ];
 
     /// The name in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Deferred => "deferred",
             Self::Held => "held",
+            Self::Blocked => "blocked",
             Self::Ready => "ready",
             Self::Claimed => "claimed",
             Self::Done => "done",
@@ -46,7 +57,7 @@ impl MessageStatus {
 
     /// Whether it waits to be claimed.
     pub const fn is_queued(self) -> bool {
-        matches!(self, Self::Deferred | Self::Held | Self::Ready)
+        matches!(self, Self::Deferred | Self::Held | Self::Blocked | Self::Ready)
     }
 
     /// Whether it has ended.
@@ -67,7 +78,7 @@ impl std::str::FromStr for MessageStatus {
 /// A message as it is now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredMessage {
-    /// What was pushed, with priority and attempts as its queue filled them in.
+    /// What was pushed, with priority and attempts as its queue filled them in, and what it still waits for.
     pub message: NewMessage,
     /// Where it is.
     pub status: MessageStatus,

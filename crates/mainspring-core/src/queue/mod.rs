@@ -6,6 +6,7 @@
 //! A queue that was created says how its messages are treated, and every process sees the same. One that was not is plain:
 //! any name works for [`QueueDriver`](crate::QueueDriver), with three runs, a doubling delay, and nothing kept.
 
+mod dependencies;
 mod messages;
 mod options;
 mod policy;
@@ -15,6 +16,8 @@ use serde_json::Value;
 
 use crate::{MessageId, Timestamp};
 
+pub(crate) use dependencies::check_parents;
+pub use dependencies::{MAX_PARENTS, MessageRef, ParentFailure, check_messages};
 pub use messages::{
     BlockedKey, MessageQuery, MessageStatus, MessageUpdate, Redrive, Redriven, StoredMessage, Target, Which,
 };

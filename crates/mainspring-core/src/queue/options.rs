@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::Policy;
+use super::{ParentFailure, Policy};
 use crate::{Error, Result, limits, message::DEFAULT_MAX_ATTEMPTS};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -42,6 +42,8 @@ pub struct QueueOptions {
     /// Defaults to none: they stay in the dead letters of this queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<String>,
+    /// What it means for a message that one it waits for has failed. Defaults to [`ParentFailure::Wait`].
+    pub parent_failure: ParentFailure,
     /// How many messages of one group may be at work. Not together with a policy that limits work by key. Defaults to any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub groups: Option<GroupLimit>,
@@ -62,6 +64,7 @@ impl Default for QueueOptions {
             keep_queued: 14 * DAY,
             keep_finished: 7 * DAY,
             dead_letter: None,
+            parent_failure: ParentFailure::Wait,
             groups: None,
             rate: None,
         }
@@ -144,6 +147,9 @@ pub struct MessageOptions {
     /// The queue that gets a copy when it is given up; created when it does not exist.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<String>,
+    /// What it means that one it waits for has failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent_failure: Option<ParentFailure>,
 }
 
 impl MessageOptions {

@@ -53,14 +53,15 @@ pub trait QueueStore: Send + Sync {
     /// Pushes all of them or none and tells of each what became of it, in their order.
     ///
     /// # Errors
-    /// Not found when a queue was never created; invalid when a message is, or when two have the same id.
+    /// Not found when a queue was never created; invalid when a message is, when two have the same id, when some wait for each
+    /// other in a circle, or when one waits for a message that is not there.
     fn push_each(&self, messages: Vec<NewMessage>) -> BoxFuture<'_, Result<Vec<Pushed>>>;
 
     /// Pushes a message, or makes the oldest one of its key that waits to be claimed like it: payload, headers, and whatever
     /// else it says. Its id then says which one that was.
     ///
     /// # Errors
-    /// Not found when the queue was never created; invalid without a key.
+    /// Not found when the queue was never created; invalid without a key, or when it waits for others.
     fn upsert_message(&self, message: NewMessage) -> BoxFuture<'_, Result<Pushed>>;
 
     /// Messages of a queue that was created, newest first.

@@ -1,4 +1,5 @@
--- Every count of a gate must be that of its rows, and nobody may wait where there is room, unless it has only just arrived.
+-- Every count of a gate must be that of its rows, and nobody may wait where there is room, unless it has only just arrived, or
+-- for others when there are none.
 WITH counted AS (
   SELECT x.queue, x.gate, count(*) AS n FROM (
     SELECT m.queue, m.gate FROM {messages} m WHERE m.gate IS NOT NULL
@@ -21,3 +22,6 @@ UNION ALL
 SELECT format('messages wait at gate `%s` of queue `%s`, which has room', gate, queue)
 FROM stood s WHERE s.waits AND s.real < s.most
   AND NOT EXISTS (SELECT FROM {arrivals} a WHERE a.queue = s.queue AND a.gate = s.gate)
+UNION ALL
+SELECT format('message `%s` of queue `%s` waits for nothing', b.id, b.queue)
+FROM {blocked} b WHERE NOT EXISTS (SELECT FROM {dependencies} d WHERE d.child = b.seq)

@@ -26,6 +26,8 @@ pub struct QueueCount {
     pub deferred: u64,
     /// Messages that are due, and held back because their key or group has as many at work as may be.
     pub held: u64,
+    /// Messages that wait for other messages to be done.
+    pub blocked: u64,
     /// Dead letters.
     pub dead: u64,
     /// How long ago the oldest ready message was pushed; zero when none is ready.
@@ -35,7 +37,7 @@ pub struct QueueCount {
 impl QueueCount {
     /// All that wait to be claimed, now or later.
     pub fn queued(&self) -> u64 {
-        self.ready + self.deferred + self.held
+        self.ready + self.deferred + self.held + self.blocked
     }
 
     /// Everything of the queue that has not ended, and its dead letters.
@@ -54,7 +56,7 @@ pub(crate) async fn count(tx: &Db<'_>, thresholds: &Thresholds) -> Result<Vec<Wa
     warning::record(tx, &findings, thresholds.repeat).await
 }
 
-/// Reads `queue, at, ready, claimed, deferred, held, dead, oldest_us`.
+/// Reads `queue, at, ready, claimed, deferred, held, blocked, dead, oldest_us`.
 pub(super) fn count_from_row(row: &Row) -> Result<QueueCount> {
     let count = |index| get::<i64>(row, index).map(|n| u64::try_from(n).unwrap_or(0));
     Ok(QueueCount {
@@ -64,8 +66,9 @@ pub(super) fn count_from_row(row: &Row) -> Result<QueueCount> {
         claimed: count(3)?,
         deferred: count(4)?,
         held: count(5)?,
-        dead: count(6)?,
-        oldest: Duration::from_micros(count(7)?),
+        blocked: count(6)?,
+        dead: count(7)?,
+        oldest: Duration::from_micros(count(8)?),
     })
 }
 

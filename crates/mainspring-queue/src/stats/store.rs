@@ -131,10 +131,12 @@ impl<'t> PgQueue<'t> {
     }
 }
 
-const LATEST: &str = "SELECT queue, at, ready, claimed, deferred, held, dead, oldest_us FROM {queue_stats}
+const LATEST: &str =
+    "SELECT queue, at, ready, claimed, deferred, held, blocked, dead, oldest_us FROM {queue_stats}
   WHERE at = (SELECT max(at) FROM {queue_stats}) ORDER BY queue";
 
-const LATEST_OF: &str = "SELECT queue, at, ready, claimed, deferred, held, dead, oldest_us FROM {queue_stats}
+const LATEST_OF: &str =
+    "SELECT queue, at, ready, claimed, deferred, held, blocked, dead, oldest_us FROM {queue_stats}
   WHERE queue = $1 AND at = (SELECT max(at) FROM {queue_stats})";
 
 const HISTORY: &str = include_str!("../sql/history.sql");

@@ -1,8 +1,11 @@
-//! Schedules, topics, upkeep, counts and the SQL door, each on a database of its own.
+//! Schedules, topics, upkeep, counts, the SQL door, pushes that are large or in a caller's transaction, each on a database of
+//! its own.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod callers;
 mod firing;
+mod large;
 mod schedules;
 mod sql_push;
 mod stats;

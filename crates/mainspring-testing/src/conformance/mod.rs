@@ -50,6 +50,7 @@ pub async fn all<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     Box::pin(queue::suite(&fresh)).await;
     Box::pin(queue::policies::suite(&fresh)).await;
     Box::pin(queue::keys::suite(&fresh)).await;
+    Box::pin(queue::parents::suite(&fresh)).await;
     Box::pin(queue::admin::suite(&fresh)).await;
     Box::pin(queue::deaths::suite(&fresh)).await;
 }

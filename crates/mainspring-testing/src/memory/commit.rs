@@ -20,6 +20,7 @@ pub(super) fn commit(state: &mut State, changes: Changes, at: Timestamp) -> Resu
     check_jobs(state, &changes)?;
     check_tokens(state, &changes, at)?;
     changes.messages.iter().try_for_each(|message| state.queue.check_push(message))?;
+    state.queue.check_parents(&changes.messages)?;
     let appended = state.log.append_all(&changes.appends, planned, at);
     apply(state, changes, at);
     Ok(Committed { at, appended })

@@ -61,6 +61,11 @@ async fn queue_keys() {
 }
 
 #[tokio::test]
+async fn queue_parents() {
+    conformance::queue::parents::suite(fresh).await;
+}
+
+#[tokio::test]
 async fn queue_admin() {
     conformance::queue::admin::suite(fresh).await;
 }

@@ -23,6 +23,11 @@ async fn the_keys_of_messages_on_postgres_pass_their_suite() {
 }
 
 #[tokio::test]
+async fn the_messages_that_wait_for_others_on_postgres_pass_their_suite() {
+    conformance::queue::parents::suite(crate::fresh).await;
+}
+
+#[tokio::test]
 async fn the_queues_as_rows_on_postgres_pass_their_suite() {
     conformance::queue::admin::suite(crate::fresh).await;
 }

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod deaths;
 pub mod keys;
 pub mod leases;
+pub mod parents;
 pub mod policies;
 pub mod random;
 

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, time::Duration};
 use mainspring_core::{
     BoxFuture, ClaimRequest, Claimed, DeadLetter, Delivery, MessageLease, NewMessage, QueueDriver,
     QueueStats, RateLimit, Result, SUSPECT_AFTER, Settle, Timestamp, Upkeep, WorkerId, execution::page_size,
-    message::check_lease,
+    message::check_lease, queue::check_messages,
 };
 
 use super::{Claim, Message, Place, Queue};
@@ -105,6 +105,7 @@ impl Queue {
             claimed: count(&mut self.claimed.keys().map(|place| place.0.as_str())),
             deferred: count(&mut self.deferred.values().map(|message| message.pushed.queue.as_str())),
             held: count(&mut self.held.keys().map(|place| place.0.as_str())),
+            blocked: count(&mut self.blocked.values().map(|blocked| blocked.message.pushed.queue.as_str())),
             dead: count(&mut self.dead.iter().map(|ended| ended.message.pushed.queue.as_str())),
         }
     }
@@ -147,7 +148,7 @@ fn delivery(message: &Message, token: i64, timeout: Option<Duration>) -> Deliver
 impl QueueDriver for MemoryBackend {
     fn push(&self, messages: Vec<NewMessage>) -> BoxFuture<'_, Result<()>> {
         self.run(move |state, at| {
-            super::store::check_push(&messages)?;
+            check_messages(&messages)?;
             state.queue.push(messages, at).map(drop)
         })
     }

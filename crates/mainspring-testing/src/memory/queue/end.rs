@@ -93,12 +93,13 @@ impl Queue {
         output: Option<Value>,
         at: Timestamp,
     ) {
-        let freed = gate(&message);
+        let (freed, seq) = (gate(&message), message.seq);
         self.forget(&message, status == MessageStatus::Cancelled);
         if let Some(keep) = self.keep(&message).filter(|keep| !keep.is_zero()) {
             let keep_until = Some(at + keep);
             self.finished.push(Ended { message, status, at, keep_until, output, reason: None });
         }
+        self.resolve(seq, status != MessageStatus::Done, at);
         self.free_gate(freed);
     }
 
@@ -109,7 +110,13 @@ impl Queue {
 
     fn bury(&mut self, mut message: Message, reason: Failure, at: Timestamp) {
         message.placed = self.is_fifo(&message);
+        self.give_up(message, reason, at);
+    }
+
+    /// [`Self::bury`] for one that may never have had a place.
+    pub(super) fn give_up(&mut self, message: Message, reason: Failure, at: Timestamp) {
         let freed = (!message.placed).then(|| gate(&message)).flatten();
+        let seq = message.seq;
         self.forget(&message, false);
         let keep = self.keep(&message).filter(|keep| !keep.is_zero());
         let queues = self.options(&message).and_then(|options| options.dead_letter.clone());
@@ -124,6 +131,7 @@ impl Queue {
             let (status, reason) = (MessageStatus::Dead, Some(reason));
             self.dead.push(Ended { message, status, at, keep_until, output: None, reason });
         }
+        self.resolve(seq, true, at);
         self.free_gate(freed);
     }
 

@@ -88,8 +88,7 @@ impl Queue {
         if let Some(until) = key.until {
             return until > at;
         }
-        let mut waiting = self.ready.values().chain(self.deferred.values()).chain(self.held.values());
-        let waiting = waiting.find(|message| message.seq == key.seq);
+        let waiting = self.waiting().find(|message| message.seq == key.seq);
         match scope {
             QUEUED => waiting.is_some_and(super::Message::is_new),
             RETRY => waiting.is_some_and(|message| message.failures > 0),

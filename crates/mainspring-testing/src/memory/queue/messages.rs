@@ -23,10 +23,15 @@ impl Queue {
         self.claimed.values().for_each(|claim| add(&claim.message, MessageStatus::Claimed, None, None));
         self.deferred.iter().for_each(|((due, _), m)| add(m, MessageStatus::Deferred, Some(*due), None));
         self.held.values().for_each(|m| add(m, MessageStatus::Held, None, None));
+        self.blocked.values().for_each(|blocked| add(&blocked.message, MessageStatus::Blocked, None, None));
         let ended = self.dead.iter().chain(&self.finished);
         ended.for_each(|ended| add(&ended.message, ended.status, None, Some(ended)));
         found.sort_by_key(|(seq, _)| Reverse(*seq));
-        found.into_iter().map(|(_, stored)| stored).collect()
+        let with_parents = |(seq, mut stored): (i64, StoredMessage)| {
+            stored.message.depends_on = self.parents_of(seq);
+            stored
+        };
+        found.into_iter().map(with_parents).collect()
     }
 
     pub(super) fn find(&self, queue: &str, query: &MessageQuery) -> Vec<StoredMessage> {
@@ -42,7 +47,15 @@ impl Queue {
 
     /// Takes a message out of wherever it waits, or out of its worker's hands too.
     fn take(&mut self, queue: &str, id: &MessageId, claimed: bool) -> Option<(Message, Option<Timestamp>)> {
-        let is = |m: &Message| m.managed && m.pushed.queue == queue && m.pushed.id == *id;
+        self.take_where(claimed, |m| m.managed && m.pushed.queue == queue && m.pushed.id == *id)
+    }
+
+    /// With the time it is deferred to.
+    pub(super) fn take_where(
+        &mut self,
+        claimed: bool,
+        is: impl Fn(&Message) -> bool,
+    ) -> Option<(Message, Option<Timestamp>)> {
         if let Some(place) = self.ready.iter().find(|(_, m)| is(m)).map(|(place, _)| place.clone()) {
             return self.ready.remove(&place).map(|message| (message, None));
         }
@@ -51,6 +64,10 @@ impl Queue {
         }
         if let Some(place) = self.deferred.iter().find(|(_, m)| is(m)).map(|(place, _)| *place) {
             return self.deferred.remove(&place).map(|message| (message, Some(place.0)));
+        }
+        if let Some(seq) = self.blocked.iter().find(|(_, b)| is(&b.message)).map(|(seq, _)| *seq) {
+            self.waits.retain(|(_, child), _| *child != seq);
+            return self.blocked.remove(&seq).map(|blocked| (blocked.message, None));
         }
         let mut held = self.claimed.iter().filter(|(_, claim)| claimed && is(&claim.message));
         let place = held.next().map(|(place, _)| place.clone())?;
@@ -116,7 +133,7 @@ impl Queue {
         revived
     }
 
-    pub(super) fn remove(&mut self, queue: &str, which: &Which) -> u64 {
+    pub(super) fn remove(&mut self, queue: &str, which: &Which, at: Timestamp) -> u64 {
         let of = |m: &Message| m.pushed.queue == queue;
         let ids = match which {
             Which::Ids(ids) => Some(ids.clone()),
@@ -132,6 +149,8 @@ impl Queue {
             gone.extend(self.ready.extract_if(.., |_, m| picked(m)).map(|(_, m)| m));
             gone.extend(self.deferred.extract_if(.., |_, m| picked(m)).map(|(_, m)| m));
             gone.extend(self.held.extract_if(.., |_, m| picked(m)).map(|(_, m)| m));
+            gone.extend(self.blocked.extract_if(.., |_, b| picked(&b.message)).map(|(_, b)| b.message));
+            self.waits.retain(|(_, child), _| gone.iter().all(|message| message.seq != *child));
         }
         if claimed {
             gone.extend(self.claimed.extract_if(.., |_, c| picked(&c.message)).map(|(_, c)| c.message));
@@ -144,6 +163,7 @@ impl Queue {
         }
         for message in &gone {
             self.forget(message, true);
+            self.resolve(message.seq, true, at);
             self.free_gate(gate(message));
         }
         gone.len() as u64
@@ -166,6 +186,18 @@ impl Queue {
         let Some(options) = self.rows.get(queue).map(|row| row.options.clone()) else { return 0 };
         let mut changed = 0;
         for id in ids {
+            if let Some(blocked) = self
+                .blocked
+                .values_mut()
+                .find(|b| b.message.pushed.id == id && b.message.pushed.queue == queue)
+            {
+                apply(&mut blocked.message.pushed, update);
+                if let Some(available) = update.available {
+                    blocked.due = super::place::due(available, Some(&options), at);
+                }
+                changed += 1;
+                continue;
+            }
             let was_ready = self.ready.values().any(|m| m.pushed.id == id && m.pushed.queue == queue);
             let Some((mut message, due)) = self.take(queue, &id, false) else { continue };
             changed += 1;
@@ -196,6 +228,9 @@ impl Queue {
         let Some(key) = message.key.clone() else {
             return Err(Error::invalid("message.key", "an upsert needs one"));
         };
+        if !message.depends_on.is_empty() {
+            return Err(Error::invalid("message.depends_on", "an upsert waits for nothing"));
+        }
         let queue = message.queue.clone();
         let oldest = self.next_place_of_key(&queue, &key).last().map(|(_, id)| id.clone());
         let Some(id) = oldest else { return Ok(self.place(message, None, at)) };
@@ -237,7 +272,7 @@ impl Queue {
             };
             let fits = self.rows.contains_key(&target) && self.check_push(&fresh).is_ok();
             if fits && !self.place(fresh, None, at).duplicate {
-                self.remove(queue, &Which::Ids(vec![message.pushed.id.clone()]));
+                self.remove(queue, &Which::Ids(vec![message.pushed.id.clone()]), at);
                 done.moved += 1;
             } else {
                 done.skipped += 1;
@@ -259,7 +294,12 @@ impl Queue {
         };
         let mut old: Vec<Message> = self.ready.extract_if(.., |_, m| too_old(m)).map(|(_, m)| m).collect();
         old.extend(self.held.extract_if(.., |_, m| too_old(m)).map(|(_, m)| m));
+        let stuck =
+            |_: &i64, b: &mut super::parents::Blocked| b.message.keep_until.is_some_and(|until| until <= at);
+        old.extend(self.blocked.extract_if(.., stuck).map(|(_, b)| b.message));
+        self.waits.retain(|(_, child), _| old.iter().all(|message| message.seq != *child));
         for message in &old {
+            self.resolve(message.seq, true, at);
             self.forget(message, true);
             self.free_gate(gate(message));
         }
@@ -291,6 +331,7 @@ fn apply(message: &mut NewMessage, update: &MessageUpdate) {
     own.keep_queued = new.keep_queued.or(own.keep_queued);
     own.keep_finished = new.keep_finished.or(own.keep_finished);
     own.dead_letter = new.dead_letter.clone().or(own.dead_letter.take());
+    own.parent_failure = new.parent_failure.or(own.parent_failure);
 }
 
 fn stored(

@@ -5,6 +5,7 @@ mod driver;
 mod end;
 mod keys;
 mod messages;
+mod parents;
 mod place;
 mod store;
 
@@ -16,7 +17,7 @@ use std::{
 };
 
 use mainspring_core::{
-    Failure, MessageStatus, NewMessage, Origin, Queue as QueueRow, Timestamp, WorkerId,
+    Failure, MessageRef, MessageStatus, NewMessage, Origin, Queue as QueueRow, Timestamp, WorkerId,
     message::{DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY},
 };
 use serde_json::Value;
@@ -32,6 +33,10 @@ pub(super) struct Queue {
     pub(super) claimed: BTreeMap<Place, Claim>,
     pub(super) deferred: BTreeMap<(Timestamp, i64), Message>,
     held: BTreeMap<Place, Message>,
+    /// By number.
+    blocked: BTreeMap<i64, parents::Blocked>,
+    /// Who is waited for by whom, by number, and what the former is called.
+    waits: BTreeMap<(i64, i64), MessageRef>,
     dead: Vec<Ended>,
     finished: Vec<Ended>,
     keys: HashMap<(String, String, String), keys::Key>,
@@ -137,6 +142,12 @@ impl Queue {
     /// Lets everyone look again: time has moved.
     pub(super) fn ring_all(&self) {
         self.bells.values().for_each(|bell| bell.notify_waiters());
+    }
+
+    /// Everything that waits to be claimed.
+    fn waiting(&self) -> impl Iterator<Item = &Message> {
+        let blocked = self.blocked.values().map(|blocked| &blocked.message);
+        self.ready.values().chain(self.deferred.values()).chain(self.held.values()).chain(blocked)
     }
 
     /// Every gate of a queue that someone waits at.

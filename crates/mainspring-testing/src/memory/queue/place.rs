@@ -1,9 +1,10 @@
 //! Pushing: what the queue says is filled in, duplicates are left out, and who has no room is held back.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::HashMap};
 
 use mainspring_core::{
-    Available, Error, Group, MessageId, NewMessage, Origin, Policy, Pushed, QueueOptions, Result, Timestamp,
+    Available, Error, Group, MessageId, MessageRef, NewMessage, Origin, Policy, Pushed, QueueOptions, Result,
+    Timestamp,
 };
 
 use super::{Message, Queue};
@@ -12,7 +13,20 @@ impl Queue {
     /// Pushes all or none; what became of each.
     pub(crate) fn push(&mut self, messages: Vec<NewMessage>, at: Timestamp) -> Result<Vec<Pushed>> {
         messages.iter().try_for_each(|message| self.check_push(message))?;
-        Ok(messages.into_iter().map(|message| self.place(message, None, at)).collect())
+        self.check_parents(&messages)?;
+        let (mut all, mut children, mut stand_ins) = (Vec::new(), Vec::new(), HashMap::new());
+        for mut message in messages {
+            let (name, parents) = (MessageRef::from(&message), std::mem::take(&mut message.depends_on));
+            let pushed = self.place(message, None, at);
+            if pushed.duplicate {
+                stand_ins.insert(name, pushed.id.clone());
+            } else if !parents.is_empty() {
+                children.push((self.last_seq, parents));
+            }
+            all.push(pushed);
+        }
+        self.block(children, &stand_ins, at);
+        Ok(all)
     }
 
     /// What only the queue knows about a message that was checked by itself.
@@ -128,7 +142,7 @@ impl Queue {
     }
 
     pub(super) fn next_place_of_key(&self, queue: &str, key: &str) -> Vec<(Reverse<i64>, MessageId)> {
-        let waiting = self.ready.values().chain(self.deferred.values()).chain(self.held.values());
+        let waiting = self.waiting();
         let of_key = waiting.filter(|m| m.pushed.queue == queue && m.pushed.key.as_deref() == Some(key));
         let mut found: Vec<_> = of_key.map(|m| (Reverse(m.seq), m.pushed.id.clone())).collect();
         found.sort();

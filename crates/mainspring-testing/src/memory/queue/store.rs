@@ -1,26 +1,14 @@
 //! Queues that were created, and their messages seen from outside.
 
-use std::collections::HashSet;
-
 use mainspring_core::{
     BlockedKey, BoxFuture, Error, MessageId, MessageQuery, MessageStatus, MessageUpdate, NewMessage, Policy,
     Pushed, Queue as QueueRow, QueueCreated, QueueOptions, QueueStore, Redrive, Redriven, Result,
-    StoredMessage, Target, Timestamp, Which, limits,
+    StoredMessage, Target, Timestamp, Which, limits, queue::check_messages,
 };
 use serde_json::Value;
 
 use super::Queue;
 use crate::MemoryBackend;
-
-/// What a push checks of its messages by themselves.
-pub(super) fn check_push(messages: &[NewMessage]) -> Result<()> {
-    messages.iter().try_for_each(NewMessage::check)?;
-    let mut ids = HashSet::new();
-    match messages.iter().find(|message| !ids.insert(message.id.as_str())) {
-        Some(twice) => Err(Error::invalid("message.id", format!("`{}` is there twice", twice.id))),
-        None => Ok(()),
-    }
-}
 
 impl Queue {
     /// Creates a queue with the defaults when it does not exist.
@@ -77,7 +65,7 @@ impl Queue {
         Ok(row)
     }
 
-    fn delete(&mut self, name: &str) -> Result<()> {
+    fn delete(&mut self, name: &str, at: Timestamp) -> Result<()> {
         self.row(name)?;
         let counts = self.count_where(|status| !status.is_stored(), name);
         if counts > 0 {
@@ -87,7 +75,7 @@ impl Queue {
         if let Some(user) = user {
             return Err(Error::conflict(format!("queue `{}` sends its dead letters to `{name}`", user.name)));
         }
-        self.remove(name, &Which::All);
+        self.remove(name, &Which::All, at);
         self.rows.remove(name);
         self.tokens.remove(name);
         Ok(())
@@ -96,7 +84,7 @@ impl Queue {
     fn recreate(&mut self, name: &str, options: QueueOptions, at: Timestamp) -> Result<QueueRow> {
         options.check(name)?;
         self.row(name)?;
-        self.remove(name, &Which::All);
+        self.remove(name, &Which::All, at);
         self.change(name, options, at)
     }
 
@@ -144,7 +132,7 @@ impl QueueStore for MemoryBackend {
     }
 
     fn delete_queue<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>> {
-        self.run(move |state, _| state.queue.delete(name))
+        self.run(move |state, at| state.queue.delete(name, at))
     }
 
     fn pause_queue<'a>(&'a self, name: &'a str, paused: bool) -> BoxFuture<'a, Result<QueueRow>> {
@@ -167,7 +155,7 @@ impl QueueStore for MemoryBackend {
 
     fn push_each(&self, messages: Vec<NewMessage>) -> BoxFuture<'_, Result<Vec<Pushed>>> {
         self.run(move |state, at| {
-            check_push(&messages)?;
+            check_messages(&messages)?;
             messages.iter().try_for_each(|message| state.queue.row(&message.queue).map(drop))?;
             state.queue.push(messages, at)
         })
@@ -238,7 +226,7 @@ impl QueueStore for MemoryBackend {
     }
 
     fn delete_messages<'a>(&'a self, queue: &'a str, which: Which) -> BoxFuture<'a, Result<u64>> {
-        self.run(move |state, _| Ok(state.queue.remove(queue, &which)))
+        self.run(move |state, at| Ok(state.queue.remove(queue, &which, at)))
     }
 
     fn redrive<'a>(&'a self, queue: &'a str, redrive: Redrive) -> BoxFuture<'a, Result<Redriven>> {
