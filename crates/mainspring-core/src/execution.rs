@@ -390,6 +390,9 @@ pub struct Reply {
     pub to: ExecutionId,
     /// The queue of the waiting execution.
     pub queue: String,
+    /// For a workflow that called a step elsewhere: the step. Its end goes into the execution's inbox, and the message knocks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inbox: Option<String>,
 }
 
 /// Which executions to list, newest first.

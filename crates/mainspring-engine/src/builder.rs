@@ -9,7 +9,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    Engine, Handler, HandlerError, HandlerRegistry, Invocation, JobHandler, Lifecycle, Outcome, builtin,
+    Engine, Handler, HandlerError, HandlerRegistry, Invocation, JobHandler, JobRun, Lifecycle, Outcome,
+    builtin,
     cancel::CancelHook,
     engine::Options,
     listener::Listeners,
@@ -42,6 +43,7 @@ impl EngineBuilder {
             listeners: Arc::default(),
             options: Options {
                 queue: DEFAULT_QUEUE.to_owned(),
+                step_queue: None,
                 max_steps: 1_000,
                 step_timeout: Duration::from_secs(30),
                 limits: ContextLimits::default(),
@@ -105,6 +107,35 @@ impl EngineBuilder {
     /// The queue of executions that name none. Defaults to `default`.
     pub fn queue(mut self, name: impl Into<String>) -> Self {
         self.options.queue = name.into();
+        self
+    }
+
+    /// The queue of steps that workflows [call](Cx::call). Defaults to the queue of the execution that calls.
+    pub fn step_queue(mut self, name: impl Into<String>) -> Self {
+        self.options.step_queue = Some(name.into());
+        self
+    }
+
+    /// Adds an async function as a handler of steps that are done as jobs, such as those that workflows [call](Cx::call):
+    /// `|job: JobRun, input: Value| async move { Ok(json!(1)) }`.
+    pub fn step_fn<F, I, Fut, R>(mut self, name: &str, function: F) -> Self
+    where
+        F: Fn(JobRun, I) -> Fut + Send + Sync + 'static,
+        I: DeserializeOwned + Send + 'static,
+        Fut: Future<Output = Result<R, HandlerError>> + Send + 'static,
+        R: Serialize + 'static,
+    {
+        let registered = self.handlers.register_job_fn(name, function);
+        self.noting(registered)
+    }
+
+    /// Does the jobs of all handlers that have no code here, such as by calling another process.
+    pub fn other_steps<F, Fut>(mut self, function: F) -> Self
+    where
+        F: Fn(JobRun, Value) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Value, HandlerError>> + Send + 'static,
+    {
+        self.handlers.set_other_jobs(function);
         self
     }
 

@@ -122,7 +122,7 @@ impl Inner {
                 }
                 Called::Returned { result: Box::new(result), terminal: false }
             }
-            Err(HandlerError { failure, terminal }) => {
+            Err(HandlerError { failure, terminal, .. }) => {
                 let result = StepResult::new(StepOutcome::Failure(*failure), started_at);
                 Called::Returned { result: Box::new(result), terminal }
             }

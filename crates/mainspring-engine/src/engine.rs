@@ -37,6 +37,7 @@ pub(crate) struct Inner {
 
 pub(crate) struct Options {
     pub(crate) queue: String,
+    pub(crate) step_queue: Option<String>,
     pub(crate) max_steps: u32,
     pub(crate) step_timeout: Duration,
     pub(crate) limits: ContextLimits,

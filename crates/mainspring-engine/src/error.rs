@@ -3,7 +3,7 @@
 //! Every error becomes one with `?`, and is tried again as the step's policy says. Giving up is said aloud:
 //! [`HandlerError::terminal`].
 
-use std::{error::Error as StdError, fmt};
+use std::{error::Error as StdError, fmt, time::Duration};
 
 use mainspring_core::{Failure, flow::code};
 use serde_json::Value;
@@ -16,17 +16,25 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 pub struct HandlerError {
     pub(crate) failure: Box<Failure>,
     pub(crate) terminal: bool,
+    pub(crate) delay: Option<Duration>,
 }
 
 impl HandlerError {
     /// A failure with a code the step's policy and the flow's users know.
     pub fn new(code: impl Into<String>, message: impl AsRef<str>) -> Self {
-        Self { failure: Box::new(Failure::new(code, message)), terminal: false }
+        Self { failure: Box::new(Failure::new(code, message)), terminal: false, delay: None }
     }
 
     /// A failure that no retry can help.
     pub fn terminal(code: impl Into<String>, message: impl AsRef<str>) -> Self {
-        Self { failure: Box::new(Failure::new(code, message)), terminal: true }
+        Self { failure: Box::new(Failure::new(code, message)), terminal: true, delay: None }
+    }
+
+    /// The same, to be tried again after `delay`, whatever the policy says. Of effect for jobs only.
+    #[must_use]
+    pub fn retry_after(mut self, delay: Duration) -> Self {
+        self.delay = Some(delay);
+        self
     }
 
     /// The same with more, as JSON.

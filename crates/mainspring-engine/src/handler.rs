@@ -85,9 +85,7 @@ impl<H: JobHandler> ErasedJob for Typed<H> {
     fn run<'a>(&'a self, job: JobRun, input: Value) -> BoxFuture<'a, Result<Value, HandlerError>> {
         Box::pin(async move {
             let output = self.0.run(job, read(input)?).await?;
-            serde_json::to_value(output).map_err(|e| {
-                HandlerError::terminal(code::HANDLER_ERROR, format!("the output is not JSON: {e}"))
-            })
+            serde_json::to_value(output).map_err(not_json)
         })
     }
 }
@@ -114,6 +112,41 @@ where
             Err(error) => Box::pin(std::future::ready(Err(error))),
         }
     }
+}
+
+impl<F, I, Fut, R> ErasedJob for Closure<F, I>
+where
+    F: Fn(JobRun, I) -> Fut + Send + Sync,
+    I: DeserializeOwned + Send,
+    Fut: Future<Output = Result<R, HandlerError>> + Send + 'static,
+    R: Serialize,
+{
+    fn run<'a>(&'a self, job: JobRun, input: Value) -> BoxFuture<'a, Result<Value, HandlerError>> {
+        match read(input) {
+            Ok(input) => {
+                let running = (self.0)(job, input);
+                Box::pin(async move {
+                    let output = running.await?;
+                    serde_json::to_value(output).map_err(not_json)
+                })
+            }
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }
+}
+
+fn not_json(error: serde_json::Error) -> HandlerError {
+    HandlerError::terminal(code::HANDLER_ERROR, format!("the output is not JSON: {error}"))
+}
+
+pub(crate) fn erase_job_fn<F, I, Fut, R>(function: F) -> Arc<dyn ErasedJob>
+where
+    F: Fn(JobRun, I) -> Fut + Send + Sync + 'static,
+    I: DeserializeOwned + Send + 'static,
+    Fut: Future<Output = Result<R, HandlerError>> + Send + 'static,
+    R: Serialize + 'static,
+{
+    Arc::new(Closure(function, PhantomData))
 }
 
 pub(crate) fn erase_fn<F, I, Fut, R>(function: F) -> Arc<dyn ErasedHandler>

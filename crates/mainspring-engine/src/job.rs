@@ -56,6 +56,16 @@ impl JobRun {
         &self.0.job.execution_id
     }
 
+    /// The handler that does it.
+    pub fn handler(&self) -> &str {
+        &self.0.job.handler
+    }
+
+    /// Runs that were lost with their worker; they are counted in [`attempt`](Self::attempt), and use up none of those allowed.
+    pub fn lost(&self) -> u32 {
+        self.0.job.lost
+    }
+
     /// The step it does.
     pub fn step_id(&self) -> &str {
         &self.0.job.step_id

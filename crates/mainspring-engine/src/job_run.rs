@@ -8,15 +8,16 @@
 use std::{future::pending, sync::Arc, time::Duration};
 
 use mainspring_core::{
-    Append, Changes, Delivery, Failure, Job, JobId, JobStatus, JobWrite, NewEvent, Result, Settle,
-    Settlement, Timestamp, WorkerId,
+    Append, Changes, Delivery, Failure, Job, JobId, JobStatus, JobWrite, MessageId, NewEvent, NewMessage,
+    Result, Settle, Settlement, Timestamp, WorkerId,
     event::kind,
     execution::stream_of,
     flow::{code, reply_message},
+    nul,
 };
-use mainspring_worker::{Verdict, jittered, retry_delay};
+use mainspring_worker::{Verdict, jittered};
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
     engine::Inner,
     handler::ErasedJob,
     left::Thing,
-    registry::Code,
+    remote_run::{Terms, input_of, is_called, is_copy, told, too_slow},
     running::Work,
 };
 
@@ -55,7 +56,9 @@ impl Inner {
     }
 
     async fn job(&self, delivery: &Delivery, cancel: &CancellationToken) -> Result<Verdict> {
-        let Some(id) = subject(delivery) else { return Ok(Settlement::Done.into()) };
+        let Some(id) = subject(delivery).filter(|_| !is_copy(delivery)) else {
+            return Ok(Settlement::Done.into());
+        };
         let nobody = WorkerId::generate();
         let mut claimed = None;
         if delivery.attempt() == 1 {
@@ -66,18 +69,24 @@ impl Inner {
         }
         let Some(job) = claimed else { return self.not_ours(&id, delivery).await };
         let settle = |settlement| Some(Settle { lease: delivery.lease.clone(), settlement });
-        let ran = self.run_job(&job, cancel).await;
+        let terms = Terms::of(delivery);
+        let running = self.run_job(&job, cancel);
+        let ran = match terms.timeout() {
+            Some(longest) => {
+                timeout(longest, running).await.unwrap_or_else(|_| Ran::Badly(too_slow(longest)))
+            }
+            None => running.await,
+        };
         let (changes, status) = match ran {
             Ran::Interrupted => return self.stopped(&id).await,
             Ran::Well(result) => (ended(&job, Ok(result), settle(Settlement::Done)), JobStatus::Completed),
-            Ran::Badly(error) if error.terminal || !job.may_retry() => {
-                (ended(&job, Err(*error.failure), settle(Settlement::Done)), JobStatus::Failed)
-            }
-            Ran::Badly(HandlerError { failure, .. }) => {
-                let delay = retry_delay(job.attempts.saturating_sub(job.lost + 1));
-                let later = Settlement::RetryAfter { delay, error: (*failure).clone() };
-                (retried(&job, *failure, settle(later)), JobStatus::Pending)
-            }
+            Ran::Badly(error) => match terms.again(&job, &error) {
+                None => (ended(&job, Err(*error.failure), settle(Settlement::Done)), JobStatus::Failed),
+                Some(delay) => {
+                    let later = Settlement::RetryAfter { delay, error: (*error.failure).clone() };
+                    (retried(&job, *error.failure, settle(later)), JobStatus::Pending)
+                }
+            },
         };
         self.commit_job(&job, changes, status, settle(Settlement::Done)).await
     }
@@ -126,9 +135,9 @@ impl Inner {
 
     /// Runs a job once, in its own task.
     async fn run_job(&self, job: &Job, cancel: &CancellationToken) -> Ran {
-        let handler: Arc<dyn ErasedJob> = match self.handlers.code(&job.handler) {
-            Some(Code::Job(handler)) => handler,
-            _ => {
+        let handler: Arc<dyn ErasedJob> = match self.handlers.job(&job.handler) {
+            Some(handler) => handler,
+            None => {
                 let message = format!("no job handler is called `{}`", job.handler);
                 return Ran::Badly(HandlerError::terminal(code::HANDLER_NOT_FOUND, message));
             }
@@ -136,13 +145,13 @@ impl Inner {
         let stop = cancel.child_token();
         let _entry = self.running.enter(&job.execution_id, Work::Job(job.lease()), &stop);
         let run = JobRun::new(Arc::clone(&self.backend), job.clone(), stop.clone(), self.options.lease);
-        let (theirs, input) = (run.clone(), job.input.clone());
+        let (theirs, input) = (run.clone(), input_of(job));
         let mut task = Aborting(tokio::spawn(async move { handler.run(theirs, input).await }));
         let reply = tokio::select! {
             biased;
             reply = &mut task.0 => reply,
             () = stop.cancelled() => {
-                drop(tokio::time::timeout(LAST_WORDS, &mut task.0).await);
+                drop(timeout(LAST_WORDS, &mut task.0).await);
                 return Ran::Interrupted;
             }
         };
@@ -172,6 +181,9 @@ impl Inner {
             let at = held.map_or(now, |until| until.min(now + LOOK_AGAIN)).max(now + SOON);
             return Ok(Settlement::SnoozeUntil(at).into());
         }
+        if job.status == JobStatus::Failed && is_called(&job) {
+            return self.tell_again(job, delivery).await;
+        }
         // Ended without its message, for example reset when it had stalled too often: the one who waits must still hear.
         if job.status != JobStatus::Cancelled
             && let Some(reply) = &job.reply
@@ -191,6 +203,22 @@ impl Inner {
             };
         }
         Ok(Settlement::Done.into())
+    }
+
+    /// A called step that failed without its message: the workflow must still hear, and hears it once.
+    async fn tell_again(&self, job: Job, delivery: &Delivery) -> Result<Verdict> {
+        let failure = job.error.clone().unwrap_or_else(|| Failure::new(code::JOB_FAILED, "left no error"));
+        let mut changes =
+            Changes { appends: told(&job, &Err(failure)).into_iter().collect(), ..Changes::default() };
+        changes.settle = Some(Settle { lease: delivery.lease.clone(), settlement: Settlement::Done });
+        let data = json!({"job": job.id});
+        let knock = job.reply.as_ref().map(|reply| reply_message(reply, &job.tenant, data));
+        changes.messages.extend(knock.map(|knock| NewMessage { id: MessageId::generate(), ..knock }));
+        match self.commit(&changes).await {
+            Ok(_) => Ok(Verdict::Committed),
+            Err(error) if error.is_fenced() => Ok(Verdict::Abandoned),
+            Err(error) => Err(error),
+        }
     }
 
     /// A job that killed all its workers fails.
@@ -274,8 +302,12 @@ fn subject(delivery: &Delivery) -> Option<JobId> {
 
 /// The end of a job, for good.
 fn ended(job: &Job, outcome: std::result::Result<Value, Failure>, settle: Option<Settle>) -> Changes {
+    let outcome = if is_called(job) { outcome.map(nul::escape) } else { outcome };
     let mut changes = Changes { settle, appends: facts(job), ..Changes::default() };
+    changes.appends.extend(told(job, &outcome));
     changes.jobs.push(match outcome {
+        // It is told to the workflow, whose history keeps it.
+        Ok(_) if is_called(job) => JobWrite::Complete(job.lease(), Value::Null),
         Ok(result) => JobWrite::Complete(job.lease(), result),
         Err(failure) => JobWrite::Fail(job.lease(), with_step(job, failure)),
     });

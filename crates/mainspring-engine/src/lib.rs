@@ -72,6 +72,7 @@ mod local;
 mod outcome;
 mod place;
 mod registry;
+mod remote_run;
 mod resume;
 mod running;
 mod sweep;

@@ -7,8 +7,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    Handler, HandlerError, Invocation, JobHandler, Outcome,
-    handler::{ErasedHandler, ErasedJob, erase, erase_fn, erase_job},
+    Handler, HandlerError, Invocation, JobHandler, JobRun, Outcome,
+    handler::{ErasedHandler, ErasedJob, erase, erase_fn, erase_job, erase_job_fn},
 };
 
 /// What a catalogue shows of a handler.
@@ -35,6 +35,7 @@ pub(crate) enum Code {
 #[derive(Default, Clone)]
 pub struct HandlerRegistry {
     handlers: BTreeMap<String, (HandlerInfo, Code)>,
+    other_jobs: Option<Arc<dyn ErasedJob>>,
 }
 
 impl HandlerRegistry {
@@ -66,6 +67,38 @@ impl HandlerRegistry {
         R: Into<Outcome<Value>> + 'static,
     {
         self.add(info(name, "custom", "", false), Code::Step(erase_fn(function)))
+    }
+
+    /// Adds an async function as a handler whose steps are done as jobs.
+    ///
+    /// # Errors
+    /// As [`register`](Self::register).
+    pub fn register_job_fn<F, I, Fut, R>(&mut self, name: &str, function: F) -> Result<()>
+    where
+        F: Fn(JobRun, I) -> Fut + Send + Sync + 'static,
+        I: DeserializeOwned + Send + 'static,
+        Fut: Future<Output = Result<R, HandlerError>> + Send + 'static,
+        R: Serialize + 'static,
+    {
+        self.add(info(name, "custom", "", true), Code::Job(erase_job_fn(function)))
+    }
+
+    /// Does the jobs of all handlers that are not here.
+    pub fn set_other_jobs<F, Fut>(&mut self, function: F)
+    where
+        F: Fn(JobRun, Value) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Value, HandlerError>> + Send + 'static,
+    {
+        self.other_jobs = Some(erase_job_fn(function));
+    }
+
+    /// What does the jobs of a handler.
+    pub(crate) fn job(&self, name: &str) -> Option<Arc<dyn ErasedJob>> {
+        match self.handlers.get(name) {
+            Some((_, Code::Job(handler))) => Some(Arc::clone(handler)),
+            Some((_, Code::Step(_))) => None,
+            None => self.other_jobs.clone(),
+        }
     }
 
     fn add(&mut self, info: HandlerInfo, code: Code) -> Result<()> {

@@ -88,7 +88,12 @@ fn full() -> Job {
         max_attempts: 7,
         checkpoint: object(json!({"page": {"n": [1.5, "ü"]}})),
         progress: Some(Progress { percent: 40, message: "printing".into() }),
-        reply: Some(Reply { message: MessageId::generate(), to: execution("f"), queue: "billing".into() }),
+        reply: Some(Reply {
+            message: MessageId::generate(),
+            to: execution("f"),
+            queue: "billing".into(),
+            inbox: None,
+        }),
         ..job("e")
     }
 }

@@ -302,9 +302,11 @@ impl RunState {
         self.waits.insert(id.to_owned(), Numbered { number, entity });
     }
 
-    /// A sleep of one of the engine's workflows.
+    /// A sleep of one of the engine's workflows, or a step of it that is done elsewhere.
     fn waits_until(&mut self, subject: Option<&str>, data: &Value, at: Timestamp) {
-        if let (Some(id), Some(until)) = (subject, data.get("until")) {
+        if let (Some(id), Some(handler)) = (subject, data.get("handler")) {
+            self.step(EventType::StepCreated, id, serde_json::json!({"stepName": handler}), at);
+        } else if let (Some(id), Some(until)) = (subject, data.get("until")) {
             self.wait(id, &serde_json::json!({"resumeAt": until}), at);
         }
     }

@@ -76,7 +76,8 @@ mod tests {
         execution.status = status;
         execution.driver = Some(MessageId::generate());
         let to = ExecutionId::new("above").unwrap();
-        execution.reply = Some(Reply { message: MessageId::generate(), to, queue: "q".to_owned() });
+        execution.reply =
+            Some(Reply { message: MessageId::generate(), to, queue: "q".to_owned(), inbox: None });
         execution
     }
 

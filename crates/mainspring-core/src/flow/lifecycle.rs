@@ -207,6 +207,7 @@ mod tests {
             message: MessageId::new("m9").unwrap(),
             to: ExecutionId::new("p").unwrap(),
             queue: "q".to_owned(),
+            inbox: None,
         };
         let before = vec![resumed_event("timer")];
         let failure = Failure::new("FLOW_NOT_FOUND", "flow `f` 1.0.0 does not exist");

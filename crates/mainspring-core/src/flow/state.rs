@@ -57,7 +57,7 @@ pub(super) fn await_reply(execution: &mut Execution) -> Reply {
     let message = MessageId::generate();
     execution.driver = Some(message.clone());
     execution.holder = None;
-    Reply { message, to: execution.id.clone(), queue: execution.queue.clone() }
+    Reply { message, to: execution.id.clone(), queue: execution.queue.clone(), inbox: None }
 }
 
 /// Whether it waits for the end of a job or a child: a driver, but no time.

@@ -141,6 +141,7 @@ fn the_last_step_completes_the_execution_and_tells_who_waits() {
         message: MessageId::new("m9").unwrap(),
         to: ExecutionId::new("parent").unwrap(),
         queue: "elsewhere".to_owned(),
+        inbox: None,
     };
     let (after, advance) = step(&ends_alone(), Execution { reply: Some(reply), ..running() }, success());
     assert_eq!((after.status, after.driver, after.holder), (ExecutionStatus::Completed, None, None));

@@ -86,7 +86,7 @@ async fn one_item(
     match call.call_other(&handler, item).await {
         Ok(Outcome { kind: Kind::Success(output), .. }) => Ok(output),
         Ok(Outcome { kind: Kind::Failure(failure), .. }) => {
-            Err((index, HandlerError { failure: Box::new(failure), terminal: false }))
+            Err((index, HandlerError { failure: Box::new(failure), terminal: false, delay: None }))
         }
         Ok(_) => {
             let message = format!("handler `{handler}` waits, which an item of a batch cannot");
@@ -97,7 +97,7 @@ async fn one_item(
 }
 
 fn at_item(index: usize, error: HandlerError) -> HandlerError {
-    let HandlerError { failure, terminal } = error;
+    let HandlerError { failure, terminal, delay } = error;
     let message = format!("item {index}: {}", failure.message);
-    HandlerError { failure: Box::new(Failure { message, ..*failure }), terminal }
+    HandlerError { failure: Box::new(Failure { message, ..*failure }), terminal, delay }
 }

@@ -113,7 +113,7 @@ impl<O, E> ChildCall<O, E> {
             child.parent = Some(facts.id.clone());
             child.root = facts.root.clone();
             let (message, to) = (MessageId::generate(), facts.id.clone());
-            child.reply = Some(Reply { message, to, queue: facts.queue.clone() });
+            child.reply = Some(Reply { message, to, queue: facts.queue.clone(), inbox: None });
         }
         let id = child.id.clone();
         let changes = first_changes(child, self.input.clone(), Drive::Queue);

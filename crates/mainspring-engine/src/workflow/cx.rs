@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Body, BodyOf, BodyWith, ChildCall, Either, Hook, MapItems, Saga, SignalWait, Sleep, Step, StepRun,
-    Workflow, WorkflowResult, key::Scope, live::Live, state::Stop,
+    Body, BodyOf, BodyWith, ChildCall, Either, Hook, MapItems, RemoteStep, Saga, SignalWait, Sleep, Step,
+    StepRun, Workflow, WorkflowResult, key::Scope, live::Live, state::Stop,
 };
 
 /// What a workflow's code does durable things with. Cheap to clone, owned, and the same execution wherever it goes.
@@ -83,6 +83,13 @@ impl Cx {
         F: BodyWith<StepRun, Result<T, E>, Fut: Send + 'a> + Send + Sync + 'a,
     {
         Step::new(self.clone(), name, Box::new(move |run| Box::pin(body(run))))
+    }
+
+    /// A step that is done elsewhere, by the step handler of this name: `let sum: u32 = cx.call("add", &(1, 2)).await?`. The
+    /// record of it and the message that asks for it are one commit; nothing is held until its result is there. It is run
+    /// again when its worker dies, and its result counts once.
+    pub fn call<T>(&self, handler: &str, input: &impl Serialize) -> RemoteStep<T> {
+        RemoteStep::new(self.clone(), handler, input)
     }
 
     /// A value that is computed once and the same at every replay. No commit of its own: durable with the next one. `None`

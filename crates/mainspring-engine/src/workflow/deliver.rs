@@ -98,8 +98,8 @@ impl Inner {
     }
 }
 
-/// Whether a message says that there is something to see: sent from outside, or by a child that has ended.
+/// Whether a message says that there is something to see: sent from outside, or by a child or a job that has ended.
 fn knocks(delivery: &Delivery) -> bool {
     let data = &delivery.message.data;
-    data.get(KNOCK).is_some() || data.get("child").is_some()
+    data.get(KNOCK).is_some() || ["child", "job"].iter().any(|key| data.get(key).is_some())
 }

@@ -126,6 +126,7 @@ impl Inner {
             root: execution.root.clone(),
             tenant: execution.tenant.clone(),
             queue: execution.queue.clone(),
+            step_queue: self.options.step_queue.clone().unwrap_or_else(|| execution.queue.clone()),
             created_at: execution.created_at,
             metadata: execution.metadata.clone(),
         };

@@ -25,6 +25,11 @@ pub(crate) fn hook(key: &str) -> String {
     format!("hook `{key}`")
 }
 
+/// What one waits for: the end of the step of this key, done elsewhere.
+pub(crate) fn step(key: &str) -> String {
+    format!("step `{key}`")
+}
+
 pub(crate) fn event(kind: &str, subject: &str, payload: Value, id: Option<String>) -> NewEvent {
     let mut event = NewEvent::new(kind, payload).about(subject);
     event.causation_id = id;
@@ -72,6 +77,7 @@ impl Inbox {
             let name = match event.event_type.as_str() {
                 kind::SIGNAL_RECEIVED => signal(&subject),
                 kind::HOOK_RECEIVED => hook(&subject),
+                kind::JOB_COMPLETED | kind::JOB_FAILED => step(&subject),
                 _ => continue,
             };
             let again =

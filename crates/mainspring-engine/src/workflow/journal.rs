@@ -31,7 +31,8 @@ impl End {
         }
     }
 
-    fn read(data: &Value) -> Self {
+    /// How it ended, from the fact.
+    pub(crate) fn read(data: &Value) -> Self {
         if let Some(error) = data.get("error") {
             return Self::App(error.clone());
         }

@@ -31,6 +31,8 @@ pub(crate) struct Facts {
     pub(crate) root: ExecutionId,
     pub(crate) tenant: String,
     pub(crate) queue: String,
+    /// Where steps that are done elsewhere are pushed to.
+    pub(crate) step_queue: String,
     pub(crate) created_at: Timestamp,
     pub(crate) metadata: Map<String, Value>,
 }

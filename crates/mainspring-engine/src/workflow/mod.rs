@@ -32,6 +32,7 @@ mod many;
 mod outside;
 mod park;
 mod register;
+mod remote;
 mod saga;
 mod start;
 mod start_deadline;
@@ -49,6 +50,7 @@ pub use error::{Halt, ResultError, StepError, WorkflowError, WorkflowResult, fai
 pub use handle::{Drift, Workflow};
 pub use many::{Either, MapItems};
 pub use outside::Signal;
+pub use remote::RemoteStep;
 pub use saga::Saga;
 pub use start::{OnConflict, Start};
 pub use started::WorkflowHandle;
@@ -58,6 +60,7 @@ pub use wait::{Hook, SignalWait, Sleep};
 
 pub(crate) use cleanup::{cleans_up, has_cleanups};
 pub(crate) use handle::is_workflow;
+pub(crate) use inbox::stream as inbox_of;
 pub(crate) use register::Workflows;
 pub(crate) use wait::{Alarm, MANY};
 

@@ -55,8 +55,8 @@ pub(crate) fn changes_of(
     now: Timestamp,
 ) -> Changes {
     let cleaning = execution.status == ExecutionStatus::Cancelling;
-    let Batch { mut events, steps, last, children, messages, tokens } = batch;
-    let mut changes = Changes { messages, tokens, ..Changes::default() };
+    let Batch { mut events, steps, last, children, messages, tokens, jobs } = batch;
+    let mut changes = Changes { messages, tokens, jobs, ..Changes::default() };
     let over = matches!(then, Then::End(_) | Then::Again(_));
     execution.context = context;
     execution.step_count = execution.step_count.saturating_add(steps);

@@ -6,8 +6,8 @@ use std::{
 };
 
 use mainspring_core::{
-    Changes, Committed, ExecutionId, ExecutionWrite, Failure, NewEvent, NewMessage, RecordedEvent, Timestamp,
-    TokenWrite,
+    Changes, Committed, ExecutionId, ExecutionWrite, Failure, JobWrite, NewEvent, NewMessage, RecordedEvent,
+    Timestamp, TokenWrite,
 };
 use serde_json::{Map, Value};
 
@@ -71,6 +71,7 @@ pub(crate) struct Batch {
     pub(crate) children: Vec<ExecutionWrite>,
     pub(crate) messages: Vec<NewMessage>,
     pub(crate) tokens: Vec<TokenWrite>,
+    pub(crate) jobs: Vec<JobWrite>,
 }
 
 impl Batch {
@@ -79,6 +80,7 @@ impl Batch {
             && self.children.is_empty()
             && self.messages.is_empty()
             && self.tokens.is_empty()
+            && self.jobs.is_empty()
     }
 }
 
@@ -217,13 +219,14 @@ impl State {
     /// What was to be committed is to be committed by the next one.
     pub(super) fn put_back(&mut self, mut batch: Batch) {
         std::mem::swap(&mut batch, &mut self.batch);
-        let Batch { events, steps, last, children, messages, tokens } = batch;
+        let Batch { events, steps, last, children, messages, tokens, jobs } = batch;
         self.batch.events.extend(events);
         self.batch.steps += steps;
         self.batch.last = last.or(self.batch.last.take());
         self.batch.children.extend(children);
         self.batch.messages.extend(messages);
         self.batch.tokens.extend(tokens);
+        self.batch.jobs.extend(jobs);
     }
 
     pub(super) fn wake_turns(&self) {

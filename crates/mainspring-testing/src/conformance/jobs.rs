@@ -54,7 +54,7 @@ fn failure() -> Failure {
 
 /// F51
 pub async fn every_column_survives(backend: &dyn Backend) {
-    let reply = Reply { message: MessageId::generate(), to: id("e"), queue: "billing".into() };
+    let reply = Reply { message: MessageId::generate(), to: id("e"), queue: "billing".into(), inbox: None };
     let given = |job: &mut Job| {
         job.tenant = "acme".into();
         job.stalled_after_ms = 1_234;

@@ -52,7 +52,8 @@ pub(super) fn full_execution(backend: &dyn Backend) -> Execution {
     failure.step_id = Some("charge".into());
     failure.details = json!({"tries": [1, 2]});
     failure.timestamp = Some(now);
-    let reply = Reply { message: MessageId::generate(), to: id("parent"), queue: "billing".into() };
+    let reply =
+        Reply { message: MessageId::generate(), to: id("parent"), queue: "billing".into(), inbox: None };
     let cancelled_at = now + secs(1);
     Execution {
         tenant: "acme".into(),

@@ -6,6 +6,7 @@ mod cleanup;
 mod crashes;
 mod drift;
 mod parallel;
+mod remote;
 mod waits;
 
 use std::{
