@@ -6,13 +6,14 @@ use mainspring::{PgStoreOptions, Settings, Worker, create_pg_stores, pool};
 use mainspring_testing::{ChildWorker, Faults, FaultyBackend, faults::VARIABLE as FAULTS};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{Ledger, chaos, lab::CONNECTIONS, order, worker};
+use crate::{Ledger, chaos, durable, lab::CONNECTIONS, order, worker};
 
 const URL: &str = "CHAOS_URL";
 const LEDGER: &str = "CHAOS_LEDGER";
 const CONCURRENCY: &str = "CHAOS_CONCURRENCY";
 const MAX_LOST: &str = "CHAOS_MAX_LOST";
 const QUEUE: &str = "CHAOS_QUEUE";
+const DURABLE: &str = "CHAOS_DURABLE";
 
 /// What a child is to be like; see [`Lab::child`](crate::Lab::child).
 #[must_use = "nothing runs until it is spawned"]
@@ -22,7 +23,12 @@ pub struct ChildPlan(Command);
 impl ChildPlan {
     pub(crate) fn new(program: &str, url: &str, ledger: &Ledger) -> Self {
         let mut command = Command::new(program);
-        command.env(URL, url).env(LEDGER, ledger.path()).env_remove(FAULTS).env_remove(QUEUE);
+        command
+            .env(URL, url)
+            .env(LEDGER, ledger.path())
+            .env_remove(FAULTS)
+            .env_remove(QUEUE)
+            .env_remove(DURABLE);
         Self(command)
     }
 
@@ -41,6 +47,12 @@ impl ChildPlan {
     /// It works on the queue of the chaos run instead of running flows.
     pub fn queue(mut self) -> Self {
         self.0.env(QUEUE, "1");
+        self
+    }
+
+    /// It runs durable functions instead of flows.
+    pub fn durable(mut self) -> Self {
+        self.0.env(DURABLE, "1");
         self
     }
 
@@ -74,7 +86,10 @@ pub async fn work() -> Result<(), Box<dyn Error>> {
         let concurrency = number(CONCURRENCY)?.unwrap_or(1);
         return until_asked(chaos::worker(backend.driver(), &ledger, &faults, concurrency)).await;
     }
-    let engine = order::builder(backend, &ledger, &faults).build()?;
+    let engine = match env::var_os(DURABLE) {
+        Some(_) => durable::builder(backend, &ledger, &faults).build()?,
+        None => order::builder(backend, &ledger, &faults).build()?,
+    };
     let mut worker = worker(&engine).concurrency(number(CONCURRENCY)?.unwrap_or(1));
     if let Some(workers) = number(MAX_LOST)? {
         worker = worker.max_lost(u32::try_from(workers)?);

@@ -20,10 +20,12 @@
 mod bouncer;
 pub mod chaos;
 mod child;
+pub mod durable;
 mod invariants;
 mod lab;
 mod ledger;
 pub mod order;
+pub mod storm;
 mod wait;
 
 use std::time::Duration;

@@ -44,7 +44,7 @@ enum Command {
     /// A process of the bench `queue.4p`.
     #[command(hide = true)]
     BenchDrainer(bench::queues::DrainerArgs),
-    /// Kill workers, Postgres and connections at random while a queue is worked on, and check every message.
+    /// Kill workers, Postgres and connections at random while a queue or durable functions are worked on, and check everything.
     Chaos(chaos::Args),
     /// Check layers, file sizes, module docs, migration checksums and docs/SCHEMA.md.
     Tidy,

@@ -3,37 +3,19 @@
 //!
 //! `CHAOS_SEED` repeats a run's decisions; `CHAOS_SECONDS` and `CHAOS_MESSAGES` make it longer, as `cargo xtask chaos` does.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
-use mainspring::{Migrator, Names, PgStores, QueueDriver, QueueStats, Settings};
-use mainspring_testing::{ChildWorker, Cluster, ClusterOptions, Dice};
+use mainspring::{Names, PgStores, QueueDriver, QueueStats};
+use mainspring_testing::Dice;
 use mainspring_tests::{
-    LEASE, Lab, PATIENCE,
+    PATIENCE,
     chaos::{End, QUEUE, end_of, keep_book, message, read_book},
     eventually,
+    storm::{Storm, number},
 };
-use tokio::{task::block_in_place, time::sleep};
+use tokio::time::sleep;
 
 use crate::WORKER;
-
-const CHILDREN: usize = 3;
-
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Blow {
-    KillWorker,
-    PauseWorker,
-    KillPostgres,
-    CutConnections,
-}
-
-const BLOWS: [Blow; 4] = [Blow::KillWorker, Blow::PauseWorker, Blow::KillPostgres, Blow::CutConnections];
 
 /// What a push said.
 #[derive(Default)]
@@ -72,68 +54,20 @@ async fn push_all(stores: PgStores<'static>, messages: u64, time: Duration, mut 
 #[tokio::test(flavor = "multi_thread")]
 #[allow(clippy::print_stderr, reason = "for whoever repeats the run")]
 async fn a_queue_survives_everything_at_once() {
-    let (seconds, messages) = (number("CHAOS_SECONDS", 20), number("CHAOS_MESSAGES", 10_000));
-    let seed = number("CHAOS_SEED", Dice::any_seed());
-    eprintln!("chaos: CHAOS_SEED={seed} CHAOS_SECONDS={seconds} CHAOS_MESSAGES={messages}");
-    let (mut dice, time) = (Dice::new(seed), Duration::from_secs(seconds));
-
-    // What was acknowledged is with the kernel, as a throwaway cluster does not do by itself.
-    let options = ClusterOptions::throwaway().setting("synchronous_commit", "on");
-    let mut cluster = block_in_place(|| Cluster::start(options)).unwrap();
-    let url = cluster.url("postgres");
-    let settings = Settings::parse(&url).unwrap();
-    let names = Names::default();
-    Migrator::new(settings.clone(), names.clone()).up().await.unwrap();
-    let lab = Lab::at(&url, settings);
+    let messages = number("CHAOS_MESSAGES", 10_000);
+    let (mut storm, lab) = Storm::prepare().await;
+    let (names, seed) = (Names::default(), storm.seed);
     keep_book(&lab.client().await, &names).await;
-    let spawn = || lab.child(WORKER).queue().concurrency(6).spawn();
-    let mut children: Vec<ChildWorker> = (0..CHILDREN).map(|_| spawn()).collect();
-    let pushing = tokio::spawn(push_all(lab.stores(4), messages, time, Dice::new(seed ^ 1)));
-
-    let mut blows: BTreeMap<Blow, u32> = BTreeMap::new();
-    let begin = tokio::time::Instant::now();
-    while begin.elapsed() < time {
-        sleep(Duration::from_millis(200 + dice.roll(800))).await;
-        // Each once, then as the dice fall, workers most of all.
-        let next = BLOWS.into_iter().find(|blow| !blows.contains_key(blow));
-        let blow = next.unwrap_or_else(|| BLOWS[[0, 0, 0, 1, 2, 3, 3][dice.index(7)]]);
-        *blows.entry(blow).or_default() += 1;
-        let which = dice.index(CHILDREN);
-        match blow {
-            Blow::KillWorker => {
-                children[which].kill9().unwrap();
-                children[which] = spawn();
-            }
-            Blow::PauseWorker => {
-                children[which].stop().unwrap();
-                sleep(LEASE * 2).await;
-                children[which].cont().unwrap();
-            }
-            Blow::KillPostgres => {
-                block_in_place(|| cluster.kill9()).unwrap();
-                sleep(Duration::from_millis(dice.roll(1_500))).await;
-                block_in_place(|| cluster.restart()).unwrap();
-            }
-            Blow::CutConnections => {
-                const CUT: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
-                let cut: i64 = lab.client().await.query_one(CUT, &[]).await.unwrap().get(0);
-                assert!(cut > 0, "nobody was connected");
-            }
-        }
-    }
+    let pushing = tokio::spawn(push_all(lab.stores(4), messages, storm.time, Dice::new(seed ^ 1)));
+    storm.rage(&lab, || lab.child(WORKER).queue().concurrency(6)).await;
 
     let pushed = pushing.await.unwrap();
     let calm = |stats: QueueStats| stats.ready + stats.claimed + stats.deferred == 0;
-    let limit = PATIENCE.max(time);
     let drained = eventually("the queue is empty", async || {
         lab.near().queue.stats(QUEUE).await.is_ok_and(calm).then_some(())
     });
-    tokio::time::timeout(limit, drained).await.expect("the queue is empty in time");
-    for child in &mut children {
-        child.terminate().unwrap();
-        assert!(child.exit(PATIENCE).await.unwrap().success());
-    }
+    tokio::time::timeout(PATIENCE.max(storm.time), drained).await.expect("the queue is empty in time");
+    storm.calm().await;
 
     let book = read_book(&lab.client().await, &names).await;
     for page in &book {
@@ -150,10 +84,11 @@ async fn a_queue_survives_everything_at_once() {
     assert!(lost.is_empty(), "seed {seed}: accepted and lost: {lost:?}");
     let (runs, repeats) = (lab.ledger.len(), lab.ledger.repeats().len());
     eprintln!(
-        "chaos: {} accepted, {} unknown, {} ended, {runs} runs, {repeats} ran more than once; {blows:?}",
+        "chaos: {} accepted, {} unknown, {} ended, {runs} runs, {repeats} ran more than once; {:?}",
         pushed.accepted.len(),
         pushed.unknown.len(),
         book.len(),
+        storm.blows,
     );
     assert!(pushed.accepted.len() as u64 > messages / 2 && runs > stored.len());
 }

@@ -11,6 +11,8 @@
 mod away;
 mod chaos;
 mod connection;
+mod durable_chaos;
+mod durable_kills;
 mod gates;
 mod here;
 mod kills;

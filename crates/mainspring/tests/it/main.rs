@@ -10,6 +10,7 @@ mod examples;
 mod reactions;
 mod sessions;
 mod transactions;
+mod tx_faults;
 mod workflows;
 
 use mainspring::{PgStoreOptions, PgStores, create_pg_stores};

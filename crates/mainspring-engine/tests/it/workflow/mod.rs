@@ -1,6 +1,7 @@
 //! Durable functions on the memory backend: what W13 to W21 and W44 ask of replays, and what holds when code changes,
 //! processes die and messages come at the wrong moment.
 
+mod abuse;
 mod basics;
 mod cleanup;
 mod crashes;
