@@ -5,7 +5,7 @@ use std::{
     cmp::Reverse,
     collections::HashSet,
     sync::{Arc, PoisonError, RwLock},
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 use mainspring_core::{ClaimRequest, Claimed, Result, Select, Timestamp};
@@ -13,10 +13,12 @@ use mainspring_pg::{Query, row::get};
 
 use crate::{
     PgQueue,
+    floors::Stretches,
     row::{delivery_from_row, micros, unreadable_row},
 };
 
 const CLAIM: &str = include_str!("sql/claim.sql");
+const CLAIM_FROM: &str = include_str!("sql/claim_from.sql");
 
 const CLAIM_MANAGED: &str = concat!(
     include_str!("sql/claim_managed_first.sql"),
@@ -71,11 +73,39 @@ impl Known {
 }
 
 impl PgQueue<'_> {
+    /// From where earlier claims came to, or from the front; the rest from the front when there is less than asked for.
     async fn claim_now(&self, request: &ClaimRequest, max: u32) -> Result<Claimed> {
+        let plain = request.select == Select::default() && !self.known.has(&request.queue);
+        if !plain || self.db.in_transaction() {
+            return self.claim_along(request, max, None).await;
+        }
+        let stretches = self.floors.of(&request.queue, Instant::now());
+        let whole = stretches.is_none();
+        let mut claimed = self.claim_along(request, max, stretches).await?;
+        let missing = max.saturating_sub(u32::try_from(claimed.deliveries.len()).unwrap_or(max));
+        if missing == 0 {
+            let leases = claimed.deliveries.iter().map(|delivery| &delivery.lease);
+            self.floors.reached(&request.queue, leases, whole, Instant::now());
+            return Ok(claimed);
+        }
+        self.floors.forget(&request.queue);
+        if !whole {
+            claimed.deliveries.extend(self.claim_along(request, missing, None).await?.deliveries);
+        }
+        Ok(claimed)
+    }
+
+    async fn claim_along(
+        &self,
+        request: &ClaimRequest,
+        max: u32,
+        stretches: Option<Stretches>,
+    ) -> Result<Claimed> {
         let known = self.known.has(&request.queue);
         let sql = match &request.select {
             select if select.by_age => CLAIM_BY_AGE,
             select if known || *select != Select::default() => CLAIM_MANAGED,
+            _ if stretches.is_some() => CLAIM_FROM,
             _ => CLAIM,
         };
         let mut query = Query::new(sql)
@@ -84,7 +114,9 @@ impl PgQueue<'_> {
             .bind(request.holder.to_string())
             .bind(micros(request.lease))
             .bind(i64::from(request.suspects.min(max)));
-        if sql != CLAIM {
+        if let Some(Stretches { best, worst, first }) = stretches.filter(|_| sql == CLAIM_FROM) {
+            query = query.bind(best).bind(worst).bind(first);
+        } else if sql != CLAIM {
             query = query.bind(*request.select.priorities.start()).bind(*request.select.priorities.end());
         }
         let mut queries = vec![query];

@@ -53,6 +53,7 @@
 mod admin;
 mod claim;
 mod copy;
+mod floors;
 mod messages;
 mod push;
 mod queues;

@@ -15,6 +15,7 @@ use mainspring_pg::{Db, Hints, Query, TxRef, row::get};
 use crate::{
     claim::Known,
     copy::COPY_FROM,
+    floors::Floors,
     push::{Push, pushed, queues},
     row::{delivery_from_row, micros, remains_of_row},
     settle::{settle_queries, settled},
@@ -27,6 +28,7 @@ pub struct PgQueue<'t> {
     pub(crate) db: Db<'t>,
     pub(crate) hints: Option<Hints>,
     pub(crate) known: Known,
+    pub(crate) floors: Floors,
     shared: Option<Arc<SharedPush>>,
 }
 
@@ -44,7 +46,7 @@ impl PgQueue<'static> {
 impl<'t> PgQueue<'t> {
     /// A queue without hints: workers find new messages by polling.
     pub fn new(db: &Db<'t>) -> Self {
-        Self { db: db.clone(), hints: None, known: Known::default(), shared: None }
+        Self { db: db.clone(), hints: None, known: Known::default(), floors: Floors::default(), shared: None }
     }
 
     /// The same queue with hints, so that waiting workers start at once.
@@ -57,7 +59,13 @@ impl<'t> PgQueue<'t> {
     /// The same queue, standing on your transaction. Messages pushed there are visible to workers after your commit; they
     /// find them by polling.
     pub fn on<'u>(&self, tx: impl Into<TxRef<'u>>) -> PgQueue<'u> {
-        PgQueue { db: self.db.on(tx), hints: None, known: self.known.clone(), shared: None }
+        PgQueue {
+            db: self.db.on(tx),
+            hints: None,
+            known: self.known.clone(),
+            floors: self.floors.clone(),
+            shared: None,
+        }
     }
 
     async fn push_checked(&self, messages: Vec<NewMessage>) -> Result<()> {
@@ -100,6 +108,7 @@ impl<'t> PgQueue<'t> {
     pub(crate) async fn promote(&self) -> Result<u64> {
         let rows = self.db.run(Query::new(PROMOTE)).await?;
         let queues: Vec<String> = rows.iter().map(|row| get(row, 0)).collect::<Result<_>>()?;
+        queues.iter().for_each(|queue| self.floors.forget(queue)); // they keep their numbers
         self.notify(queues.iter().map(String::as_str));
         Ok(rows.len() as u64)
     }
@@ -118,6 +127,8 @@ impl<'t> PgQueue<'t> {
                 woken = get::<Option<Vec<String>>>(row, 3)?.unwrap_or_default();
             }
         }
+        let back = settles.iter().filter(|settle| settle.settlement == Settlement::PutBack);
+        back.for_each(|settle| self.floors.forget(&settle.lease.queue));
         let free = |s: &&Settle| s.settlement == Settlement::PutBack || (admitted && s.lease.managed);
         let freed = settles.iter().filter(free).map(|s| s.lease.queue.as_str());
         self.notify(freed.chain(woken.iter().map(String::as_str)));
@@ -205,7 +216,13 @@ impl QueueDriver for PgQueue<'_> {
     }
 
     fn release<'a>(&'a self, holder: &'a WorkerId) -> BoxFuture<'a, Result<u64>> {
-        Box::pin(async move { self.db.exec(RELEASE, &[&holder.as_str()]).await })
+        Box::pin(async move {
+            let released = self.db.exec(RELEASE, &[&holder.as_str()]).await?;
+            if released > 0 {
+                self.floors.forget_all();
+            }
+            Ok(released)
+        })
     }
 
     fn maintain(&self) -> BoxFuture<'_, Result<Upkeep>> {
@@ -213,6 +230,9 @@ impl QueueDriver for PgQueue<'_> {
             let row = self.db.one(RECLAIM, &[]).await?;
             let count = |index| get::<i64>(&row, index).map(|n| u64::try_from(n).unwrap_or(0));
             let mut upkeep = Upkeep { dead_holders: count(0)?, reclaimed: count(1)?, ..Upkeep::default() };
+            if upkeep.reclaimed > 0 {
+                self.floors.forget_all();
+            }
             let row = self.db.one(EXPIRE, &[]).await?;
             upkeep.timed_out = u64::try_from(get::<i64>(&row, 0)?).unwrap_or(0);
             upkeep.promoted = self.promote().await?;

@@ -177,12 +177,26 @@ async fn polled<T>(future: impl Future<Output = T>, times: usize) -> Option<T> {
     .await
 }
 
+/// Waits until the server has done, or given up, what a dropped call had sent: its connection is gone then.
+async fn settled_down(db: &TestDb, watch: &mainspring_pg::Session) {
+    const LIVE: &str = "SELECT count(*), count(*) FILTER (WHERE state <> 'idle') FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
+    loop {
+        let row = watch.query_one(LIVE, &[]).await.unwrap();
+        let (live, busy): (i64, i64) = (row.get(0), row.get(1));
+        if live <= db.pool().status().size as i64 && busy == 0 {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn dropped_at_any_moment_a_call_is_whole_or_not_at_all_and_leaves_a_clean_connection() {
     // F34, I10: push, claim and settle, of a plain queue and of one whose messages are held back
     use mainspring_core::{Policy, QueueOptions, QueueStore};
     let db = TestDb::with_pool(1).await;
-    let queue = PgQueue::new(&db.db());
+    let (queue, watch) = (PgQueue::new(&db.db()), db.client().await);
     let options = QueueOptions { policy: Policy::KeyStrictFifo, ..QueueOptions::default() };
     queue.create_queue("keys", options).await.unwrap();
     for name in ["q", "keys"] {
@@ -198,6 +212,7 @@ async fn dropped_at_any_moment_a_call_is_whole_or_not_at_all_and_leaves_a_clean_
             assert!(times < 200, "{name}: {ended:?}");
             let before = queue.stats(name).await.unwrap();
             ended[0] = polled(queue.push(batch(times as u64)), times).await.is_some();
+            settled_down(&db, &watch).await;
             let here = db.db();
             let clean = here
                 .one("SELECT pg_current_xact_id_if_assigned() IS NULL, now() = statement_timestamp()", &[]);
@@ -213,6 +228,7 @@ async fn dropped_at_any_moment_a_call_is_whole_or_not_at_all_and_leaves_a_clean_
             let holder = WorkerId::generate();
             let ask = ClaimRequest::new(name, holder.clone(), Duration::from_secs(30), 2);
             ended[1] = polled(queue.claim(ask), times).await.is_some();
+            settled_down(&db, &watch).await;
             queue.release(&holder).await.unwrap();
             assert_eq!(
                 queue.stats(name).await.unwrap(),
@@ -224,6 +240,7 @@ async fn dropped_at_any_moment_a_call_is_whole_or_not_at_all_and_leaves_a_clean_
             if let Some(held) = queue.claim(ask).await.unwrap().deliveries.pop() {
                 let settle = || vec![Settle { lease: held.lease.clone(), settlement: Settlement::Done }];
                 ended[2] = polled(queue.settle(settle()), times).await.is_some();
+                settled_down(&db, &watch).await;
                 let left = queue.stats(name).await.unwrap();
                 let gone = left.claimed == 0;
                 let again = queue.settle(settle()).await.unwrap().remove(0);
@@ -232,5 +249,78 @@ async fn dropped_at_any_moment_a_call_is_whole_or_not_at_all_and_leaves_a_clean_
             assert!(queue.check_queues().await.unwrap().is_empty(), "{name}, {times} polls");
             times += 1;
         }
+    }
+}
+
+#[tokio::test]
+async fn what_lies_before_where_claims_begin_is_found_and_a_better_priority_at_once() {
+    // a transaction that is open for long, and a process that claims all the while and remembers how far it has come
+    let db = TestDb::new().await;
+    let queue = PgQueue::new(&db.db());
+    let mut client = db.client().await;
+    let tx = client.transaction().await.unwrap();
+    queue.on(&tx).push(vec![NewMessage::new("q", "t", json!({"i": "late"}))]).await.unwrap();
+    for _ in 0..4 {
+        queue.push(messages(1_000)).await.unwrap();
+    }
+    let mut open = Some(tx);
+    let mut seen = Vec::new();
+    loop {
+        if seen.len() == 2_000 {
+            open.take().unwrap().commit().await.unwrap();
+        }
+        let urgent = seen.len() % 500 == 0;
+        if urgent {
+            let message =
+                NewMessage { priority: Some(5), ..NewMessage::new("q", "t", json!({"i": "urgent"})) };
+            queue.push(vec![message]).await.unwrap();
+        }
+        let held = queue.claim(request(10)).await.unwrap().deliveries;
+        if held.is_empty() {
+            break;
+        }
+        assert_eq!(held[0].message.data["i"] == json!("urgent"), urgent, "after {}", seen.len());
+        let kept = held.iter().filter(|d| d.message.data["i"] != json!("urgent"));
+        seen.extend(kept.map(|d| d.message.data["i"].to_string()));
+        let done = |lease| Settle { lease, settlement: Settlement::Done };
+        queue.settle(held.into_iter().map(|d| done(d.lease)).collect()).await.unwrap();
+        if urgent && open.is_some() {
+            // the nine beside it: in steps of ten again
+            let rest = queue.claim(request(1)).await.unwrap().deliveries;
+            seen.extend(rest.iter().map(|d| d.message.data["i"].to_string()));
+            queue.settle(rest.into_iter().map(|d| done(d.lease)).collect()).await.unwrap();
+        }
+    }
+    assert_eq!((seen.len(), seen.iter().filter(|i| *i == "\"late\"").count()), (4_001, 1));
+}
+
+#[tokio::test]
+async fn after_a_thousand_failures_a_message_still_waits_an_hour_at_most() {
+    // F87: in both statements that settle
+    use mainspring_core::{Failure, QueueOptions, QueueStore};
+    let db = TestDb::new().await;
+    let queue = PgQueue::new(&db.db());
+    queue.create_queue("made", QueueOptions::default()).await.unwrap();
+    let storm = |name: &str| (0..500).map(|_| NewMessage::new(name, "t", json!(1))).collect();
+    for name in ["q", "made"] {
+        queue.push(storm(name)).await.unwrap();
+        let sql = format!(
+            "UPDATE {} SET failures = 1000000000, max_attempts = 2000000000",
+            db.names().table("messages")
+        );
+        db.client().await.batch_execute(&sql).await.unwrap();
+        let ask = || ClaimRequest::new(name, WorkerId::generate(), Duration::from_secs(30), 1_000);
+        let held = queue.claim(ask()).await.unwrap().deliveries;
+        let again = |lease| Settle {
+            lease,
+            settlement: Settlement::Retry { error: Failure::new("BOOM", "it failed") },
+        };
+        let settled = queue.settle(held.into_iter().map(|d| again(d.lease)).collect()).await.unwrap();
+        assert!(settled.len() == 500 && settled.iter().all(Result::is_ok), "{name}");
+        let spread = "SELECT count(*), max(available_at) - now() <= interval '1 hour',
+            max(available_at) - min(available_at) > interval '10 minutes' FROM {deferred} WHERE queue = $1";
+        let row = db.db().one(spread, &[&name]).await.unwrap();
+        let read = |n| mainspring_pg::row::get::<bool>(&row, n).unwrap();
+        assert!(read(1) && read(2), "{name}: capped, and not all at once");
     }
 }
