@@ -28,7 +28,7 @@ use load::{Load, Rate};
 pub struct Args {
     /// Only these: commit.single, commit.group, flow.steps.16, flow.steps, events.append, .batch, .hot, events.read,
     /// events.catchup.100, .1000, events.project,
-    /// and queue.push, .single, .drain, .one, .4p, .latency, .backlog, .pinned, .cpu, .many. The beginning of names means all of them.
+    /// and queue.push, .single, .drain, .one, .4p, .latency, .backlog, .pinned, .cpu, .many, .stuck, .wal, .lanes. The beginning of names means all of them.
     names: Vec<String>,
     /// One JSON object a line.
     #[arg(long)]

@@ -13,7 +13,7 @@ pub struct Cost {
     /// How many a second.
     pub rate: f64,
     /// Bytes of log.
-    wal: f64,
+    pub wal: f64,
     commits: f64,
     /// Microseconds of processor time, of this process and of the server.
     client_us: f64,

@@ -33,7 +33,7 @@ pub async fn one_process(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-async fn drain(bench: &Bench) -> Result<Cost> {
+pub async fn drain(bench: &Bench) -> Result<Cost> {
     empty(&bench.stores).await?;
     fill(&bench.stores, QUEUE, bench.messages).await?;
     let before = Before::now(bench).await?;

@@ -6,10 +6,13 @@
 mod cost;
 mod drain;
 mod idle;
+mod lanes;
 mod many;
 mod one;
 mod pinned;
 mod push;
+mod stuck;
+mod wal;
 
 use std::error::Error;
 
@@ -20,7 +23,7 @@ use cost::Cost;
 
 pub use drain::{DrainerArgs, run_drainer};
 
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 13] = [
     "queue.push",
     "queue.single",
     "queue.drain",
@@ -31,6 +34,9 @@ pub const NAMES: [&str; 10] = [
     "queue.pinned",
     "queue.cpu",
     "queue.many",
+    "queue.stuck",
+    "queue.wal",
+    "queue.lanes",
 ];
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -49,6 +55,9 @@ pub(super) async fn run(bench: &Bench, name: &str) -> Result<()> {
         "queue.backlog" => many::backlog(bench).await,
         "queue.pinned" => pinned::run(bench).await,
         "queue.cpu" => idle::cpu(bench).await,
+        "queue.stuck" => stuck::run(bench).await,
+        "queue.wal" => wal::run(bench).await,
+        "queue.lanes" => lanes::run(bench).await,
         _ => many::queues(bench).await,
     }
 }
