@@ -105,3 +105,22 @@ async fn everything_works_through_a_pooler_that_knows_the_names_of_statements() 
     let failed = join_all(pushes).await.into_iter().filter_map(Result::err).collect::<Vec<_>>();
     assert!(failed.iter().all(|error| error.is_retryable() || error.is_commit_unknown()), "{failed:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queues_that_hold_messages_back_keep_to_the_model_through_a_pooler() {
+    // F41, Q20, Q28
+    let lab = Lab::new().await;
+    if Bouncer::start(&lab).await.is_none() {
+        return;
+    }
+    let kept = std::sync::Mutex::new(Vec::new());
+    let fresh = async || {
+        let lab = Lab::new().await;
+        let bouncer = Bouncer::start(&lab).await.unwrap();
+        let stores = lab.stores_by(&bouncer.way(Statements::Unnamed), CLIENTS);
+        let time = lab.db().clone();
+        kept.lock().unwrap().push((lab, bouncer));
+        (stores, time)
+    };
+    mainspring_testing::conformance::queue::random::suite(fresh, 1).await;
+}
