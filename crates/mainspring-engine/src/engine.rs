@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
-use mainspring_core::{Backend, ContextLimits, Execution, ExecutionId, Flow, Result};
+use mainspring_core::{Backend, ContextLimits, Execution, ExecutionId, Flow, QueueDriver, Result};
 use mainspring_worker::Worker;
 use serde_json::Value;
 
@@ -108,13 +108,15 @@ impl Engine {
     /// A worker for the engine's queue, to be configured and run.
     pub fn worker(&self) -> Worker {
         let backend = Arc::clone(&self.0.backend);
-        Worker::new(
-            Arc::new(BackendQueue(Arc::clone(&self.0.backend))),
-            Arc::new(EngineDeliver(Arc::clone(&self.0))),
-        )
-        .queue(self.0.options.queue.clone())
-        .lease(self.0.options.lease)
-        .clock(move || backend.now())
+        Worker::new(self.queue_driver(), Arc::new(EngineDeliver(Arc::clone(&self.0))))
+            .queue(self.0.options.queue.clone())
+            .lease(self.0.options.lease)
+            .clock(move || backend.now())
+    }
+
+    /// The queue of the backend, for workers of other messages.
+    pub fn queue_driver(&self) -> Arc<dyn QueueDriver> {
+        Arc::new(BackendQueue(Arc::clone(&self.0.backend)))
     }
 
     /// Tells `listener` of what this engine commits, for as long as the subscription lives: `*` is everything, `step.*` is

@@ -33,19 +33,28 @@
 //! assert_eq!(storage.runs().get(&run.run_id, Resolve::All).await?.output, Some(json!(3)));
 //! # Ok(()) }
 //! ```
+//!
+//! [`World`] is this storage with an engine, workers and whoever they call: workflows whose code is here are durable functions,
+//! their steps are done here or elsewhere.
 
 mod decide;
 mod entity;
 mod event;
+mod handlers;
 mod ids;
 mod names;
 mod page;
+mod settings;
 mod state;
 mod storage;
+mod world;
 
 pub use entity::{Event, Fault, Hook, Run, RunStatus, Step, StepStatus, Wait, WaitStatus};
 pub use event::{Fact, MAX_ATTRIBUTES, NewRun, NewStep, RunEvent};
+pub use handlers::{StepContext, StepFailure, StepHandlers};
 pub use ids::{SPEC_VERSION, new_run_id};
 pub use names::EventType;
 pub use page::{Order, Page, Paging, Resolve};
+pub use settings::WorldSettings;
 pub use storage::{Created, Events, Hooks, RunFilter, Runs, Steps, Storage, Waits};
+pub use world::{CallOptions, Transport, World, WorldBuilder};

@@ -34,13 +34,16 @@
 //! | write in your own transaction | [`PgStores::on`] |
 //! | commit a decision of your own | [`Backend::commit`] with [`Changes`] |
 //! | follow the log | [`PgStores::consumer`] |
-//! | keep runs whose code is elsewhere | [`world::Storage`] |
+//! | keep runs whose code is elsewhere | [`world::Storage`], [`World`] |
 //! | use one store alone | its crate: `mainspring-executions`, `-flows`, `-jobs`, `-events`, `-tokens`, `-context`, `-queue` |
 
 mod commit;
+mod from_env;
 mod reactions;
 mod stores;
 mod tx;
+
+pub use from_env::{connect_world, world_from_env};
 
 pub use tx::{CxTx, Tx};
 
@@ -68,3 +71,4 @@ pub use mainspring_worker::{
     Verdict, Worker, WorkerHandle, deliver_batch_fn, deliver_fn,
 };
 pub use mainspring_world as world;
+pub use mainspring_world::{World, WorldSettings};

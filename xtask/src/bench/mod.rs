@@ -13,6 +13,7 @@ mod floor_events;
 mod flow;
 mod load;
 pub mod queues;
+mod world;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -27,7 +28,7 @@ use load::{Load, Rate};
 #[derive(clap::Args)]
 pub struct Args {
     /// Only these: commit.single, commit.group, flow.steps.16, flow.steps, events.append, .batch, .hot, events.read,
-    /// events.catchup.100, .1000, events.project,
+    /// events.catchup.100, .1000, events.project, world.storage, .16,
     /// and queue.push, .single, .drain, .one, .4p, .latency, .backlog, .pinned, .cpu, .many, .stuck, .wal, .lanes. The beginning of names means all of them.
     names: Vec<String>,
     /// One JSON object a line.
@@ -54,7 +55,7 @@ struct Bench {
     json: bool,
 }
 
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 13] = [
     "commit.single",
     "commit.group",
     "flow.steps.16",
@@ -66,6 +67,8 @@ const NAMES: [&str; 11] = [
     "events.catchup.100",
     "events.catchup.1000",
     "events.project",
+    "world.storage",
+    "world.storage.16",
 ];
 
 /// Events of the stream that is read.
@@ -145,6 +148,8 @@ impl Bench {
             "events.project" => {
                 consume::project_floor(self.floor.clients(consume::CLIENTS).await?, self.load()).await
             }
+            "world.storage" => world::storage_floor(self.floor.clients(64).await?, self.load()).await,
+            "world.storage.16" => world::storage_floor(self.floor.clients(16).await?, self.load()).await,
             _ => self.floor.read(LONG, self.load()).await,
         }
     }
@@ -166,6 +171,8 @@ impl Bench {
             "events.catchup.100" => consume::catch_up(&self.stores, 100, self.load()).await,
             "events.catchup.1000" => consume::catch_up(&self.stores, 1_000, self.load()).await,
             "events.project" => consume::project(&self.stores, self.load()).await,
+            "world.storage" => world::storage(&self.stores, 64, self.load()).await,
+            "world.storage.16" => world::storage(&self.stores, 16, self.load()).await,
             _ => events::read(&self.stores, LONG, self.load()).await,
         }
     }
@@ -180,6 +187,7 @@ fn print(bench: &str, ours: Rate, floor: Rate, json: bool) {
     let unit = match bench {
         "commit.single" | "commit.group" => "commits/s",
         "flow.steps" | "flow.steps.16" => "steps/s",
+        "world.storage" | "world.storage.16" => "writes/s",
         _ => "events/s",
     };
     let ratio = ours.per_second / floor.per_second;

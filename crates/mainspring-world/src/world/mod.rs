@@ -1,0 +1,153 @@
+//! The world: storage, workflows and steps with their workers, and whoever is called from here.
+
+mod builder;
+mod calls;
+mod hooks;
+mod run;
+mod steps;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use mainspring_core::{Backend, Error, ExecutionId, MessageId, Result};
+use mainspring_engine::{CancelRequest, Engine};
+use mainspring_http::{Call, Invoker, MessageData, Reply};
+use mainspring_worker::WorkerHandle;
+
+use crate::{NewRun, Resolve, Run, Storage, ids::is_world};
+
+pub use builder::WorldBuilder;
+pub use calls::{CallOptions, Transport};
+
+/// Runs and what runs them, on any [`Backend`]. A clone is the same world.
+///
+/// ```text
+/// <prefix>flows   workflows with code here      engine
+/// <prefix>steps   steps that they call          a handler here, or the invoker
+/// <prefix>calls   messages of queue()           the invoker, or a transport of the user's own
+/// ```
+///
+/// ```
+/// use mainspring_engine::{Cx, Workflow, WorkflowResult};
+/// use mainspring_testing::MemoryBackend;
+/// use mainspring_world::{StepHandlers, World};
+///
+/// const ADD: Workflow<(i64, i64), i64, String> = Workflow::new("add");
+/// async fn add(cx: Cx, numbers: (i64, i64)) -> WorkflowResult<i64, String> {
+///     Ok(cx.call("plus", &numbers).await?)
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainspring_core::Result<()> {
+/// let steps = StepHandlers::new().step("plus", |(a, b): (i64, i64), _call| async move { Ok(a + b) })?;
+/// let world = World::builder(MemoryBackend::new()).workflow(ADD, add).steps(steps).build()?;
+/// world.start().await?;
+/// let handle = world.engine().start(ADD, &(1, 2)).await?;
+/// assert_eq!(handle.result().await.unwrap(), 3);
+/// world.close().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct World(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    storage: Storage,
+    engine: Engine,
+    invoker: Option<Arc<dyn Invoker>>,
+    transport: Option<Arc<dyn Transport>>,
+    names: Names,
+    concurrency: usize,
+    grace: Duration,
+    workers: tokio::sync::Mutex<Vec<WorkerHandle>>,
+    /// Whether the queue of messages is there.
+    ready: tokio::sync::OnceCell<()>,
+}
+
+/// The queues of a world.
+#[derive(Debug, Clone)]
+struct Names {
+    flows: String,
+    steps: String,
+    calls: String,
+}
+
+impl World {
+    /// A world on this backend, to be put together.
+    pub fn builder(backend: impl Into<Arc<dyn Backend>>) -> WorldBuilder {
+        WorldBuilder::new(backend.into())
+    }
+
+    /// The storage, which works without [`start`](Self::start).
+    pub fn storage(&self) -> &Storage {
+        &self.0.storage
+    }
+
+    /// What runs the workflows that have code here, and starts those that have it elsewhere.
+    pub fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    /// Creates a run whose code is called, and the message that calls it, in one commit.
+    ///
+    /// # Errors
+    /// As [`Events::create`](crate::Events::create).
+    pub async fn start_run(&self, run: NewRun) -> Result<Run> {
+        let id = crate::new_run_id(self.0.storage.backend().now());
+        let message = self.flow_message(&run.workflow_name, &id)?;
+        let events = self.0.storage.events();
+        let created = events.create_with(Some(&id), crate::Fact::RunCreated(run), vec![message]).await?;
+        created.run.ok_or_else(|| Error::internal("a new run was not answered"))
+    }
+
+    /// Cancels a run, with its family when it has code of the engine. One that is cancelled already stays so.
+    ///
+    /// # Errors
+    /// Not found; conflict when it ended otherwise.
+    pub async fn cancel(&self, id: &ExecutionId, reason: impl Into<String>) -> Result<Run> {
+        let row = self.0.storage.backend().executions().get(id).await?;
+        let row = row.ok_or_else(|| Error::not_found("run", id))?;
+        let reason = reason.into();
+        if is_world(&row) {
+            let cancel = crate::Fact::RunCancelled { reason: Some(reason) };
+            self.0.storage.events().create(Some(id), cancel).await?;
+        } else {
+            self.0.engine.cancel(id, CancelRequest::from(reason)).await?;
+        }
+        let run = self.0.storage.runs().get(id, Resolve::None).await?;
+        match run.status {
+            crate::RunStatus::Cancelled => Ok(run),
+            status => Err(Error::conflict(format!("run `{id}` is {}", status.as_str()))),
+        }
+    }
+
+    /// Delivers a message that came by other ways, such as a queue of the user's own, and says what became of it: for serverless
+    /// environments, and for [`Transport`]s.
+    ///
+    /// # Errors
+    /// Invalid when there is no invoker.
+    pub async fn handle_message(&self, message: MessageData) -> Result<Reply> {
+        let invoker = self.0.invoker.as_ref();
+        let invoker = invoker.ok_or_else(|| Error::invalid("invoker", "this world has none"))?;
+        Ok(invoker.invoke(&Call::new(message)).await)
+    }
+
+    /// Pushes a message to the workflow or step that `queue_name` names; the id of it, or of the one with the same key.
+    ///
+    /// # Errors
+    /// Invalid, naming the field and the limit.
+    pub async fn queue(
+        &self,
+        queue_name: &str,
+        payload: impl Into<serde_json::Value>,
+        options: CallOptions,
+    ) -> Result<MessageId> {
+        let message = calls::message(&self.0.names.calls, queue_name.parse()?, payload.into(), &options)?;
+        self.ready().await?;
+        let pushed = self.0.storage.backend().queues().push_each(vec![message]).await?.pop();
+        pushed.map(|pushed| pushed.id).ok_or_else(|| Error::internal("a push was not answered"))
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").field("queues", &self.0.names).finish_non_exhaustive()
+    }
+}
