@@ -9,9 +9,9 @@ use serde_json::Value;
 use crate::{
     Append, Appended, BoxFuture, Changes, ClaimRequest, Claimed, Committed, ContextRef, DeadLetter,
     EventQuery, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, Expect, Failure, Flow, Job, JobId,
-    JobLease, JobStatus, NewMessage, Progress, QueueStats, RecordedEvent, Result, ResumeToken, Saved, Settle,
-    Snapshot, StreamHead, StreamId, StreamPage, StreamQuery, Timestamp, TokenOptions, TokenSecret, Upkeep,
-    WorkerId, queue::QueueStore,
+    JobLease, JobStatus, MessageLease, NewMessage, Progress, QueueStats, RecordedEvent, Result, ResumeToken,
+    Saved, Settle, Snapshot, StreamHead, StreamId, StreamPage, StreamQuery, Timestamp, TokenOptions,
+    TokenSecret, Upkeep, WorkerId, queue::QueueStore,
 };
 
 /// All stores, and the one write that spans them.
@@ -397,6 +397,10 @@ pub trait QueueDriver: Send + Sync {
     /// Fenced when the holder was found dead and its leases taken back.
     fn extend<'a>(&'a self, holder: &'a WorkerId, lease: Duration) -> BoxFuture<'a, Result<()>>;
 
+    /// A sign of life for messages that ask for one, each by its own lease; a lost lease is that item's fenced error. One that
+    /// asks for none is left as it is.
+    fn touch(&self, leases: Vec<MessageLease>) -> BoxFuture<'_, Result<Vec<Result<()>>>>;
+
     /// Gives back everything `holder` has claimed, at once and without counting it as lost, and forgets the holder; how many.
     fn release<'a>(&'a self, holder: &'a WorkerId) -> BoxFuture<'a, Result<u64>>;
 
@@ -410,7 +414,7 @@ pub trait QueueDriver: Send + Sync {
     /// The dead letters of a queue, newest first.
     fn dead_letters<'a>(&'a self, queue: &'a str, limit: u32) -> BoxFuture<'a, Result<Vec<DeadLetter>>>;
 
-    /// Waits until there may be something new in `queue`, at most `timeout`. A hint only, and what was there before may not
-    /// count: claims find the truth.
+    /// Waits until there may be something new in `queue` since the last claim from it began, at most `timeout`. A hint only:
+    /// claims find the truth.
     fn wait<'a>(&'a self, queue: &'a str, timeout: Duration) -> BoxFuture<'a, ()>;
 }

@@ -179,6 +179,13 @@ pub struct MessageLease {
     pub managed: bool,
 }
 
+impl MessageLease {
+    /// The error of a lost lease.
+    pub fn fenced(&self) -> Error {
+        Error::fenced(format!("lease on message {} of queue `{}` was lost", self.seq, self.queue))
+    }
+}
+
 /// A claimed message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delivery {
@@ -196,6 +203,8 @@ pub struct Delivery {
     pub created_at: Timestamp,
     /// How long this try may take; when that is over it counts as failed and its lease is gone. `None` for any length.
     pub timeout: Option<Duration>,
+    /// How long its holder may be silent about it; see [`QueueOptions::heartbeat`](crate::QueueOptions::heartbeat).
+    pub heartbeat: Option<Duration>,
     /// Where it came from, when it is a dead letter of another queue.
     pub origin: Option<Origin>,
 }
@@ -268,7 +277,7 @@ impl Settle {
 
     /// The error of a lost lease.
     pub fn fenced(&self) -> Error {
-        Error::fenced(format!("lease on message {} of queue `{}` was lost", self.lease.seq, self.lease.queue))
+        self.lease.fenced()
     }
 }
 
@@ -299,11 +308,13 @@ pub struct Select {
     pub by_age: bool,
     /// Also those that are not yet due. Defaults to false.
     pub ignore_delay: bool,
+    /// None of these groups. Defaults to no group.
+    pub but_groups: Vec<String>,
 }
 
 impl Default for Select {
     fn default() -> Self {
-        Self { priorities: i16::MIN..=i16::MAX, by_age: false, ignore_delay: false }
+        Self { priorities: i16::MIN..=i16::MAX, by_age: false, ignore_delay: false, but_groups: Vec::new() }
     }
 }
 
@@ -358,7 +369,7 @@ pub struct Claimed {
 pub struct Upkeep {
     /// Deferred messages whose time had come.
     pub promoted: u64,
-    /// Messages taken back from dead holders.
+    /// Messages taken back from dead holders, and from those that were silent about them for too long.
     pub reclaimed: u64,
     /// Holders found dead.
     pub dead_holders: u64,

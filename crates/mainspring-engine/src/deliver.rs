@@ -7,8 +7,8 @@ use std::{sync::Arc, time::Duration};
 
 use mainspring_core::{
     Backend, BoxFuture, CancelSource, ClaimRequest, Claimed, DeadLetter, Delivery, Execution, ExecutionId,
-    ExecutionStatus, Failure, JobId, NewEvent, NewMessage, QueueDriver, QueueStats, Result, Settle,
-    Settlement, Upkeep, WorkerId,
+    ExecutionStatus, Failure, JobId, MessageLease, NewEvent, NewMessage, QueueDriver, QueueStats, Result,
+    Settle, Settlement, Upkeep, WorkerId,
     event::kind,
     flow::{Answer, JOB_RUN, RESUME, WAKE, code, woken},
 };
@@ -273,6 +273,10 @@ impl QueueDriver for BackendQueue {
 
     fn extend<'a>(&'a self, holder: &'a WorkerId, lease: Duration) -> BoxFuture<'a, Result<()>> {
         self.0.queue().extend(holder, lease)
+    }
+
+    fn touch(&self, leases: Vec<MessageLease>) -> BoxFuture<'_, Result<Vec<Result<()>>>> {
+        self.0.queue().touch(leases)
     }
 
     fn release<'a>(&'a self, holder: &'a WorkerId) -> BoxFuture<'a, Result<u64>> {

@@ -176,7 +176,8 @@ async fn send(db: Db<'static>, outbox: Arc<Outbox>) {
     }
 }
 
-/// A standing request for the hints of one queue.
+/// A standing request for the hints of one queue. A clone has seen as much as the first.
+#[derive(Clone)]
 pub struct Subscription {
     queue: String,
     hints: watch::Receiver<u64>,
@@ -189,6 +190,11 @@ impl Subscription {
     pub async fn wait(&mut self, limit: Duration) -> bool {
         // The sender stays on the board for as long as there is a subscription.
         matches!(timeout(limit, self.hints.changed()).await, Ok(Ok(())))
+    }
+
+    /// What came so far does not count.
+    pub fn mark(&mut self) {
+        self.hints.mark_unchanged();
     }
 
     /// The queue it is for.

@@ -38,7 +38,8 @@ const CLAIM_BY_AGE: &str = concat!(
       )
       SELECT o.row FROM level l CROSS JOIN LATERAL (
         SELECT x.ctid AS row, x.seq FROM {messages} x
-        WHERE x.queue = $1 AND x.priority = l.priority AND x.holder IS NULL AND x.lost < 2 ORDER BY x.seq LIMIT $2) o
+        WHERE x.queue = $1 AND x.priority = l.priority AND x.holder IS NULL AND x.lost < 2
+          AND coalesce(x.options->>'group' <> ALL ($8::text[]), true) ORDER BY x.seq LIMIT $2) o
       WHERE l.priority BETWEEN $6 AND $7 ORDER BY o.seq LIMIT $2))
   ORDER BY seq\n",
     include_str!("sql/claim_managed_last.sql")
@@ -117,7 +118,11 @@ impl PgQueue<'_> {
         if let Some(Stretches { best, worst, first }) = stretches.filter(|_| sql == CLAIM_FROM) {
             query = query.bind(best).bind(worst).bind(first);
         } else if sql != CLAIM {
-            query = query.bind(*request.select.priorities.start()).bind(*request.select.priorities.end());
+            let select = &request.select;
+            query = query
+                .bind(*select.priorities.start())
+                .bind(*select.priorities.end())
+                .bind(select.but_groups.clone());
         }
         let mut queries = vec![query];
         if known {
@@ -152,6 +157,9 @@ impl PgQueue<'_> {
 
     pub(crate) async fn claim_up_to(&self, request: ClaimRequest) -> Result<Claimed> {
         request.check()?;
+        if let Some(hints) = &self.hints {
+            self.looks.begin(hints, &request.queue);
+        }
         if request.select.ignore_delay {
             self.db.exec(HASTEN, &[&request.queue, &i64::from(request.max)]).await?;
             self.promote().await?;

@@ -1,7 +1,8 @@
 //! The message queue on Postgres: batched fenced claims, delays, dead letters.
 //!
 //! Useful alone: it needs a [`Db`](mainspring_pg::Db) and the migrations. Where a message is says what state it is in: ready
-//! or claimed in `messages`, not yet due in `deferred`, given up in `dead_letters`, done nowhere. A claim hands out a token
+//! or claimed in `messages`, not yet due in `deferred`, held back by its key or group in `held`, waiting for others to be done
+//! in `blocked`, given up in `dead_letters`, done in `finished` or nowhere. A claim hands out a token
 //! that every settlement carries; a holder whose liveness row runs out loses all it holds at once.
 //!
 //! ```
@@ -47,13 +48,15 @@
 //!
 //! Further arguments are `at`, `id`, `tenant`, `source`, `recipient`, `wake => true`, which tells waiting workers at the commit
 //! instead of leaving it to their polling, and, for a queue that was created, `key`, `group_id`, `tier`, `unique_by`
-//! (`unfinished`, `for`, `throttle`, `debounce`) and `unique_for`. The answer is the id of the message that stands for it:
+//! (`unfinished`, `for`, `throttle`, `debounce`), `unique_for`, `depends_on`, such as `'[{"queue": "mail", "id": "msg_1"}]'`,
+//! and `parent_failure` (`wait`, `run`, `fail`). The answer is the id of the message that stands for it:
 //! another one's, when it is a duplicate.
 
 mod admin;
 mod claim;
 mod copy;
 mod floors;
+mod looks;
 mod messages;
 mod push;
 mod queues;
@@ -65,6 +68,7 @@ pub mod stats;
 mod store;
 mod sweep;
 pub mod topic;
+mod touch;
 pub mod upkeep;
 
 pub use push::push_queries;

@@ -47,12 +47,12 @@ pub(crate) fn own_of(message: &NewMessage) -> Option<Value> {
 }
 
 /// Reads `priority, seq, token, failures, lost, delays, max_attempts, created_at, id, tenant, type, source, subject,
-/// recipient, data, headers, any, managed`, and `key, options, timeout` when they are there.
+/// recipient, data, headers, any, managed`, and `key, options, timeout, heartbeat` when they are there.
 pub(crate) fn delivery_from_row(queue: &str, row: &Row) -> Result<Delivery> {
     let priority = get(row, 0)?;
-    let (key, own, timeout) = match row.len() {
-        ..=18 => (None, Own::default(), None),
-        _ => (get(row, 18)?, typed::<Own>(row, 19)?.unwrap_or_default(), get::<Option<i64>>(row, 20)?),
+    let (key, own, timeout, heartbeat) = match row.len() {
+        ..=18 => (None, Own::default(), None, None),
+        _ => (get(row, 18)?, typed::<Own>(row, 19)?.unwrap_or_default(), length(row, 20)?, length(row, 21)?),
     };
     let (origin, group, options) = own.into_parts();
     Ok(Delivery {
@@ -67,7 +67,8 @@ pub(crate) fn delivery_from_row(queue: &str, row: &Row) -> Result<Delivery> {
         lost: count(row, 4)?,
         delays: count(row, 5)?,
         created_at: get::<SystemTime>(row, 7)?.into(),
-        timeout: timeout.and_then(|us| u64::try_from(us).ok()).map(Duration::from_micros),
+        timeout,
+        heartbeat,
         origin,
         message: NewMessage {
             id: MessageId::from_stored(get(row, 8)?),
@@ -120,8 +121,14 @@ pub(crate) fn remains_of_row(queue: &str, row: &Row) -> Result<Delivery> {
         delays: count(row, 5).unwrap_or_default(),
         created_at: Timestamp::MIN,
         timeout: None,
+        heartbeat: None,
         origin: None,
     })
+}
+
+fn length(row: &Row, index: usize) -> Result<Option<Duration>> {
+    let micros = get::<Option<i64>>(row, index)?;
+    Ok(micros.and_then(|micros| u64::try_from(micros).ok()).map(Duration::from_micros))
 }
 
 pub(crate) fn micros(duration: Duration) -> i64 {

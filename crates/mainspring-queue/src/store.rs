@@ -7,8 +7,9 @@ use std::{
 };
 
 use mainspring_core::{
-    BoxFuture, ClaimRequest, Claimed, DeadLetter, Error, NewMessage, Pushed, QueueDriver, QueueStats, Result,
-    Settle, Settlement, Upkeep, WorkerId, execution::page_size, message::check_lease, queue::check_messages,
+    BoxFuture, ClaimRequest, Claimed, DeadLetter, Error, MessageLease, NewMessage, Pushed, QueueDriver,
+    QueueStats, Result, Settle, Settlement, Upkeep, WorkerId, execution::page_size, message::check_lease,
+    queue::check_messages,
 };
 use mainspring_pg::{Db, Hints, Query, TxRef, row::get};
 
@@ -16,6 +17,7 @@ use crate::{
     claim::Known,
     copy::COPY_FROM,
     floors::Floors,
+    looks::Looks,
     push::{Push, pushed, queues},
     row::{delivery_from_row, micros, remains_of_row},
     settle::{settle_queries, settled},
@@ -29,6 +31,7 @@ pub struct PgQueue<'t> {
     pub(crate) hints: Option<Hints>,
     pub(crate) known: Known,
     pub(crate) floors: Floors,
+    pub(crate) looks: Looks,
     shared: Option<Arc<SharedPush>>,
 }
 
@@ -46,7 +49,8 @@ impl PgQueue<'static> {
 impl<'t> PgQueue<'t> {
     /// A queue without hints: workers find new messages by polling.
     pub fn new(db: &Db<'t>) -> Self {
-        Self { db: db.clone(), hints: None, known: Known::default(), floors: Floors::default(), shared: None }
+        let (known, floors, looks) = (Known::default(), Floors::default(), Looks::default());
+        Self { db: db.clone(), hints: None, known, floors, looks, shared: None }
     }
 
     /// The same queue with hints, so that waiting workers start at once.
@@ -64,6 +68,7 @@ impl<'t> PgQueue<'t> {
             hints: None,
             known: self.known.clone(),
             floors: self.floors.clone(),
+            looks: Looks::default(),
             shared: None,
         }
     }
@@ -167,7 +172,7 @@ const RECLAIM: &str = "WITH dead AS MATERIALIZED (
   )
   SELECT (SELECT count(*) FROM forgotten), (SELECT count(*) FROM freed)";
 
-const EXPIRE: &str = "SELECT {expire_tries}()";
+const EXPIRE: &str = "SELECT {expire_tries}(), {expire_beats}()";
 
 const STATS: &str = "SELECT
   (SELECT count(*) FROM {messages} WHERE queue = $1 AND holder IS NULL),
@@ -179,7 +184,7 @@ const STATS: &str = "SELECT
 
 const DEAD_LETTERS: &str =
     "SELECT priority, seq, 0::bigint, failures, lost, delays, max_attempts, created_at, id, tenant, type,
-    source, subject, recipient, data, headers, dead_at, managed, key, options, NULL::bigint, reason
+    source, subject, recipient, data, headers, dead_at, managed, key, options, NULL::bigint, NULL::bigint, reason
   FROM {dead_letters} WHERE queue = $1 ORDER BY dead_at DESC, seq DESC LIMIT $2";
 
 impl QueueDriver for PgQueue<'_> {
@@ -215,6 +220,10 @@ impl QueueDriver for PgQueue<'_> {
         })
     }
 
+    fn touch(&self, leases: Vec<MessageLease>) -> BoxFuture<'_, Result<Vec<Result<()>>>> {
+        Box::pin(self.touch_all(leases))
+    }
+
     fn release<'a>(&'a self, holder: &'a WorkerId) -> BoxFuture<'a, Result<u64>> {
         Box::pin(async move {
             let released = self.db.exec(RELEASE, &[&holder.as_str()]).await?;
@@ -235,6 +244,7 @@ impl QueueDriver for PgQueue<'_> {
             }
             let row = self.db.one(EXPIRE, &[]).await?;
             upkeep.timed_out = u64::try_from(get::<i64>(&row, 0)?).unwrap_or(0);
+            upkeep.reclaimed += u64::try_from(get::<i64>(&row, 1)?).unwrap_or(0);
             upkeep.promoted = self.promote().await?;
             Ok(upkeep)
         })
@@ -261,7 +271,7 @@ impl QueueDriver for PgQueue<'_> {
             rows.iter()
                 .map(|row| {
                     let delivery = delivery_from_row(queue, row).or_else(|_| remains_of_row(queue, row))?;
-                    let reason = serde_json::from_value(get(row, 21)?).map_err(|e| {
+                    let reason = serde_json::from_value(get(row, 22)?).map_err(|e| {
                         Error::internal("reason of a dead letter cannot be read").with_source(e)
                     })?;
                     Ok(DeadLetter {
@@ -279,9 +289,7 @@ impl QueueDriver for PgQueue<'_> {
     fn wait<'a>(&'a self, queue: &'a str, timeout: Duration) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             match &self.hints {
-                Some(hints) => {
-                    hints.wait(queue, timeout).await;
-                }
+                Some(hints) => self.looks.wait(hints, queue, timeout).await,
                 None => tokio::time::sleep(timeout).await,
             }
         })

@@ -1,7 +1,7 @@
 //! What was kept long enough goes, and what must hold is looked at.
 
 use mainspring_core::Result;
-use mainspring_pg::{Query, row::get};
+use mainspring_pg::{Db, Query, row::get};
 
 use crate::PgQueue;
 
@@ -17,6 +17,30 @@ const ENDED: &str = "WITH c AS MATERIALIZED (SELECT {now}() AS at), done AS (
       ORDER BY x.until LIMIT 1000 FOR UPDATE SKIP LOCKED))
   )
   SELECT (SELECT count(*) FROM done) + (SELECT count(*) FROM dead)";
+
+/// Keys without an end whose message is in none of the places where it would keep them: it ended while somebody held the lock.
+/// A stretch of the table, somewhere, each time. Locked first and looked at again then: what was taken anew meanwhile has a
+/// message that the first look cannot see.
+const STALE: &str = "WITH s AS MATERIALIZED (
+    SELECT format('(%s,0)', p.page)::tid AS page, format('(%s,0)', p.page + 100)::tid AS last
+    FROM (SELECT floor(random() * greatest(pg_relation_size('{keys}') / current_setting('block_size')::bigint - 99, 0))::bigint AS page) p
+  )
+  SELECT x.queue, x.key, x.scope FROM {keys} x
+  WHERE x.until IS NULL
+    AND x.ctid >= (SELECT s.page FROM s) AND x.ctid < (SELECT s.last FROM s)
+    AND NOT EXISTS (SELECT FROM {messages} m WHERE m.managed AND m.id = x.id AND m.seq = x.seq)
+    AND NOT EXISTS (SELECT FROM {deferred} d WHERE d.seq = x.seq)
+    AND NOT EXISTS (SELECT FROM {held} h WHERE h.seq = x.seq)
+    AND NOT EXISTS (SELECT FROM {blocked} b WHERE b.seq = x.seq)
+  LIMIT 1000 FOR UPDATE OF x SKIP LOCKED";
+
+const FORGET: &str =
+    "DELETE FROM {keys} x USING unnest($1::text[], $2::text[], $3::text[]) AS u(queue, key, scope)
+  WHERE x.queue = u.queue AND x.key = u.key AND x.scope = u.scope AND x.until IS NULL
+    AND NOT EXISTS (SELECT FROM {messages} m WHERE m.managed AND m.id = x.id AND m.seq = x.seq)
+    AND NOT EXISTS (SELECT FROM {deferred} d WHERE d.seq = x.seq)
+    AND NOT EXISTS (SELECT FROM {held} h WHERE h.seq = x.seq)
+    AND NOT EXISTS (SELECT FROM {blocked} b WHERE b.seq = x.seq)";
 
 const UNCLAIMED: &str = include_str!("sql/sweep_unclaimed.sql");
 
@@ -43,7 +67,22 @@ impl PgQueue<'_> {
                 gone += u64::try_from(get::<i64>(&row, 0)?).unwrap_or(0);
             }
         }
+        self.forget_keys().await?;
         Ok(gone)
+    }
+
+    async fn forget_keys(&self) -> Result<()> {
+        self.db
+            .with_tx(async |tx: &Db<'_>| {
+                let stale = tx.all(STALE, &[]).await?;
+                if stale.is_empty() {
+                    return Ok(());
+                }
+                let column = |n| stale.iter().map(|row| get(row, n)).collect::<Result<Vec<String>>>();
+                let (queues, keys, scopes) = (column(0)?, column(1)?, column(2)?);
+                tx.exec(FORGET, &[&queues, &keys, &scopes]).await.map(drop)
+            })
+            .await
     }
 
     pub(crate) async fn problems(&self) -> Result<Vec<String>> {

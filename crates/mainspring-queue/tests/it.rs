@@ -47,7 +47,7 @@ async fn a_claim_never_brings_more_than_its_limit_whatever_the_plan() {
 
 #[tokio::test]
 async fn concurrent_consumers_take_every_message_once() {
-    // F47
+    // F47, Q49, Q58
     let db = TestDb::new().await;
     let queue = PgQueue::new(&db.db());
     queue.push(messages(1_000)).await.unwrap();
@@ -323,4 +323,35 @@ async fn after_a_thousand_failures_a_message_still_waits_an_hour_at_most() {
         let read = |n| mainspring_pg::row::get::<bool>(&row, n).unwrap();
         assert!(read(1) && read(2), "{name}: capped, and not all at once");
     }
+}
+
+#[tokio::test]
+async fn a_hint_between_a_claim_and_the_wait_is_not_lost() {
+    // Q47
+    let db = TestDb::new().await;
+    let queue = PgQueue::new(&db.db()).with_hints(mainspring_pg::Hints::poll_only());
+    for _ in 0..2 {
+        assert!(queue.claim(request(1)).await.unwrap().deliveries.is_empty());
+        queue.push(messages(1)).await.unwrap();
+        let (limit, poll) = (Duration::from_secs(20), Duration::from_secs(60));
+        assert!(tokio::time::timeout(limit, queue.wait("q", poll)).await.is_ok());
+        assert_eq!(queue.claim(request(1)).await.unwrap().deliveries.len(), 1);
+    }
+    let nothing = tokio::time::timeout(Duration::from_millis(50), queue.wait("q", Duration::from_secs(60)));
+    assert!(nothing.await.is_err(), "a claim has seen what came before it");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_database_is_told_by_a_claim() {
+    // Q06: not as a queue with nothing in it
+    let db = TestDb::new().await;
+    let queue = PgQueue::new(&db.db());
+    queue.push(messages(1)).await.unwrap();
+    let rename = |from: &str, to: &str| format!("ALTER TABLE {} RENAME TO {to}", db.names().table(from));
+    let prefix = db.names().prefix().to_owned();
+    let client = db.client().await;
+    client.batch_execute(&rename("workers", &format!("{prefix}gone"))).await.unwrap();
+    assert_eq!(queue.claim(request(1)).await.unwrap_err().kind(), mainspring_core::ErrorKind::Schema);
+    client.batch_execute(&rename("gone", &format!("{prefix}workers"))).await.unwrap();
+    assert_eq!(queue.claim(request(1)).await.unwrap().deliveries.len(), 1);
 }

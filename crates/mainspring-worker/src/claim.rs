@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mainspring_core::{ClaimRequest, Claimed, Delivery, Result, Settle, Settlement, Timestamp};
+use mainspring_core::{ClaimRequest, Claimed, Delivery, Result, Select, Settle, Settlement, Timestamp};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
@@ -40,14 +40,15 @@ pub(crate) async fn run(shared: &Arc<Shared>, stop: &CancellationToken, until_id
         failing.reset();
         let count = claimed.deliveries.len();
         let items = take(shared, &term, claimed.deliveries, room, suspect);
+        let taken = items.len();
         if stop.is_cancelled() {
             put_back(shared, items);
             return Ok(());
         }
-        shared.counts.delivered.add(count);
+        shared.counts.delivered.add(taken);
         let more = shared.crew.add(items, shared.options.batch_size, shared.options.concurrency);
         runner::start_more(shared, more);
-        if count > 0 {
+        if taken > 0 {
             poll.reset();
         }
         if count == wanted {
@@ -118,7 +119,7 @@ async fn claim(
         lease: shared.options.lease,
         max: u32::try_from(wanted).unwrap_or(1),
         suspects: u32::from(suspect.is_some()),
-        select: mainspring_core::Select::default(),
+        select: Select { but_groups: shared.seats.full(), ..Select::default() },
     };
     // Never dropped half-way: what a dropped claim brought would be in nobody's hands.
     match shared.queue.claim(request).await {
@@ -150,17 +151,26 @@ fn take(
         let gone = shared.crew.clear(Some(&term.holder));
         gone.iter().for_each(|item| shared.lost_unbegun(&item.delivery));
     }
-    let mut items = Vec::with_capacity(deliveries.len());
+    let (mut items, mut back) = (Vec::with_capacity(deliveries.len()), Vec::new());
     for delivery in deliveries {
         let Some(permit) = room.split(1) else {
             tracing::error!("the queue driver brought more than was asked for");
             shared.terms.retire(term);
-            return items;
+            break;
+        };
+        let (held, seat) = (Held::new(term), shared.seats.take(&delivery));
+        let Ok(seat) = seat else {
+            let slot = Slot { held, _permit: permit, _alone: None, _beat: None, _seat: None };
+            back.push(Item { delivery, slot });
+            continue;
         };
         shared.listeners.tell(Event::Claimed(&delivery));
         let alone = if delivery.is_suspect() { suspect.take() } else { None };
-        items.push(Item { delivery, slot: Slot { held: Held::new(term), _permit: permit, _alone: alone } });
+        let beat = shared.touches.keep(&delivery);
+        let slot = Slot { held, _permit: permit, _alone: alone, _beat: beat, _seat: seat };
+        items.push(Item { delivery, slot });
     }
+    put_back(shared, back);
     items
 }
 
@@ -188,6 +198,7 @@ async fn idle(shared: &Shared, poll: Duration, next_due: Option<Timestamp>) {
     tokio::select! {
         () = shared.queue.wait(&shared.options.queue, pause) => {}
         () = shared.poke.notified() => {}
+        () = shared.seats.freed.notified() => {}
     }
 }
 

@@ -108,6 +108,13 @@ impl Flights {
         true
     }
 
+    /// Cancels the flight this delivery is in: its lease is lost.
+    pub(crate) fn cancel(&self, lease: &MessageLease) {
+        let table = self.table();
+        let its = table.values().filter(|flight| flight.parts.iter().any(|part| part.lease == *lease));
+        its.for_each(|flight| flight.cancel.cancel());
+    }
+
     pub(crate) fn end(&self, number: u64) -> Option<Flight> {
         self.table().remove(&number)
     }

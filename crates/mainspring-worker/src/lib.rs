@@ -47,11 +47,13 @@ mod handle;
 mod options;
 mod run;
 mod runner;
+mod seat;
 mod settle;
 mod shared;
 mod snapshot;
 mod spy;
 mod term;
+mod touch;
 mod worker;
 
 pub use backoff::{jittered, retry_delay};

@@ -10,6 +10,7 @@ pub(crate) struct Options {
     pub(crate) concurrency: usize,
     pub(crate) batch_size: usize,
     pub(crate) prefetch: usize,
+    pub(crate) group_concurrency: Option<usize>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) lease: Duration,
     pub(crate) poll_interval: Duration,
@@ -27,6 +28,7 @@ impl Default for Options {
             concurrency: 16,
             batch_size: 1,
             prefetch: 0,
+            group_concurrency: None,
             timeout: None,
             lease: Duration::from_secs(30),
             poll_interval: Duration::from_secs(1),
@@ -50,6 +52,7 @@ impl Options {
         check_count("worker.concurrency", self.concurrency, 1, 10_000)?;
         check_count("worker.batch_size", self.batch_size, 1, 1_000)?;
         check_count("worker.prefetch", self.prefetch, 0, 100_000)?;
+        check_count("worker.group_concurrency", self.group_concurrency.unwrap_or(1), 1, 10_000)?;
         check_lease(self.lease).map_err(|e| Error::invalid("worker.lease", "out of range").with_source(e))?;
         check_between("worker.poll_interval", self.poll_interval, Duration::from_secs(3600))?;
         check_between("worker.maintenance_interval", self.maintenance_interval, Duration::from_secs(3600))?;

@@ -19,6 +19,7 @@ use crate::{
     runner::LAST_WORDS,
     settle,
     shared::{Finished, Shared},
+    touch,
 };
 
 /// How it is told to end.
@@ -52,6 +53,7 @@ pub(crate) async fn run(
     if !until_idle {
         services.spawn(beat::upkeep(Arc::clone(&shared)));
     }
+    services.spawn(touch::run(Arc::clone(&shared)));
     services.spawn(settle::run(Arc::clone(&shared), inbox));
     let worker = shared.terms.current().holder.clone();
     shared.listeners.tell(Event::Started { worker: &worker, queue: &shared.options.queue });

@@ -17,7 +17,9 @@ use crate::{
     event::{Activity, Counts, Event, Listeners},
     flight::Flights,
     options::Options,
+    seat::{Seat, Seats},
     term::{Held, Terms},
+    touch::{Beat, Touches},
 };
 
 pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -35,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) suspects: Arc<Semaphore>,
     pub(crate) terms: Terms,
     pub(crate) flights: Flights,
+    pub(crate) touches: Arc<Touches>,
+    pub(crate) seats: Seats,
     pub(crate) crew: Crew,
     pub(crate) tasks: Mutex<JoinSet<()>>,
     pub(crate) stopping: AtomicBool,
@@ -66,6 +70,10 @@ pub(crate) struct Slot {
     pub(crate) _permit: OwnedSemaphorePermit,
     /// Held by the one suspect in flight.
     pub(crate) _alone: Option<OwnedSemaphorePermit>,
+    /// Has it touched while it is held.
+    pub(crate) _beat: Option<Beat>,
+    /// Its place among those of its group.
+    pub(crate) _seat: Option<Seat>,
 }
 
 impl Shared {

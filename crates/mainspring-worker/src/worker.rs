@@ -18,6 +18,7 @@ use crate::{
     flight::Flights,
     options::Options,
     run::{Stop, run},
+    seat::Seats,
     shared::{Clock, Finished, Shared},
     term::Terms,
 };
@@ -64,6 +65,14 @@ impl Worker {
     /// is right, for slow ones 0. Defaults to 0.
     pub fn prefetch(mut self, deliveries: usize) -> Self {
         self.options.prefetch = deliveries;
+        self
+    }
+
+    /// Most messages of one group that this worker holds at the same time, 1 to 10,000, whatever others hold; messages without a
+    /// group are not counted. For a limit over all workers see [`QueueOptions::groups`](mainspring_core::QueueOptions::groups);
+    /// where there are both, both hold. What a claim brings beyond it is put back uncounted. Defaults to any number.
+    pub fn group_concurrency(mut self, messages: impl Into<Option<usize>>) -> Self {
+        self.options.group_concurrency = messages.into();
         self
     }
 
@@ -145,6 +154,7 @@ impl Worker {
         let shared = Shared {
             room: Arc::new(Semaphore::new(self.options.room())),
             suspects: Arc::new(Semaphore::new(1)),
+            seats: Seats::new(self.options.group_concurrency),
             queue: self.queue,
             deliver: self.deliver,
             options: self.options,
@@ -153,6 +163,7 @@ impl Worker {
             counts: Counts::default(),
             terms: Terms::new(),
             flights: Flights::default(),
+            touches: Arc::default(),
             crew: Crew::default(),
             tasks: Mutex::default(),
             stopping: AtomicBool::new(false),

@@ -129,6 +129,54 @@ pub const MUTANTS: &[Mutant] = &[
         CONFORMANCE,
     ),
     mutant(
+        "a child goes with the first of its parents",
+        (
+            "migrations/V11__dependencies.sql",
+            "WHERE c.seq <> ALL (doomed) AND NOT EXISTS (SELECT FROM {dependencies} d WHERE d.child = c.seq));",
+            "WHERE c.seq <> ALL (doomed));",
+        ),
+        "mainspring",
+        &["the_messages_that_wait_for_others_on_postgres_pass_their_suite"],
+    ),
+    mutant(
+        "a touch does not put off when a message is taken back",
+        (
+            "crates/mainspring-queue/src/touch.rs",
+            "{now}() + b.every_us * interval",
+            "b.expires_at + 0 * interval",
+        ),
+        "mainspring",
+        &["the_heartbeats_of_messages_on_postgres_pass_their_suite"],
+    ),
+    mutant(
+        "a hint before the wait is lost",
+        (
+            "crates/mainspring-queue/src/store.rs",
+            "self.looks.wait(hints, queue, timeout).await",
+            "drop(hints.wait(queue, timeout).await)",
+        ),
+        "mainspring-queue",
+        &["a_hint_between_a_claim_and_the_wait_is_not_lost"],
+    ),
+    mutant(
+        "keys without a message are kept for ever",
+        ("crates/mainspring-queue/src/sweep.rs", "        self.forget_keys().await?;\n", ""),
+        "mainspring-queue",
+        &["a_key_that_was_locked_while_its_message_ended_goes_with_the_sweep"],
+    ),
+    mutant(
+        "a copied message forgets that its queue was created",
+        ("crates/mainspring-queue/src/copy.rs", "Box::new(options.is_some())", "Box::new(false)"),
+        "mainspring-queue",
+        &["a_large_push_is_as_many_small_ones"],
+    ),
+    mutant(
+        "a worker takes one more of a group",
+        ("crates/mainspring-worker/src/seat.rs", "if *count >= most {", "if *count > most {"),
+        "mainspring-worker",
+        &["a_worker_holds_no_more_of_one_group_than_it_may"],
+    ),
+    mutant(
         "an append does not take the position fence",
         ("crates/mainspring-events/src/write.rs", "SELECT {event_fence}()", "SELECT 1"),
         "mainspring-events",

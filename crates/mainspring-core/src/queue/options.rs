@@ -31,6 +31,11 @@ pub struct QueueOptions {
     /// How long one try may take; 100 ms to 1 day. One that takes longer counts as failed. Defaults to any length.
     #[serde(rename = "timeout_us", with = "some_micros", skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
+    /// How long the worker that has a message may be silent about it, in whole seconds from 10 s to 1 day: then it is taken back
+    /// as when its worker dies. Workers [touch](crate::QueueDriver::touch) what they hold by themselves. Defaults to none: it
+    /// is enough that the worker is alive.
+    #[serde(rename = "heartbeat_us", with = "some_micros", skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<Duration>,
     /// How long a message that nobody claims is kept after it could be claimed. Defaults to 14 days.
     #[serde(rename = "keep_queued_us", with = "micros")]
     pub keep_queued: Duration,
@@ -61,6 +66,7 @@ impl Default for QueueOptions {
             delay: Duration::ZERO,
             retry: Retry::default(),
             timeout: None,
+            heartbeat: None,
             keep_queued: 14 * DAY,
             keep_finished: 7 * DAY,
             dead_letter: None,
@@ -83,6 +89,7 @@ impl QueueOptions {
         limits::check_duration("queue.keep_finished", self.keep_finished)?;
         self.retry.check("queue.retry")?;
         check_timeout("queue.timeout", self.timeout)?;
+        check_heartbeat("queue.heartbeat", self.heartbeat)?;
         if let Some(dead_letter) = &self.dead_letter {
             limits::check_name("queue.dead_letter", dead_letter)?;
             if dead_letter == name {
@@ -138,6 +145,9 @@ pub struct MessageOptions {
     /// How long one try may take; 100 ms to 1 day.
     #[serde(rename = "timeout_us", with = "some_micros", skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
+    /// How long the worker that has it may be silent about it, in whole seconds from 10 s to 1 day.
+    #[serde(rename = "heartbeat_us", with = "some_micros", skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<Duration>,
     /// How long it is kept when nobody claims it after it could be claimed.
     #[serde(rename = "keep_queued_us", with = "some_micros", skip_serializing_if = "Option::is_none")]
     pub keep_queued: Option<Duration>,
@@ -165,6 +175,7 @@ impl MessageOptions {
             retry.check("message.retry")?;
         }
         check_timeout("message.timeout", self.timeout)?;
+        check_heartbeat("message.heartbeat", self.heartbeat)?;
         for (field, duration) in
             [("message.keep_queued", self.keep_queued), ("message.keep_finished", self.keep_finished)]
         {
@@ -178,6 +189,15 @@ fn check_timeout(field: &str, timeout: Option<Duration>) -> Result<()> {
     match timeout {
         Some(timeout) if timeout < Duration::from_millis(100) || timeout > DAY => {
             Err(Error::invalid(field, format!("{timeout:?} is not within 100 ms to 1 day")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_heartbeat(field: &str, heartbeat: Option<Duration>) -> Result<()> {
+    match heartbeat {
+        Some(every) if every < Duration::from_secs(10) || every > DAY || every.subsec_nanos() > 0 => {
+            Err(Error::invalid(field, format!("{every:?} is not whole seconds within 10 s to 1 day")))
         }
         _ => Ok(()),
     }

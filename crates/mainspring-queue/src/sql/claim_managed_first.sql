@@ -1,7 +1,8 @@
 -- For any queue. What it may bring: nothing while paused, and no more than the bucket holds, whose row is locked until we
 -- commit. Then as `claim.sql`.
 WITH q AS MATERIALIZED (
-  SELECT x.paused, (x.options->>'timeout_us')::bigint AS timeout_us, (x.options->'rate'->>'count')::double precision AS count,
+  SELECT x.paused, (x.options->>'timeout_us')::bigint AS timeout_us, (x.options->>'heartbeat_us')::bigint AS heartbeat_us,
+         (x.options->'rate'->>'count')::double precision AS count,
          (x.options->'rate'->>'per_us')::double precision AS per_us
   FROM {queues} x WHERE x.name = $1
 ), bucket AS MATERIALIZED (
@@ -16,8 +17,10 @@ WITH q AS MATERIALIZED (
 ), suspects AS MATERIALIZED (
   SELECT ctid AS row FROM {messages}
   WHERE queue = $1 AND holder IS NULL AND lost >= 2 AND priority BETWEEN $6::smallint AND $7::smallint
+    AND coalesce(options->>'group' <> ALL ($8::text[]), true)
   ORDER BY priority DESC, seq LIMIT (SELECT least($5::bigint, r.n) FROM room r)
   FOR UPDATE SKIP LOCKED
 ), others AS MATERIALIZED (
   SELECT ctid AS row FROM {messages}
   WHERE queue = $1 AND holder IS NULL AND lost < 2 AND priority BETWEEN $6::smallint AND $7::smallint
+    AND coalesce(options->>'group' <> ALL ($8::text[]), true)

@@ -188,3 +188,35 @@ async fn a_parent_that_ends_while_a_child_is_pushed_knows_of_it() {
         assert_eq!(queue.stats("q").await.unwrap(), QueueStats::default());
     }
 }
+
+#[tokio::test]
+async fn a_key_that_was_locked_while_its_message_ended_goes_with_the_sweep() {
+    // Q16, Q22: and those that are still needed stay
+    let test = TestDb::new().await;
+    let queue = queue_of(&test).await;
+    let one = |n| unique(n, &format!("k{n}"), Unique::Unfinished);
+    queue.push_each(vec![one(1), one(2), one(3)]).await.unwrap();
+    let mut held = ready(&test, "q").await;
+    let mut client = test.client().await;
+    let tx = client.transaction().await.unwrap();
+    assert!(queue.on(&tx).push_each(vec![one(1)]).await.unwrap()[0].duplicate);
+    let lease = held.remove(0).lease;
+    queue.settle(vec![Settle { lease, settlement: Settlement::Done }]).await.unwrap().remove(0).unwrap();
+    tx.rollback().await.unwrap();
+    let long = Duration::from_secs(50 * 365 * 86_400);
+    queue.push_each(vec![unique(4, "d", Unique::Debounce(long))]).await.unwrap(); // the next slot is nobody's
+    let keys = format!("SELECT key FROM {} WHERE until IS NULL ORDER BY key", test.names().table("keys"));
+    let keys = async || {
+        let rows = test.client().await.query(&keys, &[]).await.unwrap();
+        rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>()
+    };
+    assert_eq!(keys().await, ["d", "k1", "k2", "k3"]);
+    queue.sweep().await.unwrap();
+    assert_eq!(keys().await, ["k2", "k3"]);
+    assert_eq!(
+        duplicates(
+            &queue.push_each(vec![one(1), one(2), unique(5, "d", Unique::Debounce(long))]).await.unwrap()
+        ),
+        [1]
+    );
+}

@@ -51,6 +51,8 @@ pub async fn all<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     Box::pin(queue::policies::suite(&fresh)).await;
     Box::pin(queue::keys::suite(&fresh)).await;
     Box::pin(queue::parents::suite(&fresh)).await;
+    Box::pin(queue::beats::suite(&fresh)).await;
+    Box::pin(queue::ends::suite(&fresh)).await;
     Box::pin(queue::admin::suite(&fresh)).await;
     Box::pin(queue::deaths::suite(&fresh)).await;
 }

@@ -34,7 +34,7 @@ pub enum Action {
 }
 
 /// Armed points, shared by all clones. A point is a verb and a side, such as `commit.before` or `claim.after`; the verbs are
-/// `commit`, `flow` for looking one up, and those of the queue: `push`, `claim`, `settle`, `register`, `extend`, `release`,
+/// `commit`, `flow` for looking one up, and those of the queue: `push`, `claim`, `settle`, `register`, `extend`, `touch`, `release`,
 /// `maintain`; code of one's own has points of its own, which it [passes](Self::pass).
 #[derive(Clone, Default)]
 pub struct Faults(Arc<Inner>);

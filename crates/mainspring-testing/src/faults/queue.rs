@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use mainspring_core::{
-    Backend, BoxFuture, ClaimRequest, Claimed, DeadLetter, NewMessage, QueueDriver, QueueStats, Result,
-    Settle, Upkeep, WorkerId,
+    Backend, BoxFuture, ClaimRequest, Claimed, DeadLetter, MessageLease, NewMessage, QueueDriver, QueueStats,
+    Result, Settle, Upkeep, WorkerId,
 };
 
 use super::Faults;
@@ -35,6 +35,10 @@ impl<B: Backend> QueueDriver for FaultyQueue<B> {
 
     fn extend<'a>(&'a self, holder: &'a WorkerId, lease: Duration) -> BoxFuture<'a, Result<()>> {
         Box::pin(self.faults.around("extend", self.inner.queue().extend(holder, lease)))
+    }
+
+    fn touch(&self, leases: Vec<MessageLease>) -> BoxFuture<'_, Result<Vec<Result<()>>>> {
+        Box::pin(self.faults.around("touch", self.inner.queue().touch(leases)))
     }
 
     fn release<'a>(&'a self, holder: &'a WorkerId) -> BoxFuture<'a, Result<u64>> {

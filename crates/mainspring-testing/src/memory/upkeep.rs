@@ -43,6 +43,7 @@ impl Queue {
             }
         }
         upkeep.timed_out = self.expire(at);
+        upkeep.reclaimed += self.expire_beats(at);
         upkeep.promoted = self.promote(at);
         upkeep
     }

@@ -66,6 +66,16 @@ async fn queue_parents() {
 }
 
 #[tokio::test]
+async fn queue_beats() {
+    conformance::queue::beats::suite(fresh).await;
+}
+
+#[tokio::test]
+async fn queue_ends() {
+    conformance::queue::ends::suite(fresh).await;
+}
+
+#[tokio::test]
 async fn queue_admin() {
     conformance::queue::admin::suite(fresh).await;
 }

@@ -9,8 +9,8 @@ use std::{
 };
 
 use mainspring_core::{
-    BoxFuture, ClaimRequest, Claimed, DeadLetter, Error, ErrorKind, NewMessage, QueueDriver, QueueStats,
-    Result, Settle, Upkeep, WorkerId,
+    BoxFuture, ClaimRequest, Claimed, DeadLetter, Error, ErrorKind, MessageLease, NewMessage, QueueDriver,
+    QueueStats, Result, Settle, Upkeep, WorkerId,
 };
 use mainspring_testing::MemoryBackend;
 use mainspring_worker::{Worker, deliver_fn};
@@ -88,6 +88,15 @@ impl QueueDriver for Flaky {
                 return Err(away());
             }
             self.queue.extend(holder, lease).await
+        })
+    }
+
+    fn touch(&self, leases: Vec<MessageLease>) -> BoxFuture<'_, Result<Vec<Result<()>>>> {
+        Box::pin(async move {
+            if strikes(&self.extends) {
+                return Err(away());
+            }
+            self.queue.touch(leases).await
         })
     }
 

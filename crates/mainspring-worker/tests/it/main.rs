@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
 mod batches;
+mod beats;
 mod events;
 mod faults;
 mod flaky;

@@ -28,6 +28,16 @@ async fn the_messages_that_wait_for_others_on_postgres_pass_their_suite() {
 }
 
 #[tokio::test]
+async fn the_heartbeats_of_messages_on_postgres_pass_their_suite() {
+    conformance::queue::beats::suite(crate::fresh).await;
+}
+
+#[tokio::test]
+async fn the_ends_of_messages_on_postgres_pass_their_suite() {
+    conformance::queue::ends::suite(crate::fresh).await;
+}
+
+#[tokio::test]
 async fn the_queues_as_rows_on_postgres_pass_their_suite() {
     conformance::queue::admin::suite(crate::fresh).await;
 }

@@ -1,7 +1,9 @@
 //! What every [`QueueDriver`](mainspring_core::QueueDriver) does.
 
 pub mod admin;
+pub mod beats;
 pub mod deaths;
+pub mod ends;
 pub mod keys;
 pub mod leases;
 pub mod parents;
@@ -124,7 +126,7 @@ pub async fn one_bad_message_refuses_the_push(backend: &dyn Backend) {
     assert_eq!(stats(backend).await, QueueStats::default());
 }
 
-/// SKIP LOCKED, or whatever takes its place.
+/// Q49: SKIP LOCKED, or whatever takes its place.
 pub async fn two_holders_never_get_the_same_message(backend: &dyn Backend) {
     push(backend, 0..100).await;
     let take = async |holder: &str| {

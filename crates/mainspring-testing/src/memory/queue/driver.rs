@@ -42,10 +42,18 @@ impl Queue {
                 self.last_token += 1;
                 let row = self.rows.get(&request.queue).filter(|_| message.managed);
                 let timeout = message.pushed.options.timeout.or(row.and_then(|row| row.options.timeout));
-                claimed.deliveries.push(delivery(&message, self.last_token, timeout));
+                let heartbeat =
+                    message.pushed.options.heartbeat.or(row.and_then(|row| row.options.heartbeat));
+                claimed.deliveries.push(delivery(&message, self.last_token, timeout, heartbeat));
                 let expires = timeout.map(|timeout| at + timeout);
-                let claim =
-                    Claim { holder: request.holder.clone(), token: self.last_token, expires, message };
+                let heartbeat = heartbeat.map(|every| (every, at));
+                let claim = Claim {
+                    holder: request.holder.clone(),
+                    token: self.last_token,
+                    expires,
+                    heartbeat,
+                    message,
+                };
                 self.claimed.insert(place, claim);
             }
         }
@@ -89,7 +97,13 @@ impl Queue {
         let from = (request.queue.clone(), Reverse(i16::MAX), i64::MIN);
         let ready = self.ready.range(from..).take_while(|((name, ..), _)| *name == request.queue);
         let mut fit = ready.filter(|((_, priority, _), message)| {
-            (suspects || message.lost < SUSPECT_AFTER) && request.select.priorities.contains(&priority.0)
+            (suspects || message.lost < SUSPECT_AFTER)
+                && request.select.priorities.contains(&priority.0)
+                && message
+                    .pushed
+                    .group
+                    .as_ref()
+                    .is_none_or(|group| !request.select.but_groups.contains(&group.id))
         });
         match request.select.by_age {
             true => fit.min_by_key(|((.., seq), _)| *seq).map(|(place, _)| place.clone()),
@@ -131,7 +145,12 @@ impl Queue {
     }
 }
 
-fn delivery(message: &Message, token: i64, timeout: Option<Duration>) -> Delivery {
+fn delivery(
+    message: &Message,
+    token: i64,
+    timeout: Option<Duration>,
+    heartbeat: Option<Duration>,
+) -> Delivery {
     let pushed = message.pushed.clone();
     let lease = MessageLease {
         queue: pushed.queue.clone(),
@@ -142,7 +161,7 @@ fn delivery(message: &Message, token: i64, timeout: Option<Duration>) -> Deliver
     };
     let Message { failures, lost, delays, created_at, .. } = *message;
     let origin = message.origin.clone();
-    Delivery { message: pushed, lease, failures, lost, delays, created_at, timeout, origin }
+    Delivery { message: pushed, lease, failures, lost, delays, created_at, timeout, heartbeat, origin }
 }
 
 impl QueueDriver for MemoryBackend {
@@ -183,6 +202,19 @@ impl QueueDriver for MemoryBackend {
         self.run(move |state, at| {
             check_lease(lease)?;
             state.queue.extend(holder, at + lease)
+        })
+    }
+
+    fn touch(&self, leases: Vec<MessageLease>) -> BoxFuture<'_, Result<Vec<Result<()>>>> {
+        self.run(move |state, at| {
+            let touch_one = |lease: &MessageLease| match state.queue.claimed.get_mut(&place_of(lease)) {
+                Some(claim) if claim.token == lease.token => {
+                    claim.heartbeat = claim.heartbeat.map(|(every, _)| (every, at));
+                    Ok(())
+                }
+                _ => Err(lease.fenced()),
+            };
+            Ok(leases.iter().map(touch_one).collect())
         })
     }
 

@@ -328,6 +328,7 @@ fn apply(message: &mut NewMessage, update: &MessageUpdate) {
     let (own, new) = (&mut message.options, &update.options);
     own.retry = new.retry.or(own.retry);
     own.timeout = new.timeout.or(own.timeout);
+    own.heartbeat = new.heartbeat.or(own.heartbeat);
     own.keep_queued = new.keep_queued.or(own.keep_queued);
     own.keep_finished = new.keep_finished.or(own.keep_finished);
     own.dead_letter = new.dead_letter.clone().or(own.dead_letter.take());

@@ -54,6 +54,8 @@ pub(super) struct Claim {
     token: i64,
     /// When the try has taken longer than it may.
     expires: Option<Timestamp>,
+    /// How long its holder may be silent about it, and since when it is.
+    heartbeat: Option<(Duration, Timestamp)>,
     pub(super) message: Message,
 }
 
@@ -131,6 +133,20 @@ impl Queue {
                 let error = Failure::new("TIMEOUT", "the try took longer than it may");
                 self.end(claim.message, mainspring_core::Settlement::Retry { error }, at);
             }
+        }
+        count
+    }
+
+    /// Takes back what holders were silent about for too long; how many.
+    pub(super) fn expire_beats(&mut self, at: Timestamp) -> u64 {
+        let silent =
+            |_: &Place, claim: &mut Claim| claim.heartbeat.is_some_and(|(every, since)| since + every <= at);
+        let late: Vec<Message> =
+            self.claimed.extract_if(.., silent).map(|(_, claim)| claim.message).collect();
+        let count = late.len() as u64;
+        for mut message in late {
+            message.lost += 1;
+            self.give_back(message);
         }
         count
     }
