@@ -34,14 +34,14 @@ async fn clear(bench: &Bench) -> Result<()> {
         keep_finished: Duration::ZERO,
         ..QueueOptions::default()
     };
-    let queue = &bench.stores.queue;
-    queue.create_queue(QUEUE, options.clone()).await?;
-    queue.recreate_queue(QUEUE, options).await?;
     bench
         .stores
         .db()
         .exec("TRUNCATE {messages}, {held}, {gates}, {arrivals}, {keys}, {dead_letters}", &[])
         .await?;
+    let queue = &bench.stores.queue;
+    queue.create_queue(QUEUE, options.clone()).await?;
+    queue.recreate_queue(QUEUE, options).await?;
     Ok(())
 }
 
