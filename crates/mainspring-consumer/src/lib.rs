@@ -58,6 +58,7 @@ mod projection;
 mod registry;
 mod run;
 mod shard;
+mod spans;
 mod work;
 mod workflow;
 

@@ -16,6 +16,7 @@ use futures_util::FutureExt;
 use mainspring_core::{Changes, Error, RecordedEvent, Result, limits::clip_error};
 use mainspring_pg::{Db, Query};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::{
     feed::Stretch,
@@ -24,7 +25,7 @@ use crate::{
     parked::park_query,
     processor::{Then, Work},
     run::{Runner, Term, away, is_passing},
-    shard,
+    shard, spans,
 };
 
 /// A reactor's batch is committed after this time even when it is not full.
@@ -100,7 +101,9 @@ impl Runner {
             // Behind the last event of a stretch there is nothing for this processor, unless it stops there.
             let to =
                 if later.is_empty() && last.is_none() { stretch.to } else { end_of(batch, term.position) };
-            let done = self.handle(term, batch, to).await;
+            let span = spans::process(&self.key.name, batch, term.position);
+            let done = self.handle(term, batch, to).instrument(span.clone()).await;
+            span.record("checkpoint", term.saved);
             if done.events > 0 {
                 (trouble.failures, trouble.away) = (0, 0);
                 rest = rest.get(done.events..).unwrap_or_default();
@@ -171,7 +174,8 @@ impl Runner {
             if reactor.order_key(event).is_some_and(|key| !keys.insert(key)) {
                 break;
             }
-            match called(reactor.react(event)).await {
+            let reacted = called(reactor.react(event)).instrument(spans::react(&self.key.name, event));
+            match reacted.await {
                 Ok(Next::Go(wanted)) => changes.push(*wanted),
                 Ok(Next::Skip(reason)) => {
                     tracing::debug!(

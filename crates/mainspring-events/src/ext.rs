@@ -1,5 +1,7 @@
 //! What every store of events can do besides, whatever it is.
 
+use std::collections::BTreeSet;
+
 use mainspring_core::{
     Append, Appended, Changes, Decider, EventStore, EventWorkflow, ExpectedPosition, Incoming, NewEvent,
     Result, StreamHead, StreamId, event::STREAMS,
@@ -75,6 +77,37 @@ pub trait EventStoreExt: EventStore {
         incoming: impl Into<Incoming> + Send,
     ) -> impl Future<Output = Result<Option<Changes>, CommandError<W::Error>>> + Send {
         hear(self, workflow, incoming.into())
+    }
+
+    /// Makes a partition with storage for every tenant that has some in another one; for which that is new. What exists is
+    /// left alone, so it can be repeated; in a transaction of the caller's it is all or nothing.
+    fn create_partition_for_all(&self, partition: &str) -> impl Future<Output = Result<Vec<String>>> + Send {
+        async move {
+            let made = self.partitions().await?;
+            self.create_partition(partition).await?;
+            let tenants: BTreeSet<String> = made.into_values().flatten().collect();
+            let mut new = Vec::new();
+            for tenant in tenants {
+                if self.create_tenant(partition, &tenant).await? {
+                    new.push(tenant);
+                }
+            }
+            Ok(new)
+        }
+    }
+
+    /// Gives a tenant storage of its own in every partition that was made; in which that is new. As
+    /// [`create_partition_for_all`](Self::create_partition_for_all).
+    fn create_tenant_in_all(&self, tenant: &str) -> impl Future<Output = Result<Vec<String>>> + Send {
+        async move {
+            let mut new = Vec::new();
+            for partition in self.partitions().await?.into_keys() {
+                if self.create_tenant(&partition, tenant).await? {
+                    new.push(partition);
+                }
+            }
+            Ok(new)
+        }
     }
 
     /// The streams of one partition of the log.

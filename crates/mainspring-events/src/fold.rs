@@ -8,7 +8,9 @@ use mainspring_core::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::snapshot::Snapshots;
+use tracing::Instrument;
+
+use crate::{snapshot::Snapshots, spans};
 
 /// Events of one page of a [`stream`](Read::stream), and of a fold.
 const PAGE: u32 = 1_000;
@@ -154,14 +156,18 @@ impl<'s, S: EventStore + ?Sized> Read<'s, S> {
         initial: T,
         mut evolve: impl FnMut(T, &RecordedEvent) -> Result<T>,
     ) -> Result<Folded<T>> {
+        let span = spans::fold(&self.query.stream);
         let mut pages = self.pages(PAGE);
         let mut folded = Folded { state: initial, position: 0 };
-        while let Some(page) = pages.next().await? {
+        let mut events = 0;
+        while let Some(page) = pages.next().instrument(span.clone()).await? {
             folded.position = folded.position.max(page.head.position);
+            events += page.events.len();
             for event in &page.events {
                 folded.state = evolve(folded.state, event)?;
             }
         }
+        spans::folded(&span, events, folded.position);
         Ok(folded)
     }
 

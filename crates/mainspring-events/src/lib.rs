@@ -37,6 +37,7 @@ mod row;
 mod run;
 mod schemas;
 mod snapshot;
+mod spans;
 mod store;
 mod write;
 

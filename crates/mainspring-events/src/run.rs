@@ -6,10 +6,13 @@ use mainspring_pg::{
     row::{get, time},
 };
 
+use tracing::Instrument;
+
 use crate::{
     PgEventStore,
     append::{Appending, Decided, events_query, place},
     read::of,
+    spans,
     write::fence_query,
 };
 
@@ -127,6 +130,10 @@ impl PgEventStore<'_> {
     /// # Errors
     /// Of the first projection that failed.
     pub async fn apply_inline(&self, db: &Db<'_>, events: &[RecordedEvent]) -> Result<()> {
+        self.apply_each(db, events).instrument(spans::project(events)).await
+    }
+
+    async fn apply_each(&self, db: &Db<'_>, events: &[RecordedEvent]) -> Result<()> {
         for projection in self.inline() {
             let types = projection.event_types();
             if types.is_empty() {

@@ -9,8 +9,9 @@ use mainspring_core::{
     limits,
 };
 use mainspring_pg::{Db, TxRef};
+use tracing::Instrument;
 
-use crate::InlineProjection;
+use crate::{InlineProjection, spans};
 
 /// Commits appends together with those of other callers; see [`PgEventStore::with_group`].
 pub trait AppendTogether: Send + Sync {
@@ -83,11 +84,21 @@ const DELETE_OLD: &str = "WITH old AS MATERIALIZED (
 
 impl EventStore for PgEventStore<'_> {
     fn append_all(&self, appends: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>>> {
-        Box::pin(self.append_now(appends))
+        Box::pin(async move {
+            let span = spans::append(&appends);
+            let appended = self.append_now(appends).instrument(span.clone()).await;
+            spans::appended(&span, &appended);
+            appended
+        })
     }
 
     fn read_page(&self, query: StreamQuery) -> BoxFuture<'_, Result<StreamPage>> {
-        Box::pin(self.page(query))
+        Box::pin(async move {
+            let span = spans::read(&query.stream);
+            let page = self.page(query).instrument(span.clone()).await;
+            spans::was_read(&span, &page);
+            page
+        })
     }
 
     fn head<'a>(&'a self, stream: &'a StreamId) -> BoxFuture<'a, Result<StreamHead>> {

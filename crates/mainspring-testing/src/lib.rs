@@ -5,6 +5,7 @@
 //! | run an engine without a database | [`MemoryBackend`], whose time stands still until it is moved |
 //! | run it on Postgres, migrated and alone | [`TestDb`], which starts a server when there is none |
 //! | test a decider, a workflow or documents by examples | [`given()`], [`given_workflow()`], [`given_documents()`] |
+//! | see what is traced | [`Spans`] |
 //! | hold a backend of your own to the contract | [`conformance`] |
 //! | crash a workflow at every commit, in virtual time | [`crash_everywhere()`] |
 //! | break something at the worst moment | [`faults`]: [`FaultyBackend`], [`Proxy`], [`ChildWorker`], [`Cluster`] |
@@ -49,6 +50,7 @@ mod crash;
 pub mod db;
 mod dice;
 pub mod given;
+mod spans;
 mod time;
 
 pub mod faults;
@@ -62,5 +64,6 @@ pub use {
     given::{given, given_documents, given_workflow},
     history::{History, Report, StepProblem, Violation},
     memory::MemoryBackend,
+    spans::{Span, Spans},
     time::TimeTravel,
 };

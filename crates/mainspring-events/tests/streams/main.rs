@@ -9,6 +9,7 @@ mod imports;
 mod inline;
 mod model;
 mod places;
+mod spans;
 
 use mainspring_core::NewEvent;
 use serde_json::json;

@@ -7,7 +7,12 @@ use mainspring_core::{
 };
 use mainspring_events::PgEventStore;
 use mainspring_testing::{MemoryBackend, TestDb};
-use proptest::{collection::vec, prelude::*, strategy::ValueTree, test_runner::TestRunner};
+use proptest::{
+    collection::vec,
+    prelude::*,
+    strategy::ValueTree,
+    test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
+};
 use serde_json::json;
 
 #[derive(Debug, Clone)]
@@ -174,18 +179,27 @@ fn stream_of(op: &Op) -> u8 {
     }
 }
 
+fn rand_seed() -> u64 {
+    std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos().into()
+}
+
 #[tokio::test]
 async fn random_use_agrees_with_a_model_on_both_stores() {
     let db = TestDb::new().await;
     let (postgres, memory) = (PgEventStore::new(&db.db()), MemoryBackend::new());
-    let mut runner = TestRunner::default();
+    // To see a failure again, put its seed here.
+    let seed: u64 = rand_seed();
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
     for case in 0..24 {
         let ops = vec(op(), 40..60).new_tree(&mut runner).unwrap().current();
         let mut model: BTreeMap<u8, Model> = BTreeMap::new();
         for (n, op) in ops.iter().enumerate() {
             let wanted = model.entry(stream_of(op)).or_default().run(n, op);
-            assert_eq!(run(&memory, case, n, op).await, wanted, "memory, {n} of {ops:#?}");
-            assert_eq!(run(&postgres, case, n, op).await, wanted, "Postgres, {n} of {ops:#?}");
+            assert_eq!(run(&memory, case, n, op).await, wanted, "seed {seed}: memory, {n} of {ops:#?}");
+            assert_eq!(run(&postgres, case, n, op).await, wanted, "seed {seed}: Postgres, {n} of {ops:#?}");
         }
     }
 }

@@ -116,7 +116,7 @@ pub async fn an_expectation_holds_where_it_should(backend: &dyn Backend) {
     }
 }
 
-/// And is a no-op besides.
+/// E09: and is a no-op besides.
 pub async fn an_append_of_nothing_checks_its_expectation(backend: &dyn Backend) {
     append(backend, "a", &["1"]).await;
     let nothing = |expected| backend.events().append(Append::to("a", Vec::new()).expecting(expected));
