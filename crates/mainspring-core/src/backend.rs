@@ -9,9 +9,9 @@ use serde_json::Value;
 use crate::{
     Append, Appended, BoxFuture, Changes, ClaimRequest, Claimed, Committed, ContextRef, DeadLetter,
     EventQuery, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, Expect, Failure, Flow, Job, JobId,
-    JobLease, JobStatus, MessageLease, NewMessage, Progress, QueueStats, RecordedEvent, Result, ResumeToken,
-    Saved, Settle, Snapshot, StreamHead, StreamId, StreamPage, StreamQuery, Timestamp, TokenOptions,
-    TokenSecret, Upkeep, WorkerId, queue::QueueStore,
+    JobLease, JobStatus, MessageLease, NewMessage, OutputStore, Progress, QueueStats, RecordedEvent, Result,
+    ResumeToken, Saved, Settle, Snapshot, StreamHead, StreamId, StreamPage, StreamQuery, Timestamp,
+    TokenOptions, TokenSecret, Upkeep, WorkerId, queue::QueueStore,
 };
 
 /// All stores, and the one write that spans them.
@@ -48,6 +48,8 @@ pub trait Backend: Send + Sync {
     fn queue(&self) -> &dyn QueueDriver;
     /// The queues that were created, and the messages in them.
     fn queues(&self) -> &dyn QueueStore;
+    /// The output streams.
+    fn outputs(&self) -> &dyn OutputStore;
 }
 
 /// Executions by id, status, family and time.

@@ -31,6 +31,7 @@ mod job;
 pub mod limits;
 pub mod message;
 pub mod nul;
+pub mod output;
 pub mod queue;
 mod time;
 mod token;
@@ -58,6 +59,7 @@ pub use message::{
     Available, ClaimRequest, Claimed, DEFAULT_QUEUE, DeadLetter, Delivery, MessageLease, NewMessage,
     QueueStats, SUSPECT_AFTER, Select, Settle, Settlement, Upkeep,
 };
+pub use output::{Chunk, ChunkPage, ChunkQuery, OutputInfo, OutputStore, OutputStream};
 pub use queue::{
     Backoff, BlockedKey, Group, GroupLimit, MessageOptions, MessageQuery, MessageRef, MessageStatus,
     MessageUpdate, Origin, ParentFailure, Policy, Pushed, Queue, QueueCreated, QueueOptions, QueueStore,

@@ -45,6 +45,13 @@ impl Column {
         })
     }
 
+    /// `bytea[]`
+    pub fn bytea<'a>(values: impl Iterator<Item = &'a [u8]>) -> Self {
+        Self::of(Type::BYTEA, Type::BYTEA_ARRAY, values.map(Some), |body, bytes| {
+            body.extend_from_slice(bytes);
+        })
+    }
+
     /// `jsonb[]`. What cannot be JSON becomes `null`; our own types always can.
     pub fn json<T: Serialize>(values: impl Iterator<Item = T>) -> Self {
         Self::of(Type::JSONB, Type::JSONB_ARRAY, values.map(Some), |body, value| {
@@ -97,7 +104,10 @@ impl ToSql for Column {
     }
 
     fn accepts(ty: &Type) -> bool {
-        matches!(*ty, Type::TEXT_ARRAY | Type::INT8_ARRAY | Type::INT4_ARRAY | Type::JSONB_ARRAY)
+        matches!(
+            *ty,
+            Type::TEXT_ARRAY | Type::INT8_ARRAY | Type::INT4_ARRAY | Type::BYTEA_ARRAY | Type::JSONB_ARRAY
+        )
     }
 
     to_sql_checked!();
@@ -125,6 +135,8 @@ mod tests {
         let numbers = vec![i64::MIN, -1, 0, i64::MAX];
         same(&Column::bigint(numbers.iter().copied()), &numbers, &Type::INT8_ARRAY);
         same(&Column::integer([0, 7, u32::MAX].into_iter()), &vec![0, 7, i32::MAX], &Type::INT4_ARRAY);
+        let bytes: Vec<&[u8]> = vec![b"a\0b", b"", b"\xff"];
+        same(&Column::bytea(bytes.iter().copied()), &bytes, &Type::BYTEA_ARRAY);
         let values: Vec<Value> = vec![json!({"a": [1, "x"]}), json!(null), json!("s")];
         same(&Column::json(values.iter()), &values, &Type::JSONB_ARRAY);
     }

@@ -119,6 +119,14 @@ impl<'t> Db<'t> {
         Db { at: tx.into().0, shared: self.shared.clone() }
     }
 
+    /// The same database outside of any transaction, to keep; `None` in a transaction.
+    pub fn to_pool(&self) -> Option<Db<'static>> {
+        match &self.at {
+            At::Pool(pool) => Some(Db { at: At::Pool(pool.clone()), shared: self.shared.clone() }),
+            _ => None,
+        }
+    }
+
     /// The names of our tables.
     pub fn names(&self) -> &Names {
         &self.shared.names

@@ -23,7 +23,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{db::Db, listener, names::Names, settings::Settings};
+use crate::{
+    db::Db,
+    listener,
+    names::{Names, fnv},
+    settings::Settings,
+};
 
 /// Least time between two NOTIFY statements of a process.
 const WINDOW: Duration = Duration::from_millis(10);
@@ -31,6 +36,13 @@ const WINDOW: Duration = Duration::from_millis(10);
 const PING: Duration = Duration::from_secs(10);
 /// A hint older than this helps nobody.
 const SEND_LIMIT: Duration = Duration::from_secs(5);
+
+/// What hints for a thing of `kind` go by whose own name is made of parts, and may be too long for a hint: the same in every
+/// process. Two things may rarely share one; then the hint for one wakes those who wait for the other, too.
+pub fn hint_name(kind: &str, parts: &[&str]) -> String {
+    let text: Vec<String> = parts.iter().map(|part| format!("{}:{part}", part.len())).collect();
+    format!("{kind}.{:016x}", fnv(&text.concat()))
+}
 
 /// Sends and receives hints. A clone shares everything; the background tasks end with the last clone.
 #[derive(Clone)]

@@ -206,7 +206,7 @@ pub(crate) fn quoted(identifier: &str) -> String {
 }
 
 /// FNV-1a: short, stable across releases, and nobody gains by a collision.
-fn fnv(text: &str) -> u64 {
+pub(crate) fn fnv(text: &str) -> u64 {
     text.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashSet,
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -11,7 +10,7 @@ use mainspring_core::{
     QueueStats, Result, Settle, Settlement, Upkeep, WorkerId, execution::page_size, message::check_lease,
     queue::check_messages,
 };
-use mainspring_pg::{Db, Hints, Query, TxRef, row::get};
+use mainspring_pg::{Db, Hints, Query, Share, TxRef, row::get};
 
 use crate::{
     claim::Known,
@@ -21,7 +20,7 @@ use crate::{
     push::{Push, pushed, queues},
     row::{delivery_from_row, micros, remains_of_row},
     settle::{settle_queries, settled},
-    shared_push::{LARGE, SharedPush},
+    shared_push::{LARGE, Pushes},
 };
 
 /// The queue on Postgres; see the crate.
@@ -32,7 +31,7 @@ pub struct PgQueue<'t> {
     pub(crate) known: Known,
     pub(crate) floors: Floors,
     pub(crate) looks: Looks,
-    shared: Option<Arc<SharedPush>>,
+    shared: Option<Share<Pushes>>,
 }
 
 impl PgQueue<'static> {
@@ -41,7 +40,7 @@ impl PgQueue<'static> {
     #[must_use]
     pub fn with_shared_pushes(mut self) -> Self {
         self.shared = None;
-        self.shared = Some(Arc::new(SharedPush::new(self.clone())));
+        self.shared = Some(Share::new(Pushes(self.clone())));
         self
     }
 }
@@ -76,7 +75,7 @@ impl<'t> PgQueue<'t> {
     async fn push_checked(&self, messages: Vec<NewMessage>) -> Result<()> {
         check_messages(&messages)?;
         match &self.shared {
-            Some(shared) if (1..=LARGE).contains(&messages.len()) => shared.push(messages).await,
+            Some(shared) if (1..=LARGE).contains(&messages.len()) => shared.ask(messages).await,
             _ => self.push_all(&messages).await.map(drop),
         }
     }

@@ -35,7 +35,7 @@
 //! | commit a decision of your own | [`Backend::commit`] with [`Changes`] |
 //! | follow the log | [`PgStores::consumer`] |
 //! | keep runs whose code is elsewhere | [`world::Storage`], [`World`] |
-//! | use one store alone | its crate: `mainspring-executions`, `-flows`, `-jobs`, `-events`, `-tokens`, `-context`, `-queue` |
+//! | use one store alone | its crate: `mainspring-executions`, `-flows`, `-jobs`, `-events`, `-tokens`, `-context`, `-queue`, `-output` |
 
 mod commit;
 mod from_env;
@@ -63,6 +63,7 @@ pub use mainspring_events::{
 pub use mainspring_executions::PgExecutionStore;
 pub use mainspring_flows::PgFlowStore;
 pub use mainspring_jobs::PgJobStore;
+pub use mainspring_output::PgOutputStore;
 pub use mainspring_pg::{Db, Migrator, Mode, Names, Pool, Prefix, Schema, Settings, Statements, pool};
 pub use mainspring_queue::{PgQueue, schedule, stats, topic, upkeep};
 pub use mainspring_tokens::PgTokenStore;

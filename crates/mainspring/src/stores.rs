@@ -6,12 +6,13 @@ use mainspring_consumer::Consumer;
 use mainspring_context::PgContextStore;
 use mainspring_core::{
     Backend, BoxFuture, Changes, Committed, ContextStore, EventStore, ExecutionStore, FlowStore, JobStore,
-    QueueDriver, QueueStore, Result, Timestamp, TokenStore,
+    OutputStore, QueueDriver, QueueStore, Result, Timestamp, TokenStore,
 };
 use mainspring_events::{InlineProjection, PgEventStore};
 use mainspring_executions::PgExecutionStore;
 use mainspring_flows::PgFlowStore;
 use mainspring_jobs::PgJobStore;
+use mainspring_output::PgOutputStore;
 use mainspring_pg::{
     AsyncFunc, Db, Deadlines, Hints, Names, Pool, Prefix, Schema, Settings, Statements, TxRef,
 };
@@ -79,6 +80,8 @@ pub struct PgStores<'t> {
     pub resume_tokens: PgTokenStore<'t>,
     /// Messages.
     pub queue: PgQueue<'t>,
+    /// What steps publish for readers.
+    pub outputs: PgOutputStore<'t>,
     db: Db<'t>,
     group: Option<Arc<GroupCommit>>,
     hints: Option<Hints>,
@@ -99,6 +102,7 @@ pub fn create_pg_stores(pool: Pool, options: PgStoreOptions) -> Result<PgStores<
     let group = Arc::new(GroupCommit::new(db.clone(), hints.clone(), options.commit_lanes));
     let mut stores = PgStores::at(db);
     stores.queue = stores.queue.with_hints(hints.clone()).with_shared_pushes();
+    stores.outputs = stores.outputs.with_hints(hints.clone()).with_shared_writes();
     stores.events = stores.events.with_group(Arc::new(Appends(Arc::clone(&group))));
     stores.hints = Some(hints);
     stores.group = Some(group);
@@ -171,6 +175,7 @@ impl<'t> PgStores<'t> {
             context: PgContextStore::new(&db),
             resume_tokens: PgTokenStore::new(&db),
             queue: PgQueue::new(&db),
+            outputs: PgOutputStore::new(&db),
             db,
             group: None,
             hints: None,
@@ -291,5 +296,9 @@ impl Backend for PgStores<'_> {
 
     fn queues(&self) -> &dyn QueueStore {
         &self.queue
+    }
+
+    fn outputs(&self) -> &dyn OutputStore {
+        &self.outputs
     }
 }

@@ -97,6 +97,9 @@ impl Backend for Flaky {
     fn queues(&self) -> &dyn mainspring_core::QueueStore {
         self.inner.queues()
     }
+    fn outputs(&self) -> &dyn mainspring_core::OutputStore {
+        self.inner.outputs()
+    }
 }
 
 fn counting(backend: Arc<Flaky>, steps: usize) -> (Engine, Arc<AtomicU32>) {

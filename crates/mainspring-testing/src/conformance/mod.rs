@@ -29,6 +29,7 @@ pub mod events;
 pub mod executions;
 pub mod flows;
 pub mod jobs;
+pub mod outputs;
 pub mod queue;
 pub mod streams;
 pub mod tokens;
@@ -66,6 +67,7 @@ pub async fn all_but_queue<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (
     Box::pin(streams::suite(&fresh)).await;
     Box::pin(tokens::suite(&fresh)).await;
     Box::pin(context::suite(&fresh)).await;
+    Box::pin(outputs::suite(&fresh)).await;
     Box::pin(commit::suite(&fresh)).await;
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mainspring_core::{
     Backend, BoxFuture, Changes, Committed, ContextStore, EventStore, ExecutionStore, FlowStore, JobStore,
-    QueueDriver, QueueStore, Result, Timestamp, TokenStore,
+    OutputStore, QueueDriver, QueueStore, Result, Timestamp, TokenStore,
 };
 
 use super::{Faults, flows::FaultyFlows, queue::FaultyQueue};
@@ -103,5 +103,9 @@ impl<B: Backend> Backend for FaultyBackend<B> {
 
     fn queues(&self) -> &dyn QueueStore {
         self.inner.queues()
+    }
+
+    fn outputs(&self) -> &dyn OutputStore {
+        self.inner.outputs()
     }
 }

@@ -154,6 +154,7 @@ impl State {
         self.jobs.clear(id);
         self.tokens.clear(id);
         self.values.clear(id);
+        self.outputs.clear(id);
         self.executions.remove(id)
     }
 

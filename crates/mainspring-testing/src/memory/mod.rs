@@ -15,6 +15,7 @@ mod events;
 mod executions;
 mod flows;
 mod jobs;
+mod outputs;
 mod queue;
 mod tokens;
 mod upkeep;
@@ -27,7 +28,7 @@ use std::{
 
 use mainspring_core::{
     Backend, BoxFuture, Changes, Committed, ContextStore, EventStore, ExecutionStore, FlowStore, JobStore,
-    QueueDriver, QueueStore, Result, Timestamp, TokenStore,
+    OutputStore, QueueDriver, QueueStore, Result, Timestamp, TokenStore,
 };
 
 use clock::Clock;
@@ -65,6 +66,7 @@ struct State {
     tokens: tokens::Tokens,
     values: context::Values,
     queue: queue::Queue,
+    outputs: outputs::Outputs,
 }
 
 impl MemoryBackend {
@@ -157,6 +159,10 @@ impl Backend for MemoryBackend {
     }
 
     fn queues(&self) -> &dyn QueueStore {
+        self
+    }
+
+    fn outputs(&self) -> &dyn OutputStore {
         self
     }
 }
