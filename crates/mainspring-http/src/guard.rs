@@ -60,6 +60,12 @@ impl Credential {
         self.secret.is_insecure()
     }
 
+    /// Whether it sends the secret itself.
+    #[cfg(feature = "client")]
+    pub(crate) fn is_secret(&self) -> bool {
+        self.signs.is_none()
+    }
+
     /// The headers of a call with this body.
     pub(crate) fn headers(&self, call: &Call, body: &[u8]) -> Result<Vec<(&'static str, String)>> {
         let mut headers = match &self.signs {

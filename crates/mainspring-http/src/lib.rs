@@ -11,19 +11,31 @@
 //! | feature | brings |
 //! |---|---|
 //! | none | messages, replies, secrets, signatures, [`FunctionInvoker`] |
+//! | `client` | `HttpInvoker`, and with it an HTTP client and TLS |
+//! | `server` | `router` with webhooks, health and output streams, and `serve`, and with them axum |
 
 mod call;
+#[cfg(feature = "client")]
+mod client;
 mod door;
 mod function;
 mod guard;
 mod message;
 mod reply;
 mod secret;
+#[cfg(feature = "server")]
+mod server;
 mod signature;
 
 pub use call::{Call, Endpoint, HealthCheck, Invoker, WebhookReply, WebhookRequest};
+#[cfg(feature = "client")]
+pub use client::{HttpInvoker, HttpOptions};
 pub use function::FunctionInvoker;
 pub use guard::{Credential, Guard, SECRET_HEADER};
 pub use message::{Entrypoint, MessageData, QueueName};
 pub use reply::Reply;
 pub use secret::Secret;
+#[cfg(feature = "server")]
+pub use server::{
+    OutputAccess, ReadyCheck, RouterOptions, STREAM_PATH, ServeOptions, WEBHOOK_PATH, router, serve,
+};

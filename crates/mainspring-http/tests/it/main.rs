@@ -2,5 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends in a panic when it fails")]
 
+mod client;
 mod ground;
+mod outputs;
+mod server;
 mod suite;

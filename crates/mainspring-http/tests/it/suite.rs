@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use mainspring_core::Timestamp;
 use mainspring_http::{
-    Credential, Entrypoint, FunctionInvoker, Guard, HealthCheck, Invoker, MessageData, Reply, Secret,
+    Credential, Entrypoint, FunctionInvoker, Guard, HealthCheck, HttpInvoker, HttpOptions, Invoker,
+    MessageData, Reply, RouterOptions, Secret,
 };
 use serde_json::json;
 
@@ -168,6 +169,17 @@ async fn a_health_check_is_answered(made: &impl Makes) {
 async fn the_function_invoker_passes_the_suite() {
     all(async |app: Arc<App>, guard, credential| {
         let invoker: Box<dyn Invoker> = Box::new(FunctionInvoker::with(app, guard, credential));
+        invoker
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_http_invoker_passes_the_suite() {
+    all(async |app: Arc<App>, guard, credential| {
+        let base = crate::ground::served(app, guard, RouterOptions::default()).await;
+        let invoker: Box<dyn Invoker> =
+            Box::new(HttpInvoker::new(&base, credential, HttpOptions::default()).unwrap());
         invoker
     })
     .await;
