@@ -79,10 +79,24 @@ pub trait ExecutionStore: Send + Sync {
     /// A page of all that match, newest first.
     fn list(&self, filter: ExecutionFilter) -> BoxFuture<'_, Result<Vec<Execution>>>;
 
+    /// How many match, whatever `after` and `limit` say.
+    fn count(&self, filter: ExecutionFilter) -> BoxFuture<'_, Result<u64>>;
+
     /// With this status, newest first.
     fn find_by_status(&self, status: ExecutionStatus, limit: u32) -> BoxFuture<'_, Result<Vec<Execution>>> {
         self.list(ExecutionFilter { status: Some(status), limit, ..ExecutionFilter::default() })
     }
+
+    /// Those of a flow or workflow that ended before `before`, the longest over first.
+    fn find_finished<'a>(
+        &'a self,
+        flow_id: &'a str,
+        before: Timestamp,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<Execution>>>;
+
+    /// Deletes those of `ids` that are over, with their jobs, tokens, large values and histories; how many.
+    fn delete_finished<'a>(&'a self, ids: &'a [ExecutionId]) -> BoxFuture<'a, Result<u64>>;
 
     /// Waiting with a time that has come, the most overdue first. Those that wait for no time are never here.
     fn find_waiting(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Execution>>>;

@@ -56,6 +56,8 @@ pub mod kind {
         EXECUTION_CANCELLING = "execution.cancelling";
         /// It was cancelled.
         EXECUTION_CANCELLED = "execution.cancelled";
+        /// A workflow went back to an earlier step.
+        EXECUTION_REWOUND = "execution.rewound";
         /// It was taken over from a worker that died.
         EXECUTION_RECOVERED = "execution.recovered";
         /// It or its wait lasted too long.

@@ -22,7 +22,10 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Error, ExecutionId, MessageId, Result, Timestamp, WorkerId, limits};
+use crate::{
+    Attribute, Attributes, Error, ExecutionId, MessageId, Result, Timestamp, WorkerId, check_attributes,
+    limits,
+};
 
 /// One running instance, as its row holds it.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +58,8 @@ pub struct Execution {
     pub retries: BTreeMap<String, u32>,
     /// The caller's own labels.
     pub metadata: Map<String, Value>,
+    /// What it is searched by.
+    pub attributes: Attributes,
     /// The queue its wake-ups are pushed to.
     pub queue: String,
     /// Key under which a second create within the window finds this one.
@@ -111,6 +116,7 @@ impl Execution {
             step_count: 0,
             retries: BTreeMap::new(),
             metadata: Map::new(),
+            attributes: Attributes::new(),
             queue: crate::DEFAULT_QUEUE.to_owned(),
             idempotency_key: None,
             idempotency_expires_at: None,
@@ -178,6 +184,7 @@ impl Execution {
         }
         limits::check_map("execution.context", &self.context, limits::MAX_CONTEXT)?;
         limits::check_map("execution.metadata", &self.metadata, limits::MAX_METADATA)?;
+        check_attributes(&self.attributes)?;
         self.timeouts.check()
     }
 }
@@ -404,6 +411,8 @@ pub struct ExecutionFilter {
     pub flow_id: Option<String>,
     /// Only with this status.
     pub status: Option<ExecutionStatus>,
+    /// Only with all of these search attributes.
+    pub attributes: Attributes,
     /// Only those after this one in the order of the list: the last of the page before.
     pub after: Option<(Timestamp, ExecutionId)>,
     /// At most so many, 1 to 10,000; 0 is 100.
@@ -411,6 +420,13 @@ pub struct ExecutionFilter {
 }
 
 impl ExecutionFilter {
+    /// Only with this search attribute besides: `filter.with("customer", "c-7").with("total", 42)`.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, value: impl Into<Attribute>) -> Self {
+        self.attributes.insert(name.into(), value.into());
+        self
+    }
+
     /// The limit in force.
     ///
     /// # Errors

@@ -16,6 +16,7 @@
 //! # Ok::<(), mainspring_core::Error>(())
 //! ```
 
+mod attribute;
 mod backend;
 mod changes;
 mod context;
@@ -36,6 +37,7 @@ pub mod queue;
 mod time;
 mod token;
 
+pub use attribute::{Attribute, Attributes, check_attributes};
 pub use backend::{
     Backend, ContextStore, EventStore, ExecutionStore, FlowStore, JobStore, QueueDriver, TokenStore,
 };

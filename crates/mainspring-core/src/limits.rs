@@ -17,6 +17,8 @@ pub const MAX_ERROR_TEXT: usize = 8 * 1024;
 pub const MAX_PAYLOAD: usize = 1024 * 1024;
 /// Most bytes of an execution's whole context as one row holds it.
 pub const MAX_CONTEXT: usize = 10 * 1024 * 1024;
+/// Most search attributes of one execution.
+pub const MAX_ATTRIBUTES: usize = 32;
 /// Most bytes of the metadata of an execution, event or token.
 pub const MAX_METADATA: usize = 16 * 1024;
 /// Most levels of nesting in one JSON payload.

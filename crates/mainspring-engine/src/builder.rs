@@ -14,7 +14,7 @@ use crate::{
     cancel::CancelHook,
     engine::Options,
     listener::Listeners,
-    workflow::{Cx, Workflow, WorkflowResult, Workflows},
+    workflow::{Cx, KeptLive, Workflow, WorkflowResult, Workflows},
 };
 
 /// An [`Engine`] being put together; see [`Engine::builder`].
@@ -48,6 +48,8 @@ impl EngineBuilder {
                 step_timeout: Duration::from_secs(30),
                 limits: ContextLimits::default(),
                 lease: Duration::from_secs(30),
+                detect_foreign_awaits: false,
+                retention: HashMap::new(),
             },
             builtins: true,
             settings: builtin::Settings::default(),
@@ -164,6 +166,30 @@ impl EngineBuilder {
         self
     }
 
+    /// Parks a workflow whose code awaits something that is not recorded, such as a request outside of a step, with the failure
+    /// code `FOREIGN_AWAIT`, which names the step after which it does. For tests and for finding such code: it stands where
+    /// nothing but the foreign future is awaited, and what it brings is lost. Defaults to off.
+    pub fn detect_foreign_awaits(mut self) -> Self {
+        self.options.detect_foreign_awaits = true;
+        self
+    }
+
+    /// Removes executions of this flow or workflow so long after they ended, with their history and what was sent to them: some
+    /// hundreds in every round of a worker. Whoever asks for them then finds nothing, and their idempotency keys are free.
+    /// Defaults to keeping them for ever.
+    pub fn retention(mut self, flow_id: impl Into<String>, keep: Duration) -> Self {
+        self.options.retention.insert(flow_id.into(), keep);
+        self
+    }
+
+    /// Keeps the futures of parked workflows for so long, at most so many: one that is woken here in time goes on where it stood,
+    /// all others are replayed. A worker drops what is idle for longer with its next heartbeat. Zero keeps none. Defaults to 5
+    /// seconds and 1,000.
+    pub fn keep_parked(mut self, idle: Duration, most: usize) -> Self {
+        self.workflows.kept = KeptLive::new(idle, most);
+        self
+    }
+
     /// Adds a listener for as long as the engine lives; see [`Engine::subscribe`].
     pub fn listener(self, pattern: &str, listener: impl Fn(&Lifecycle) + Send + Sync + 'static) -> Self {
         self.listeners.subscribe(pattern, listener).forever();
@@ -238,6 +264,10 @@ fn check(options: &Options) -> Result<()> {
         return Err(Error::invalid("engine.step_timeout", "must be longer than 0"));
     }
     limits::check_duration("engine.step_timeout", options.step_timeout)?;
+    for (flow_id, keep) in &options.retention {
+        limits::check_name("engine.retention", flow_id)?;
+        limits::check_duration("engine.retention", *keep)?;
+    }
     check_lease(options.lease).map_err(|e| Error::invalid("engine.lease", "out of range").with_source(e))
 }
 

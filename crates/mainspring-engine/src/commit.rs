@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainspring_core::{Changes, Committed, Execution, ExecutionId, Result};
+use mainspring_core::{Changes, Committed, Execution, ExecutionId, Result, Timestamp};
 use mainspring_worker::jittered;
 use tokio::time::{Instant, sleep};
 
@@ -15,10 +15,16 @@ impl Inner {
     /// Commits and tells the listeners. Hiccups of the database are waited out for as long as a lease lasts.
     pub(crate) async fn commit(&self, changes: &Changes) -> Result<Committed> {
         let committed = self.patiently(|| self.backend.commit(changes.clone())).await?;
-        for write in &changes.executions {
-            self.listeners.tell(&write.execution, &write.events, committed.at);
-        }
+        self.tell(changes, committed.at);
         Ok(committed)
+    }
+
+    /// Tells the listeners, and whoever waits for an end, what was committed.
+    pub(crate) fn tell(&self, changes: &Changes, at: Timestamp) {
+        for write in &changes.executions {
+            self.listeners.tell(&write.execution, &write.events, at);
+        }
+        self.ends.tell(changes);
     }
 
     /// One execution by id, waiting out hiccups of the database.

@@ -57,6 +57,7 @@ impl Deliver for EngineDeliver {
     }
 
     fn beat(&self) -> BoxFuture<'_, ()> {
+        self.0.workflows.kept.evict();
         Box::pin(look(&*self.0.backend, &self.0.running))
     }
 

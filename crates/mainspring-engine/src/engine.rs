@@ -10,6 +10,7 @@ use crate::{
     Create, EngineBuilder, HandlerRegistry, Lifecycle, Subscription,
     cancel::CancelHook,
     deliver::{BackendQueue, EngineDeliver},
+    ends::Ends,
     flows::Flows,
     left::Left,
     listener::Listeners,
@@ -29,6 +30,7 @@ pub(crate) struct Inner {
     pub(crate) workflows: Workflows,
     pub(crate) hooks: HashMap<String, CancelHook>,
     pub(crate) listeners: Arc<Listeners>,
+    pub(crate) ends: Arc<Ends>,
     pub(crate) options: Options,
     pub(crate) running: Arc<Running>,
     pub(crate) left: Arc<Left>,
@@ -42,6 +44,9 @@ pub(crate) struct Options {
     pub(crate) step_timeout: Duration,
     pub(crate) limits: ContextLimits,
     pub(crate) lease: Duration,
+    pub(crate) detect_foreign_awaits: bool,
+    /// How long finished executions are kept, by flow or workflow.
+    pub(crate) retention: HashMap<String, Duration>,
 }
 
 impl Engine {
@@ -65,6 +70,7 @@ impl Engine {
             workflows,
             hooks,
             listeners,
+            ends: Arc::default(),
             running: Arc::default(),
             left: Arc::default(),
             local: Local::new(Arc::clone(&backend), engine.clone(), options.lease),

@@ -21,6 +21,7 @@ impl Inner {
         self.cancel_late(late, "execution").await;
         let waits = self.backend.executions().find_timed_out_waits(BATCH).await?;
         self.cancel_late(waits, "wait").await;
+        self.sweep_finished().await?;
         Ok(())
     }
 
@@ -84,9 +85,7 @@ impl Inner {
     /// A commit that is not worth waiting for: the next round finds what is left.
     async fn backend_commit(&self, changes: &Changes) -> Result<()> {
         let committed = self.backend.commit(changes.clone()).await?;
-        for write in &changes.executions {
-            self.listeners.tell(&write.execution, &write.events, committed.at);
-        }
+        self.tell(changes, committed.at);
         Ok(())
     }
 

@@ -17,7 +17,7 @@ macro_rules! select {
             "e.tenant, e.queue, e.driver, e.holder, e.wake_at, e.wait_reason, e.wait_started_at, ",
             "e.execution_timeout_ms, e.wait_timeout_ms, e.parent_execution_id, e.root_execution_id, ",
             "e.idempotency_key, e.idempotency_expires_at, e.created_at, e.updated_at, e.finished_at, ",
-            "e.context, e.retries, e.metadata, e.error, e.cancellation, e.reply FROM {executions} e ",
+            "e.context, e.retries, e.metadata, e.error, e.cancellation, e.reply, e.attributes FROM {executions} e ",
             $rest
         )
     };
@@ -59,6 +59,7 @@ pub(crate) fn execution_from_row(row: &Row) -> Result<Execution> {
         error: typed(row, 27)?,
         cancellation: typed(row, 28)?,
         reply: typed(row, 29)?,
+        attributes: typed(row, 30)?.unwrap_or_default(),
         id: ExecutionId::from_stored(id),
     })
 }

@@ -4,9 +4,12 @@ use std::time::SystemTime;
 
 use mainspring_core::{
     BoxFuture, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, ExecutionStore, ExecutionWrite,
-    Expect, Result, execution::page_size,
+    Expect, Result, Timestamp, check_attributes, execution::page_size,
 };
-use mainspring_pg::{Db, Query, TxRef, row::get};
+use mainspring_pg::{
+    Db, Query, TxRef,
+    row::{get, to_json},
+};
 
 use crate::{
     row::{execution_from_row, select},
@@ -69,6 +72,33 @@ const LIST: &str = select!(
      ORDER BY e.created_at DESC, e.id DESC LIMIT $6"
 );
 
+/// By the index of the attributes: OFFSET 0 keeps the planner from walking the order of the list instead.
+const LIST_BY_ATTRIBUTES: &str = select!(
+    "JOIN (SELECT x.id FROM {executions} x WHERE x.attributes @> $7 AND x.attributes <> '{}' OFFSET 0) f ON f.id = e.id
+     WHERE ($1::text IS NULL OR e.tenant = $1) AND ($2::text IS NULL OR e.flow_id = $2)
+       AND ($3::text IS NULL OR e.status = $3)
+       AND ($4::timestamptz IS NULL OR (e.created_at, e.id) < ($4, $5))
+     ORDER BY e.created_at DESC, e.id DESC LIMIT $6"
+);
+
+const COUNT: &str = "SELECT count(*) FROM {executions} e
+  WHERE ($1::text IS NULL OR e.tenant = $1) AND ($2::text IS NULL OR e.flow_id = $2)
+    AND ($3::text IS NULL OR e.status = $3)";
+
+const COUNT_BY_ATTRIBUTES: &str = "SELECT count(*) FROM {executions} e
+  WHERE ($1::text IS NULL OR e.tenant = $1) AND ($2::text IS NULL OR e.flow_id = $2)
+    AND ($3::text IS NULL OR e.status = $3) AND e.attributes @> $4 AND e.attributes <> '{}'";
+
+const DELETE_FINISHED: &str = "WITH gone AS (
+    DELETE FROM {executions} WHERE id = ANY($1) AND finished_at IS NOT NULL RETURNING id, tenant
+  ), history AS (
+    DELETE FROM {events_executions} e USING gone g
+    WHERE e.partition = 'executions' AND e.tenant = g.tenant AND e.stream = 'execution-' || g.id)
+  SELECT count(*) FROM gone";
+
+const FIND_FINISHED: &str =
+    select!("WHERE e.flow_id = $1 AND e.finished_at < $2 ORDER BY e.finished_at, e.id LIMIT $3");
+
 const FIND_WAITING: &str = select!("WHERE e.wake_at <= (SELECT {now}()) ORDER BY e.wake_at, e.id LIMIT $1");
 
 const FIND_BY_IDEMPOTENCY_KEY: &str = select!(
@@ -127,18 +157,59 @@ impl ExecutionStore for PgExecutionStore<'_> {
     fn list(&self, filter: ExecutionFilter) -> BoxFuture<'_, Result<Vec<Execution>>> {
         Box::pin(async move {
             let limit = filter.page_size()?;
+            check_attributes(&filter.attributes)?;
             let (after, after_id) = match filter.after {
                 Some((at, id)) => (Some(SystemTime::from(at)), Some(id.to_string())),
                 None => (None, None),
             };
-            let query = Query::new(LIST)
+            let searched = !filter.attributes.is_empty();
+            let query = Query::new(if searched { LIST_BY_ATTRIBUTES } else { LIST })
                 .bind(filter.tenant)
                 .bind(filter.flow_id)
                 .bind(filter.status.map(ExecutionStatus::as_str))
                 .bind(after)
                 .bind(after_id)
                 .bind(limit);
+            self.find(if searched { query.bind(to_json(Some(&filter.attributes))) } else { query }).await
+        })
+    }
+
+    fn count(&self, filter: ExecutionFilter) -> BoxFuture<'_, Result<u64>> {
+        Box::pin(async move {
+            check_attributes(&filter.attributes)?;
+            let searched = !filter.attributes.is_empty();
+            let query = Query::new(if searched { COUNT_BY_ATTRIBUTES } else { COUNT })
+                .bind(filter.tenant)
+                .bind(filter.flow_id)
+                .bind(filter.status.map(ExecutionStatus::as_str));
+            let query = if searched { query.bind(to_json(Some(&filter.attributes))) } else { query };
+            let rows = self.db.run(query).await?;
+            let count: i64 = rows.first().map_or(Ok(0), |row| get(row, 0))?;
+            Ok(u64::try_from(count).unwrap_or(0))
+        })
+    }
+
+    fn find_finished<'a>(
+        &'a self,
+        flow_id: &'a str,
+        before: Timestamp,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<Execution>>> {
+        Box::pin(async move {
+            let query = Query::new(FIND_FINISHED)
+                .bind(flow_id.to_owned())
+                .bind(SystemTime::from(before))
+                .bind(page_size(limit)?);
             self.find(query).await
+        })
+    }
+
+    fn delete_finished<'a>(&'a self, ids: &'a [ExecutionId]) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(async move {
+            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            let rows = self.db.run(Query::new(DELETE_FINISHED).bind(ids)).await?;
+            let count: i64 = rows.first().map_or(Ok(0), |row| get(row, 0))?;
+            Ok(u64::try_from(count).unwrap_or(0))
         })
     }
 

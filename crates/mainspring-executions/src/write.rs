@@ -109,6 +109,7 @@ fn is_plain(e: &Execution) -> bool {
         && (&e.error, &e.cancellation) == (&None, &None)
         && e.retries.is_empty()
         && e.metadata.is_empty()
+        && e.attributes.is_empty()
 }
 
 fn full_create_query(writes: &[&ExecutionWrite]) -> Query {
@@ -141,6 +142,7 @@ fn full_create_query(writes: &[&ExecutionWrite]) -> Query {
         .bind(column(&rows, |e| to_json(e.error.as_ref())))
         .bind(column(&rows, |e| to_json(e.cancellation.as_ref())))
         .bind(column(&rows, |e| to_json(e.reply.as_ref())))
+        .bind(column(&rows, |e| to_json(Some(&e.attributes))))
 }
 
 /// Updates all of `writes` whose row is at the expected revision and not terminal; see [`Written`].
@@ -184,6 +186,7 @@ pub fn update_query(writes: &[&ExecutionWrite]) -> Query {
         .bind(column(&rows, |e| Value::Object(e.metadata.clone())))
         .bind(column(&rows, |e| to_json(e.error.as_ref())))
         .bind(column(&rows, |e| to_json(e.cancellation.as_ref())))
+        .bind(column(&rows, |e| to_json(Some(&e.attributes))))
 }
 
 fn column<T>(rows: &[&Execution], value: impl Fn(&Execution) -> T) -> Vec<T> {

@@ -2,7 +2,7 @@
 
 use std::{future::IntoFuture, sync::Arc, time::Duration};
 
-use mainspring_core::{Backend, ExecutionId, Failure, Timestamp};
+use mainspring_core::{Attribute, Backend, ExecutionId, Failure, Timestamp};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -108,10 +108,10 @@ impl Cx {
     pub fn now(&self) -> Timestamp {
         let backend = &self.live.backend;
         let at = self.live.mark(&self.key("now"), |_| Some(json!(backend.now())));
-        at.and_then(|at| serde_json::from_value(at).ok()).unwrap_or(self.live.facts.created_at)
+        at.and_then(|at| serde_json::from_value(at).ok()).unwrap_or(self.live.facts.seed.1)
     }
 
-    /// A random number, the same at every replay: it follows from the execution's id and the place of the call. No secret.
+    /// A random number, the same at every replay: it follows from the execution's id, or from that of the one it was forked from, and the place of the call. No secret.
     pub fn random(&self) -> u64 {
         self.random_bytes("random").iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
     }
@@ -120,7 +120,7 @@ impl Cx {
     pub fn ulid(&self) -> String {
         let low = self.random_bytes("ulid").into_iter().take(10);
         let random = low.fold(0_u128, |sum, byte| (sum << 8) | u128::from(byte));
-        let millis = self.live.facts.created_at.as_micros() / 1_000;
+        let millis = self.live.facts.seed.1.as_micros() / 1_000;
         let number = (u128::try_from(millis).unwrap_or(0) << 80) | random;
         let digit = |n: u32| {
             let at = usize::try_from((number >> (5 * n)) & 31).unwrap_or(0);
@@ -131,7 +131,7 @@ impl Cx {
 
     fn random_bytes(&self, name: &str) -> [u8; 32] {
         let key = self.key(name);
-        Sha256::digest(format!("{}/{key}", self.live.facts.id)).into()
+        Sha256::digest(format!("{}/{key}", self.live.facts.seed.0)).into()
     }
 
     /// Nothing for so long, from the first time the code comes here. Nothing is held meanwhile: no memory, no connection, no
@@ -204,6 +204,12 @@ impl Cx {
     /// commit.
     pub fn set_event(&self, key: &str, value: impl Into<Value>) {
         self.live.show("events", Some(key), value.into());
+    }
+
+    /// A search attribute, in place of an earlier value: [`ExecutionFilter::with`](mainspring_core::ExecutionFilter::with) finds
+    /// executions by it. At most 32 of one execution. Durable with the next commit.
+    pub fn set_attribute(&self, name: &str, value: impl Into<Attribute>) {
+        self.live.set_attribute(name, value.into());
     }
 
     /// Whether an execution takes the new way at a place where the code was changed: yes for those that come here for the

@@ -13,21 +13,22 @@ use std::{
 use futures_util::FutureExt;
 use mainspring_core::{
     BoxFuture, Changes, Committed, Error, Execution, ExecutionStatus, Failure, NewEvent, Result, Timestamp,
-    event::kind,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Cx, Drift, INPUT, NON_DETERMINISM, PANIC,
+    Cx, Drift, FOREIGN_AWAIT, INPUT, NON_DETERMINISM, PANIC,
     cleanup::{clean_up, replay},
     flag::Flag,
-    journal::Journal,
+    kept::Standing,
     live::{Facts, Live},
     park::{Then, changes},
-    register::Returned,
-    start_deadline::{START_BY, start_by},
+    past::standing,
+    recorded::History,
+    register::{Code, Returned},
+    start_deadline::START_BY,
     state::Task,
 };
 use crate::{
@@ -103,63 +104,45 @@ impl Inner {
         if cleaning {
             self.finish_cancel(&execution.id).await?; // of its family, should whoever began it be gone
         }
-        let claims = start_by(&execution).is_some();
-        let mut context = std::mem::take(&mut execution.context);
-        context.remove(START_BY);
-        let small_input = context.remove(INPUT);
-        let fresh = execution.position <= 1;
-        let History { journal, cleanup, input } = match small_input {
-            Some(input) if fresh => History { input, ..History::default() },
-            _ => self.journal(&execution).await?,
-        };
-        let mine = match seat {
-            Some(seat) => {
-                execution.driver.as_ref() == Some(&seat.message)
-                    && execution.status != ExecutionStatus::Waiting
-                    && !claims
+        let context = std::mem::take(&mut execution.context);
+        let policy = code.drift();
+        let Standing { code: mut running, live, flag } = match self.workflows.kept.take(&execution) {
+            Some(standing) => {
+                standing.live.reopen();
+                standing
             }
-            None => true,
+            None => self.begin(code, &execution, context, seat).await?,
         };
-        let stop = cancel.child_token();
-        let facts = Facts {
-            id: execution.id.clone(),
-            root: execution.root.clone(),
-            tenant: execution.tenant.clone(),
-            queue: execution.queue.clone(),
-            step_queue: self.options.step_queue.clone().unwrap_or_else(|| execution.queue.clone()),
-            created_at: execution.created_at,
-            metadata: execution.metadata.clone(),
-        };
-        let backend = Arc::clone(&self.backend);
-        let live = Arc::new(Live::new(facts, backend, stop.clone(), journal, context, mine));
-        live.lock().frozen = cleaning;
-        let cx = Cx::new(Arc::clone(&live));
-        let (begun, policy) = (Arc::clone(&code), code.drift());
-        let running = async move { begun.begin(cx, input).await };
-        let mut running: Running = Box::pin(AssertUnwindSafe(running).catch_unwind());
-        if cleaning {
-            replay(&mut running, &Flag::new()).await;
-            let cleanups = live.thaw(cleanup);
-            running = Box::pin(AssertUnwindSafe(clean_up(Arc::clone(&live), cleanups)).catch_unwind());
-        }
         before.into_iter().for_each(|event| live.record(event, false));
         self.workflows.enter(&live);
+        let stop = live.cancel.clone();
         let entry = self.running.enter(&execution.id, Work::Step(execution.revision), &stop);
-        let driver = Driver {
+        let mut driver = Driver {
             inner: self,
             live: Arc::clone(&live),
             execution,
             seat,
             stop,
+            outer: cancel.clone(),
             policy,
             entry: Some(entry),
-            flag: Flag::new(),
+            flag: Arc::clone(&flag),
             committing: None,
             looked: 0,
+            parked: false,
         };
-        let drove = driver.run(running).await;
+        let drove = driver.run(&mut running).await;
+        let parked = driver.parked;
+        drop(driver);
         live.close(false);
         self.workflows.leave(&live);
+        if let Ok(Drove::Rests(execution) | Drove::Asleep(execution)) = &drove
+            && parked
+            && seat.is_some()
+            && execution.status == ExecutionStatus::Waiting
+        {
+            self.workflows.kept.keep(execution, Standing { code: running, live, flag });
+        }
         if let Ok(Drove::Rests(execution)) = &drove
             && execution.status == ExecutionStatus::Cancelled
         {
@@ -172,30 +155,59 @@ impl Inner {
         }
     }
 
-    async fn journal(&self, execution: &Execution) -> Result<History> {
-        let mut history = History::default();
-        let mut cancelled = false;
-        for recorded in self.history(execution).await? {
-            let mut event = recorded.event;
-            match event.event_type.as_str() {
-                kind::EXECUTION_CREATED => {
-                    history.input = event.data.get_mut(INPUT).map(Value::take).unwrap_or_default();
-                }
-                kind::EXECUTION_CANCELLING => cancelled = true,
-                _ if cancelled => history.cleanup.read(event),
-                _ => history.journal.read(event),
+    /// The code from its beginning, with what is recorded; of an execution that was cancelled, what there is to clean up.
+    async fn begin(
+        &self,
+        code: Arc<dyn Code>,
+        execution: &Execution,
+        mut context: Map<String, Value>,
+        seat: Option<&Seat>,
+    ) -> Result<Standing> {
+        let cleaning = execution.status == ExecutionStatus::Cancelling;
+        let claims = context.remove(START_BY).is_some() && execution.status == ExecutionStatus::Pending;
+        let small_input = context.remove(INPUT);
+        let fresh = execution.position <= 1;
+        let History { journal, cleanup, input, seed } = match small_input {
+            Some(input) if fresh => History { input, ..History::default() },
+            _ => History::read(standing(self.history(execution).await?)),
+        };
+        let mine = match seat {
+            Some(seat) => {
+                execution.driver.as_ref() == Some(&seat.message)
+                    && execution.status != ExecutionStatus::Waiting
+                    && !claims
             }
+            None => true,
+        };
+        let facts = Facts {
+            id: execution.id.clone(),
+            root: execution.root.clone(),
+            tenant: execution.tenant.clone(),
+            queue: execution.queue.clone(),
+            step_queue: self.options.step_queue.clone().unwrap_or_else(|| execution.queue.clone()),
+            seed: seed.unwrap_or_else(|| (execution.id.clone(), execution.created_at)),
+            metadata: execution.metadata.clone(),
+        };
+        let backend = Arc::clone(&self.backend);
+        let cancel = CancellationToken::new();
+        let live = Arc::new(Live::new(facts, backend, cancel, journal, context, mine));
+        {
+            let mut state = live.lock();
+            state.frozen = cleaning;
+            state.attributes.clone_from(&execution.attributes);
         }
-        Ok(history)
+        let flag = Flag::new();
+        let cx = Cx::new(Arc::clone(&live));
+        let running = async move { code.begin(cx, input).await };
+        let mut running: Running = Box::pin(AssertUnwindSafe(running).catch_unwind());
+        if cleaning {
+            replay(&mut running, &flag).await;
+            let cleanups = live.thaw(cleanup);
+            running = Box::pin(AssertUnwindSafe(clean_up(Arc::clone(&live), cleanups)).catch_unwind());
+            std::task::Wake::wake_by_ref(&flag);
+        }
+        Ok(Standing { code: running, live, flag })
     }
-}
-
-/// What an execution did before, and after it was cancelled.
-#[derive(Default)]
-struct History {
-    input: Value,
-    journal: Journal,
-    cleanup: Journal,
 }
 
 pub(super) struct Driver<'d> {
@@ -204,19 +216,24 @@ pub(super) struct Driver<'d> {
     /// The row as this driver last wrote or read it, without its context.
     pub(super) execution: Execution,
     pub(super) seat: Option<&'d Seat>,
+    /// Fires when it is cancelled or taken over.
     pub(super) stop: CancellationToken,
+    /// Fires when the whole driver is to stop.
+    outer: CancellationToken,
     pub(super) policy: Drift,
     pub(super) entry: Option<Entry>,
     flag: Arc<Flag>,
     pub(super) committing: Option<Commit<'d>>,
     /// Knocks that were there at the last look.
     pub(super) looked: u64,
+    /// Whether the code stands where it may go on later.
+    parked: bool,
 }
 
 impl<'d> Driver<'d> {
-    async fn run(mut self, mut code: Running) -> Result<Drove> {
+    async fn run(&mut self, code: &mut Running) -> Result<Drove> {
         loop {
-            let seen = self.watch(&mut code).await;
+            let seen = self.watch(code).await;
             match seen {
                 Seen::Polled => {}
                 Seen::Attention => self.live.wake_waits(),
@@ -226,7 +243,7 @@ impl<'d> Driver<'d> {
                     }
                 }
                 Seen::Returned(returned) => return self.conclude(returned).await,
-                Seen::Stopped => return self.hand_over(&mut code).await,
+                Seen::Stopped => return self.hand_over(code).await,
             }
             if let Some(drove) = self.attend().await? {
                 return Ok(drove);
@@ -236,14 +253,18 @@ impl<'d> Driver<'d> {
 
     /// Polls the code as often as it is woken, and otherwise waits for whatever comes first.
     async fn watch(&mut self, code: &mut Running) -> Seen {
-        let Self { flag, committing, live, stop, inner, .. } = self;
+        let Self { flag, committing, live, stop, outer, inner, .. } = self;
         let waker = Waker::from(Arc::clone(flag));
         let pause = live.next_time().map(|at| at.since(inner.backend.now()));
         let mut timer = pause.map(|pause| Box::pin(sleep(pause)));
         let mut attention = std::pin::pin!(live.attention.notified());
         let mut stopped = std::pin::pin!(stop.cancelled());
+        let mut outer_stopped = std::pin::pin!(outer.cancelled());
         std::future::poll_fn(|cx| {
             flag.outer.register(cx.waker());
+            if outer_stopped.as_mut().poll(cx).is_ready() {
+                stop.cancel();
+            }
             if stopped.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Seen::Stopped);
             }
@@ -288,6 +309,8 @@ impl<'d> Driver<'d> {
     async fn attend(&mut self) -> Result<Option<Drove>> {
         match self.live.assess(self.committing.is_some()) {
             Task::Wait | Task::Poll => Ok(None),
+            Task::Foreign if self.inner.options.detect_foreign_awaits => self.stalled().await,
+            Task::Foreign => Ok(None),
             Task::Commit => {
                 self.begin_commit();
                 Ok(None)
@@ -298,6 +321,7 @@ impl<'d> Driver<'d> {
                 if self.live.close(true).is_none() {
                     return self.look().await.map(|()| None);
                 }
+                self.parked = true;
                 self.park(until, None).await.map(Some)
             }
             Task::Drifted { expected, got } => self.drifted(expected, got).await,
@@ -404,6 +428,31 @@ impl<'d> Driver<'d> {
         }
         self.live.accept_drift();
         Ok(None)
+    }
+
+    /// The code waits for nothing of ours.
+    async fn stalled(&mut self) -> Result<Option<Drove>> {
+        // What has only given way to others is woken by now.
+        tokio::task::yield_now().await;
+        if self.flag.is_set() {
+            return Ok(None);
+        }
+        self.live.close(false);
+        let failure = self.foreign();
+        tracing::error!(execution = %self.execution.id, %failure, "parked");
+        self.park(None, Some(failure)).await.map(Some)
+    }
+
+    /// The code awaits something that is not recorded.
+    fn foreign(&self) -> Failure {
+        let last = self.live.lock().last.clone();
+        let after =
+            last.as_deref().map_or("at its beginning".to_owned(), |key| format!("after step `{key}`"));
+        let message = format!("the code awaits something that is not recorded, {after}: put it into a step");
+        let mut failure = Failure::new(FOREIGN_AWAIT, message);
+        failure.details = json!({"after": last});
+        failure.step_id = last;
+        failure
     }
 
     pub(super) async fn park_drifted(&mut self, expected: &str, got: &str) -> Result<Drove> {

@@ -21,6 +21,10 @@ impl Flag {
         Arc::new(Self { woken: AtomicBool::new(true), outer: AtomicWaker::new() })
     }
 
+    pub(crate) fn is_set(&self) -> bool {
+        self.woken.load(Ordering::Acquire)
+    }
+
     pub(crate) fn take(&self) -> bool {
         self.woken.swap(false, Ordering::AcqRel)
     }

@@ -25,9 +25,7 @@ impl Driver<'_> {
     pub(super) fn take_back(&mut self) -> Option<Drove> {
         let Some(done) = self.live.take_back() else { return Some(Drove::Changed) };
         let (changes, committed, recorded) = *done;
-        for write in &changes.executions {
-            self.inner.listeners.tell(&write.execution, &write.events, committed.at);
-        }
+        self.inner.tell(&changes, committed.at);
         self.after((changes, recorded, self.looked, Ok(committed))).ok().flatten()
     }
 

@@ -4,7 +4,7 @@
 //! ([`Live::assess`]): commit, park, look into the inbox, or nothing. Two rules make that safe:
 //!
 //! 1. The body of a step begins only when everything recorded before it is durable ([`Live::gate`]).
-//! 2. Once the driver has decided to stop, nothing the code awaits ever becomes ready again.
+//! 2. Once the driver has decided to stop, nothing the code awaits becomes ready again until it is driven again.
 
 use std::{
     future::poll_fn,
@@ -13,7 +13,8 @@ use std::{
 };
 
 use mainspring_core::{
-    Backend, Changes, Committed, ExecutionId, Failure, NewEvent, Timestamp, TokenWrite, event::kind,
+    Attribute, Backend, Changes, Committed, ExecutionId, Failure, NewEvent, Timestamp, TokenWrite,
+    check_attributes, event::kind,
 };
 use serde_json::{Map, Value, json};
 use tokio::sync::{Notify, watch};
@@ -33,7 +34,8 @@ pub(crate) struct Facts {
     pub(crate) queue: String,
     /// Where steps that are done elsewhere are pushed to.
     pub(crate) step_queue: String,
-    pub(crate) created_at: Timestamp,
+    /// What random numbers and ULIDs follow from: its id and its creation, or those of the execution it was forked from.
+    pub(crate) seed: (ExecutionId, Timestamp),
     pub(crate) metadata: Map<String, Value>,
 }
 
@@ -97,10 +99,11 @@ impl Live {
             let released = place.turn.and_then(|n| state.turns.get(&n)).is_some_and(|turn| turn.released);
             let open = match state.journal.ask(key) {
                 Answer::Ended(end) => {
+                    state.last = Some(key.to_owned());
                     state.wake_turns();
                     return Poll::Ready(Go::Return(end));
                 }
-                Answer::Open { .. } if state.frozen => None,
+                Answer::Open { note, .. } if state.frozen => Some(note.after),
                 Answer::Open { note, free } if free || released => {
                     return Poll::Ready(Go::Work { note, loose: !free });
                 }
@@ -187,6 +190,9 @@ impl Live {
         state.recorded += 1;
         state.batch.steps += u32::from(ends_a_step);
         state.batch.last.clone_from(&event.subject);
+        if ends_a_step {
+            state.last.clone_from(&event.subject);
+        }
         state.batch.events.push(event);
     }
 
@@ -226,6 +232,21 @@ impl Live {
             Some(key) => *slot = json!({key: value}),
             None => *slot = value,
         }
+        state.context_changed = true;
+    }
+
+    /// Sets a search attribute, durable with the next commit.
+    pub(crate) fn set_attribute(&self, name: &str, value: Attribute) {
+        let mut state = self.lock();
+        if state.attributes.get(name) == Some(&value) {
+            return;
+        }
+        state.attributes.insert(name.to_owned(), value.clone());
+        if let Err(error) = check_attributes(&state.attributes) {
+            drop(state);
+            return self.refuse(Failure::new(super::INVALID_STEP, error.to_string()));
+        }
+        state.batch.attributes.insert(name.to_owned(), value);
         state.context_changed = true;
     }
 

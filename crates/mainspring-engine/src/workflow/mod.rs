@@ -13,6 +13,7 @@
 //! parks, and a parked one is woken by the knock.
 
 mod body;
+mod bulk;
 mod child;
 mod cleanup;
 mod cx;
@@ -20,10 +21,13 @@ mod deliver;
 mod drive;
 mod end;
 mod error;
+mod export;
 mod flag;
+mod fork;
 mod handle;
 mod inbox;
 mod journal;
+mod kept;
 mod key;
 mod lend;
 mod live;
@@ -31,6 +35,8 @@ mod look;
 mod many;
 mod outside;
 mod park;
+mod past;
+mod recorded;
 mod register;
 mod remote;
 mod saga;
@@ -40,27 +46,34 @@ mod started;
 mod state;
 mod step;
 mod tx;
+mod verify;
 mod wait;
 
 pub use body::{Body, BodyOf, BodyWith};
+pub use bulk::{Bulk, BulkCursor, BulkProgress};
 pub use child::ChildCall;
 pub use cleanup::OnCancel;
 pub use cx::Cx;
 pub use error::{Halt, ResultError, StepError, WorkflowError, WorkflowResult, fail};
+pub use export::{ExportedEvent, ExportedExecution, ExportedHistory};
+pub use fork::Fork;
 pub use handle::{Drift, Workflow};
 pub use many::{Either, MapItems};
 pub use outside::Signal;
+pub use past::Back;
 pub use remote::RemoteStep;
 pub use saga::Saga;
 pub use start::{OnConflict, Start};
 pub use started::WorkflowHandle;
 pub use step::{Step, StepRun, exponential};
 pub use tx::{Record, Together, TxError, abort};
+pub use verify::Replay;
 pub use wait::{Hook, SignalWait, Sleep};
 
 pub(crate) use cleanup::{cleans_up, has_cleanups};
 pub(crate) use handle::is_workflow;
 pub(crate) use inbox::stream as inbox_of;
+pub(crate) use kept::KeptLive;
 pub(crate) use register::Workflows;
 pub(crate) use wait::{Alarm, MANY};
 
@@ -70,6 +83,9 @@ use mainspring_core::Timeouts;
 pub const WORKFLOW_ERROR: &str = "WORKFLOW_ERROR";
 /// The failure code of an execution whose recorded steps are not those of the code.
 pub const NON_DETERMINISM: &str = "NON_DETERMINISM";
+/// The failure code of an execution whose code awaits what is not recorded, where that is
+/// [looked for](crate::EngineBuilder::detect_foreign_awaits).
+pub const FOREIGN_AWAIT: &str = "FOREIGN_AWAIT";
 /// The failure code of a step with a name or an option that cannot be.
 pub const INVALID_STEP: &str = "INVALID_STEP";
 /// The failure code of a value that cannot be stored, or not be read back.

@@ -1,8 +1,8 @@
 //! What a driver decided, as changes to commit: steps taken, parked, or over.
 
 use mainspring_core::{
-    Available, Changes, Execution, ExecutionStatus, ExecutionWrite, Failure, MessageId, MessageLease,
-    NewEvent, Settle, Settlement, Timestamp, TokenWrite,
+    Available, Changes, Execution, ExecutionStatus, ExecutionWrite, Failure, JobWrite, MessageId,
+    MessageLease, NewEvent, Settle, Settlement, Timestamp, TokenWrite,
     event::kind,
     flow::{Drive, reply_message, wake_message},
     limits,
@@ -55,10 +55,11 @@ pub(crate) fn changes_of(
     now: Timestamp,
 ) -> Changes {
     let cleaning = execution.status == ExecutionStatus::Cancelling;
-    let Batch { mut events, steps, last, children, messages, tokens, jobs } = batch;
+    let Batch { mut events, steps, last, children, messages, tokens, jobs, attributes } = batch;
     let mut changes = Changes { messages, tokens, jobs, ..Changes::default() };
     let over = matches!(then, Then::End(_) | Then::Again(_));
     execution.context = context;
+    execution.attributes.extend(attributes);
     execution.step_count = execution.step_count.saturating_add(steps);
     if let Some(last) = last {
         execution.current_step = last;
@@ -104,6 +105,7 @@ pub(crate) fn changes_of(
             settlement = Some(until.map_or(Settlement::Done, Settlement::SnoozeUntil));
         }
         Then::End(returned) if cleaning => {
+            changes.jobs.push(JobWrite::CancelAll(execution.id.clone()));
             let told = end_cancelled(&mut execution, returned, now, &mut events);
             changes.messages.extend(told);
         }
@@ -205,6 +207,7 @@ fn successor(execution: &Execution) -> Execution {
     next.tenant.clone_from(&execution.tenant);
     next.queue.clone_from(&execution.queue);
     next.metadata.clone_from(&execution.metadata);
+    next.attributes.clone_from(&execution.attributes);
     next.timeouts = execution.timeouts;
     next.parent.clone_from(&execution.parent);
     if next.parent.is_some() {

@@ -9,7 +9,7 @@ use mainspring_core::{BoxFuture, Error, Execution, ExecutionId, Failure, Result}
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{Cx, Drift, Workflow, WorkflowError, WorkflowResult, live::Live};
+use super::{Cx, Drift, Workflow, WorkflowError, WorkflowResult, kept::KeptLive, live::Live};
 
 /// How the code of a workflow ended.
 pub(crate) enum Returned {
@@ -72,6 +72,7 @@ where
 pub(crate) struct Workflows {
     codes: HashMap<(String, String), Arc<dyn Code>>,
     live: Mutex<HashMap<ExecutionId, Weak<Live>>>,
+    pub(crate) kept: KeptLive,
 }
 
 impl Workflows {
@@ -92,7 +93,11 @@ impl Workflows {
     }
 
     pub(crate) fn code(&self, execution: &Execution) -> Option<Arc<dyn Code>> {
-        self.codes.get(&(execution.flow_id.clone(), execution.flow_version.clone())).cloned()
+        self.code_of(&execution.flow_id, &execution.flow_version)
+    }
+
+    pub(crate) fn code_of(&self, name: &str, version_in_row: &str) -> Option<Arc<dyn Code>> {
+        self.codes.get(&(name.to_owned(), version_in_row.to_owned())).cloned()
     }
 
     fn table(&self) -> std::sync::MutexGuard<'_, HashMap<ExecutionId, Weak<Live>>> {

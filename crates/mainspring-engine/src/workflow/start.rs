@@ -3,7 +3,8 @@
 use std::{future::IntoFuture, marker::PhantomData, time::Duration};
 
 use mainspring_core::{
-    Available, Backend, BoxFuture, Changes, Error, Execution, ExecutionId, Result, Timeouts,
+    Attribute, Attributes, Available, Backend, BoxFuture, Changes, Error, Execution, ExecutionId, Result,
+    Timeouts,
     event::EXECUTIONS,
     flow::{Drive, created},
     limits,
@@ -53,6 +54,7 @@ pub struct Start<O, E> {
     start_within: Option<Duration>,
     tenant: String,
     metadata: Map<String, Value>,
+    attributes: Attributes,
     parent: Option<ExecutionId>,
     types: PhantomData<fn() -> (O, E)>,
 }
@@ -101,6 +103,7 @@ impl<O, E> Start<O, E> {
             start_within: None,
             tenant: String::new(),
             metadata: Map::new(),
+            attributes: Attributes::new(),
             parent: None,
             types: PhantomData,
         }
@@ -176,6 +179,12 @@ impl<O, E> Start<O, E> {
     /// Labels of one's own.
     pub fn metadata(mut self, metadata: Map<String, Value>) -> Self {
         self.metadata = metadata;
+        self
+    }
+
+    /// A search attribute: [`ExecutionFilter::with`](mainspring_core::ExecutionFilter::with) finds executions by it. At most 32.
+    pub fn attribute(mut self, name: impl Into<String>, value: impl Into<Attribute>) -> Self {
+        self.attributes.insert(name.into(), value.into());
         self
     }
 
@@ -340,6 +349,7 @@ impl<O, E> Start<O, E> {
         execution.tenant.clone_from(&self.tenant);
         execution.queue = self.queue.clone().unwrap_or_else(|| options.queue.clone());
         execution.metadata.clone_from(&self.metadata);
+        execution.attributes.clone_from(&self.attributes);
         execution.timeouts = self.timeouts;
         if let Some(key) = &self.key {
             execution.idempotency_key = Some(key.clone());

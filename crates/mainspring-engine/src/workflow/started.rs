@@ -7,6 +7,7 @@ use mainspring_core::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::{
     ResultError, Signal, Workflow,
@@ -38,6 +39,10 @@ impl Engine {
 impl<O, E> WorkflowHandle<O, E> {
     pub(crate) fn new(engine: Engine, id: ExecutionId, created: bool) -> Self {
         Self { engine, id, created, types: PhantomData }
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// The execution.
@@ -123,19 +128,32 @@ impl<O, E> WorkflowHandle<O, E> {
         self.engine.nudge(&id).await
     }
 
-    /// Waits until it is over, whoever drives it.
+    /// Waits until it is over, whoever drives it: told at once of an end that this process commits, and looking for others now
+    /// and then, at first every few milliseconds and at last every second.
     ///
     /// # Errors
     /// Not found; otherwise those of the backend.
     pub async fn ended(&self) -> Result<Execution> {
-        let mut look = FIRST_LOOK;
-        loop {
-            let execution = self.execution().await?;
-            if execution.status.is_terminal() {
-                return Ok(execution);
+        let inner = &self.engine.0;
+        let mut id = self.id.clone();
+        'chain: loop {
+            let ending = inner.ends.wait_for(&id);
+            let mut look = FIRST_LOOK;
+            loop {
+                let told = ending.told();
+                let found = inner.load(&id).await?;
+                let execution = found.ok_or_else(|| Error::not_found("execution", &id))?;
+                if let Some(next) = continued(&execution) {
+                    id = next;
+                    continue 'chain;
+                }
+                if execution.status.is_terminal() {
+                    return Ok(execution);
+                }
+                if timeout(look, told).await.is_err() {
+                    look = (look * 2).min(LONGEST_LOOK);
+                }
             }
-            tokio::time::sleep(look).await;
-            look = (look * 2).min(LONGEST_LOOK);
         }
     }
 }

@@ -6,8 +6,8 @@ use std::{
 };
 
 use mainspring_core::{
-    Changes, Committed, ExecutionId, ExecutionWrite, Failure, JobWrite, NewEvent, NewMessage, RecordedEvent,
-    Timestamp, TokenWrite,
+    Attributes, Changes, Committed, ExecutionId, ExecutionWrite, Failure, JobWrite, NewEvent, NewMessage,
+    RecordedEvent, Timestamp, TokenWrite,
 };
 use serde_json::{Map, Value};
 
@@ -27,6 +27,8 @@ pub(crate) struct State {
     pub(crate) stop: Option<Stop>,
     /// The row's context as it is to be.
     pub(crate) context: Map<String, Value>,
+    /// Search attributes as they are to be.
+    pub(crate) attributes: Attributes,
     pub(super) context_changed: bool,
     /// Whether this driver's claim to the execution is durable.
     pub(crate) mine: bool,
@@ -43,6 +45,8 @@ pub(crate) struct State {
     pub(crate) knocks: u64,
     pub(super) loan: Loan,
     pub(super) borrowers: Vec<Waker>,
+    /// The step that ended last, here or in the history.
+    pub(super) last: Option<String>,
     /// What is to be done when it is cancelled, by number.
     pub(super) cleanups: BTreeMap<u64, Cleanup>,
     /// Only replayed: nothing begins that is not recorded.
@@ -72,6 +76,8 @@ pub(crate) struct Batch {
     pub(crate) messages: Vec<NewMessage>,
     pub(crate) tokens: Vec<TokenWrite>,
     pub(crate) jobs: Vec<JobWrite>,
+    /// Search attributes that were set.
+    pub(crate) attributes: Attributes,
 }
 
 impl Batch {
@@ -121,6 +127,8 @@ pub(super) struct Waiting {
 pub(crate) enum Task {
     /// Nothing, until something wakes it.
     Wait,
+    /// Nothing either, but it is none of ours that the code waits for.
+    Foreign,
     /// Make durable what was decided.
     Commit,
     /// See what came in from outside.
@@ -149,6 +157,7 @@ impl State {
             ended: HashMap::new(),
             stop: None,
             context,
+            attributes: Attributes::new(),
             context_changed: false,
             mine,
             recorded: 0,
@@ -162,6 +171,7 @@ impl State {
             loan: Loan::None,
             borrowers: Vec::new(),
             knocks: 0,
+            last: None,
             cleanups: BTreeMap::new(),
             frozen: false,
             closed: false,
@@ -200,7 +210,7 @@ impl State {
             return self.unblock();
         }
         if self.waits.is_empty() {
-            return Task::Wait; // for something that is not ours
+            return Task::Foreign;
         }
         match self.journal.forgotten() {
             Some(expected) => {
@@ -219,7 +229,7 @@ impl State {
     /// What was to be committed is to be committed by the next one.
     pub(super) fn put_back(&mut self, mut batch: Batch) {
         std::mem::swap(&mut batch, &mut self.batch);
-        let Batch { events, steps, last, children, messages, tokens, jobs } = batch;
+        let Batch { events, steps, last, children, messages, tokens, jobs, attributes } = batch;
         self.batch.events.extend(events);
         self.batch.steps += steps;
         self.batch.last = last.or(self.batch.last.take());
@@ -227,6 +237,7 @@ impl State {
         self.batch.messages.extend(messages);
         self.batch.tokens.extend(tokens);
         self.batch.jobs.extend(jobs);
+        self.batch.attributes.extend(attributes);
     }
 
     pub(super) fn wake_turns(&self) {

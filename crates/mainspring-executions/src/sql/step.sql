@@ -19,7 +19,8 @@ UPDATE {executions} e SET
   retries = '{}',
   metadata = '{}',
   error = NULL,
-  cancellation = NULL
+  cancellation = NULL,
+  attributes = '{}'
 FROM c, (SELECT i.*, r.row FROM unnest(
   $1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::int[], $6::text[], $7::text[], $8::text[], $9::jsonb[]
 ) AS i(id, expected, status, events, step_count, current_step, driver, holder, context)

@@ -20,12 +20,13 @@ UPDATE {executions} e SET
   retries = u.retries,
   metadata = u.metadata,
   error = u.error,
-  cancellation = u.cancellation
+  cancellation = u.cancellation,
+  attributes = u.attributes
 FROM c, (SELECT i.*, r.row FROM unnest(
   $1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::int[], $6::text[], $7::text[], $8::text[],
-  $9::timestamptz[], $10::text[], $11::timestamptz[], $12::jsonb[], $13::jsonb[], $14::jsonb[], $15::jsonb[], $16::jsonb[]
+  $9::timestamptz[], $10::text[], $11::timestamptz[], $12::jsonb[], $13::jsonb[], $14::jsonb[], $15::jsonb[], $16::jsonb[], $17::jsonb[]
 ) AS i(id, expected, status, events, step_count, current_step, driver, holder,
-       wake_at, wait_reason, wait_started_at, context, retries, metadata, error, cancellation)
+       wake_at, wait_reason, wait_started_at, context, retries, metadata, error, cancellation, attributes)
   CROSS JOIN LATERAL (SELECT x.ctid AS row FROM {executions} x WHERE x.id = i.id OFFSET 0) r OFFSET 0) u
 WHERE e.ctid = u.row AND e.revision = u.expected AND e.status NOT IN ('completed', 'failed', 'cancelled')
 RETURNING e.id, c.at

@@ -66,6 +66,7 @@ pub(super) fn full_execution(backend: &dyn Backend) -> Execution {
         step_count: 7,
         retries: BTreeMap::from([("charge".into(), 2), ("ship".into(), 1)]),
         metadata: object(json!({"actor": "me"})),
+        attributes: [("customer".into(), "c-7".into()), ("total".into(), 42.5.into())].into(),
         queue: "billing".into(),
         idempotency_key: Some("order-42".into()),
         idempotency_expires_at: Some(now + hours(2)),

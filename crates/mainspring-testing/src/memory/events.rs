@@ -217,7 +217,7 @@ impl Log {
         true
     }
 
-    fn delete(&mut self, id: &StreamId) -> u64 {
+    pub(super) fn delete(&mut self, id: &StreamId) -> u64 {
         let Some(stream) = self.streams.get_mut(id) else { return 0 };
         stream.snapshots.clear();
         let archived = stream.archived.take().unwrap_or_default().len();

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use mainspring_core::{
     BoxFuture, Error, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, ExecutionStore,
-    ExecutionWrite, Expect, Result, Timestamp, execution::page_size,
+    ExecutionWrite, Expect, Result, StreamId, Timestamp, check_attributes, event::EXECUTIONS,
+    execution::page_size,
 };
 
 use super::{MemoryBackend, State, commit};
@@ -120,10 +121,9 @@ impl Executions {
 
     fn list(&self, filter: &ExecutionFilter) -> Result<Vec<Execution>> {
         let limit = usize::try_from(filter.page_size()?).unwrap_or(usize::MAX);
+        check_attributes(&filter.attributes)?;
         let matches = |e: &&Execution| {
-            filter.tenant.as_ref().is_none_or(|tenant| e.tenant == *tenant)
-                && filter.flow_id.as_ref().is_none_or(|flow| e.flow_id == *flow)
-                && filter.status.is_none_or(|status| e.status == status)
+            is_wanted(filter, e)
                 && filter.after.as_ref().is_none_or(|(at, id)| (e.created_at, &e.id) < (*at, id))
         };
         let mut found: Vec<&Execution> =
@@ -131,6 +131,14 @@ impl Executions {
         found.sort_by(|a, b| (b.created_at, &b.id).cmp(&(a.created_at, &a.id)));
         Ok(found.into_iter().take(limit).cloned().collect())
     }
+}
+
+/// Whether an execution matches, wherever the page begins.
+fn is_wanted(filter: &ExecutionFilter, e: &Execution) -> bool {
+    filter.tenant.as_ref().is_none_or(|tenant| e.tenant == *tenant)
+        && filter.flow_id.as_ref().is_none_or(|flow| e.flow_id == *flow)
+        && filter.status.is_none_or(|status| e.status == status)
+        && filter.attributes.iter().all(|(name, value)| e.attributes.get(name) == Some(value))
 }
 
 fn keep_what_is_fixed(new: &mut Execution, old: &Execution) {
@@ -195,6 +203,45 @@ impl ExecutionStore for MemoryBackend {
 
     fn list(&self, filter: ExecutionFilter) -> BoxFuture<'_, Result<Vec<Execution>>> {
         self.run(move |state, _| state.executions.list(&filter))
+    }
+
+    fn count(&self, filter: ExecutionFilter) -> BoxFuture<'_, Result<u64>> {
+        self.run(move |state, _| {
+            check_attributes(&filter.attributes)?;
+            let all = state.executions.rows.values();
+            Ok(all.filter(|row| is_wanted(&filter, &row.execution)).count() as u64)
+        })
+    }
+
+    fn find_finished<'a>(
+        &'a self,
+        flow_id: &'a str,
+        before: Timestamp,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<Execution>>> {
+        self.run(move |state, _| {
+            let matches = |row: &Row| {
+                row.execution.flow_id == flow_id && row.execution.finished_at.is_some_and(|at| at < before)
+            };
+            state.executions.pick(limit, matches, |row| row.execution.finished_at)
+        })
+    }
+
+    fn delete_finished<'a>(&'a self, ids: &'a [ExecutionId]) -> BoxFuture<'a, Result<u64>> {
+        self.run(move |state, _| {
+            let mut deleted = 0;
+            for id in ids {
+                let Some(execution) = state.executions.get(id) else { continue };
+                if execution.status.is_terminal() {
+                    let tenant = execution.tenant.clone();
+                    let history =
+                        StreamId::new(execution.stream()).in_partition(EXECUTIONS).of_tenant(tenant);
+                    state.log.delete(&history);
+                    deleted += u64::from(state.delete(id));
+                }
+            }
+            Ok(deleted)
+        })
     }
 
     fn find_waiting(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Execution>>> {

@@ -2,10 +2,13 @@
 //! processes die and messages come at the wrong moment.
 
 mod abuse;
+mod back;
 mod basics;
 mod cleanup;
 mod crashes;
 mod drift;
+mod keeping;
+mod kept;
 mod parallel;
 mod remote;
 mod waits;

@@ -2,6 +2,7 @@
 
 pub mod due;
 pub mod keys;
+pub mod search;
 
 use mainspring_core::{
     Backend, Changes, ContextLimits, Execution, ExecutionFilter, ExecutionId, ExecutionStatus,
@@ -40,6 +41,7 @@ pub async fn suite<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     on(&fresh, statuses_are_counted).await;
     Box::pin(keys::suite(&fresh)).await;
     Box::pin(due::suite(&fresh)).await;
+    Box::pin(search::suite(&fresh)).await;
 }
 
 /// F17, F54
@@ -68,6 +70,7 @@ pub async fn every_changeable_column_survives_an_update(backend: &dyn Backend) {
     given.step_count = full.step_count;
     given.retries = full.retries;
     given.metadata = full.metadata;
+    given.attributes = full.attributes;
     given.cancellation = full.cancellation;
     given.driver = full.driver;
     given.holder = full.holder;
