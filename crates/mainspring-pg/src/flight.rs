@@ -1,7 +1,7 @@
 //! A transaction of two round trips: BEGIN and the deciding statements in one, the rest and COMMIT in the other.
 //!
 //! ```text
-//! begin(first): BEGIN · SET LOCAL … · xid · first…  ─►  rows  ─►  commit(last): last… · COMMIT  ─►  rows
+//! begin(first): (BEGIN · SET LOCAL … · xid) · first…  ─►  rows  ─►  commit(last): last… · COMMIT  ─►  rows
 //! ```
 //! Statements of a flight are sent without waiting for each other's answers. When one fails, Postgres refuses the others
 //! and turns COMMIT into ROLLBACK, so the first failure is the answer and nothing was changed.
@@ -21,18 +21,19 @@ use crate::{
     tx::{conclude, in_task, unknown},
 };
 
-/// Hot statements go by their index, in its order, whatever the planner believes about tables it has no statistics of: left to
+/// Hot statements go by their index, in its order, whatever the planner believes of tables it has no statistics of: left to
 /// itself it sorts a whole backlog for a claim of ten. The plans that are left look expensive to it, so it would compile them
 /// each time (10 ms a commit, measured), and for short arrays it would plan them each time (1 ms).
-/// One statement sets them all, and says the transaction's id.
-const OPEN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
-const XID: &str = "SELECT pg_current_xact_id()::text, set_config('enable_seqscan', 'off', true), \
-    set_config('enable_bitmapscan', 'off', true), set_config('enable_sort', 'off', true), \
-    set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), \
-    set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)";
+///
+/// All of it is one message, since each message is answered by itself: that, and not what the statements do, is their cost.
+const OPEN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+    SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; \
+    SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off; \
+    SET LOCAL plan_cache_mode = force_generic_plan; SELECT pg_catalog.pg_current_xact_id()";
 
 /// The same without the settings, for transactions in which the application's own statements run.
-const PLAIN_XID: &str = "SELECT pg_current_xact_id()::text";
+const OPEN_PLAIN: &str =
+    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_catalog.pg_current_xact_id()";
 
 /// A pooled connection in an open transaction. Dropping it closes the connection, which rolls back.
 #[must_use = "a flight that is dropped rolls back"]
@@ -50,7 +51,7 @@ impl Db<'_> {
     /// Internal inside a transaction. Otherwise the first failure, as [`run`](Self::run) reports it: the transaction is
     /// rolled back then. A lost connection is reported only after a second one failed too.
     pub async fn begin(&self, first: Vec<Query>) -> Result<(Flight, Vec<Vec<Row>>)> {
-        self.begin_with(XID, first).await
+        self.begin_with(OPEN, first).await
     }
 
     /// [`begin`](Self::begin) with the planner left alone, for a transaction in which statements of the application run too:
@@ -59,7 +60,7 @@ impl Db<'_> {
     /// # Errors
     /// As [`begin`](Self::begin).
     pub async fn begin_plain(&self, first: Vec<Query>) -> Result<(Flight, Vec<Vec<Row>>)> {
-        self.begin_with(PLAIN_XID, first).await
+        self.begin_with(OPEN_PLAIN, first).await
     }
 
     async fn begin_with(&self, opening: &'static str, first: Vec<Query>) -> Result<(Flight, Vec<Vec<Row>>)> {
@@ -84,7 +85,7 @@ impl Db<'_> {
         let limit = self.shared.deadlines.statement;
         let held = held::checkout(pool, &self.shared.deadlines).await?;
         let texts: Vec<_> = first.iter().map(|query| self.names().render(query.sql())).collect();
-        let texts: Vec<&str> = std::iter::once(opening).chain(texts.iter().map(|text| &**text)).collect();
+        let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
         let statements = match held.prepare(&texts, &self.shared, Place::Outside).await? {
             Ok(statements) => statements,
             Err(failure) => {
@@ -92,22 +93,19 @@ impl Db<'_> {
                 return Err(failure.into_error("prepare"));
             }
         };
-        let mut legs = vec![Leg::Batch(OPEN)];
-        let none = Vec::new();
-        let params = std::iter::once(none).chain(first.iter().map(Query::params));
-        legs.extend(
-            statements.into_iter().zip(params).map(|(statement, params)| Leg::Ask(statement, params)),
-        );
-        let mut answers = match split(held.fly(legs, limit).await?, &[OPEN, opening], first) {
+        let asks = statements.into_iter().zip(first).map(|(s, query)| Leg::Ask(s, query.params()));
+        let legs = std::iter::once(Leg::Batch(opening)).chain(asks).collect();
+        let mut answers = match split(held.fly(legs, limit).await?, &[opening], first) {
             Ok(answers) => answers,
             Err(error) => {
                 held.rollback(limit).await;
                 return Err(error);
             }
         };
-        let xid = answers.get(1).and_then(|answer| answer.rows.first()).and_then(|row| row.try_get(0).ok());
-        let Some(xid) = xid else { return Err(Error::internal("the transaction has no id")) };
-        let rows = answers.drain(2..).map(|answer| answer.rows).collect();
+        let Some(xid) = answers.first_mut().and_then(|answer| answer.text.take()) else {
+            return Err(Error::internal("the transaction has no id"));
+        };
+        let rows = answers.drain(1..).map(|answer| answer.rows).collect();
         Ok((Flight { held: Some(held), xid, pool: pool.clone(), shared: self.shared.clone() }, rows))
     }
 }

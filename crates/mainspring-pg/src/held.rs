@@ -19,7 +19,7 @@ use futures_util::{TryStreamExt, future::join_all};
 use mainspring_core::{Error, ErrorKind, Result};
 use tokio::time::timeout;
 use tokio_postgres::{
-    Client, Error as PgError, Row,
+    Client, Error as PgError, Row, SimpleQueryMessage,
     types::{ToSql, Type},
 };
 
@@ -37,6 +37,8 @@ pub(crate) type Params<'p> = [&'p (dyn ToSql + Sync)];
 pub(crate) struct Answer {
     pub(crate) rows: Vec<Row>,
     pub(crate) count: u64,
+    /// What a batch selected last, as text: its first column.
+    pub(crate) text: Option<String>,
 }
 
 /// Why there is no answer.
@@ -231,7 +233,7 @@ impl Drop for Held {
     }
 }
 
-/// One message of a flight.
+/// One message of a flight. A batch is sent as it stands and may be several statements without parameters.
 pub(crate) enum Leg<'a> {
     Batch(&'static str),
     Ask(Ready, Vec<&'a (dyn ToSql + Sync)>),
@@ -241,10 +243,18 @@ impl Leg<'_> {
     async fn go(self, client: &Client) -> Result<Answer, Failure> {
         match self {
             Self::Batch(sql) => {
-                client.batch_execute(sql).await.map(|()| Answer::default()).map_err(Failure::from)
+                let messages = client.simple_query(sql).await.map_err(Failure::from)?;
+                Ok(Answer { text: messages.iter().rev().find_map(text), ..Answer::default() })
             }
             Self::Ask(statement, params) => ask(client, &statement, &params).await.map_err(Failure::from),
         }
+    }
+}
+
+fn text(message: &SimpleQueryMessage) -> Option<String> {
+    match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
     }
 }
 
@@ -259,7 +269,7 @@ pub(crate) async fn ask(client: &Client, statement: &Ready, params: &Params<'_>)
     while let Some(row) = stream.try_next().await? {
         rows.push(row);
     }
-    Ok(Answer { rows, count: stream.rows_affected().unwrap_or(0) })
+    Ok(Answer { rows, count: stream.rows_affected().unwrap_or(0), text: None })
 }
 
 fn each<'a>(params: &'a Params<'a>) -> impl ExactSizeIterator<Item = &'a (dyn ToSql + Sync)> + 'a {
