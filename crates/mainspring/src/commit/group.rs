@@ -23,6 +23,8 @@ use super::{
 
 /// Most changes of one batch.
 const MAX_CHANGES: usize = 512;
+/// Fewest changes of a batch that leaves some for another lane: below, a transaction of its own costs more than it brings.
+const FEW_CHANGES: usize = 16;
 /// Most rounds in which a lane lets others come along before it takes a batch.
 const MOST_ROUNDS: usize = 8;
 /// Most bytes of payload of one batch, unless a single change has more.
@@ -128,12 +130,15 @@ impl GroupCommit {
             state.lanes -= 1;
             return None;
         }
+        // A lane that took all would leave nothing to do side by side: its callers come back when it is done, all at once.
+        let share = (state.pending.len() + state.busy).div_ceil(self.lanes);
+        let most = share.clamp(FEW_CHANGES, MAX_CHANGES);
         let mut touched = Keys::default();
         let mut bytes = 0;
         let mut batch = Vec::new();
         let mut later = VecDeque::new();
         while let Some(entry) = state.pending.pop_front() {
-            let full = batch.len() >= MAX_CHANGES || (!batch.is_empty() && bytes + entry.bytes > MAX_BYTES);
+            let full = batch.len() >= most || (!batch.is_empty() && bytes + entry.bytes > MAX_BYTES);
             let fits = !full && entry.keys.agree_with(&touched);
             touched.extend(&entry.keys);
             if fits {
