@@ -11,6 +11,7 @@ use tracing::Instrument;
 use crate::{
     PgEventStore,
     append::{Appending, Decided, events_query, place},
+    locate::locate,
     read::of,
     spans,
     write::fence_query,
@@ -70,8 +71,11 @@ impl PgEventStore<'_> {
             return finished(decided);
         };
         if self.inline().is_empty() {
-            let rows = flight.commit(vec![query]).await?;
-            place(rows.first().map_or(&[], Vec::as_slice), &mut decided)?;
+            let rows = match flight.commit(vec![query]).await? {
+                Some(rows) => rows.into_iter().next().unwrap_or_default(),
+                None => locate(self.db(), appends.iter().zip(&decided)).await?,
+            };
+            place(&rows, &mut decided)?;
         } else {
             let rows = flight.run(vec![query]).await?;
             let rows = rows.first().map_or(&[][..], Vec::as_slice);

@@ -18,7 +18,7 @@ use crate::{
     query::Query,
     sqlstate::Class,
     statements::Place,
-    tx::{conclude, in_task, unknown},
+    tx::{conclude, in_task},
 };
 
 /// Hot statements go by their index, in its order, whatever the planner believes of tables it has no statistics of: left to
@@ -143,17 +143,22 @@ impl Flight {
         }
     }
 
-    /// Runs `last` and commits, all in one round trip. Once polled it runs to its end, even when the future is dropped.
+    /// Runs `last` and commits, all in one round trip, and answers the rows of each query; `None` when it was committed but
+    /// the connection was lost, and the rows with it. Once polled it runs to its end, even when the future is dropped.
     ///
     /// # Errors
     /// The first failure of a statement: rolled back, nothing was changed. When the connection is lost the outcome is
     /// looked up: Unavailable when it was rolled back, [`CommitUnknown`](mainspring_core::ErrorKind::CommitUnknown) when
-    /// it cannot be found out, or when it was committed but the rows of `last` are lost.
-    pub async fn commit(self, last: Vec<Query>) -> Result<Vec<Vec<Row>>> {
+    /// it cannot be found out.
+    pub async fn commit(self, last: Vec<Query>) -> Result<Option<Vec<Vec<Row>>>> {
         in_task(self.land(last)).await
     }
 
-    async fn land(mut self, last: Vec<Query>) -> Result<Vec<Vec<Row>>> {
+    /// [`commit`](Self::commit) in the task of its caller, for one that nobody drops: a task less to wake.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub async fn land(mut self, last: Vec<Query>) -> Result<Option<Vec<Vec<Row>>>> {
         let limit = self.shared.deadlines.statement;
         let held = self.held.take().ok_or_else(over)?;
         let mut legs = match legs(&held, &last, &self.shared).await {
@@ -170,7 +175,7 @@ impl Flight {
         match first_failure_of(flown) {
             Ok(answers) => {
                 held.release();
-                Ok(answers.into_iter().take(last.len()).map(|answer| answer.rows).collect())
+                Ok(Some(answers.into_iter().take(last.len()).map(|answer| answer.rows).collect()))
             }
             // A statement was refused, so COMMIT rolled back, and its own answer came too or the connection is closed.
             Err(failure) if failure.class() != Class::Lost => {
@@ -179,11 +184,7 @@ impl Flight {
             }
             Err(failure) => {
                 conclude(failure, held, Some(&self.xid), &self.pool, &self.shared).await?;
-                if last.is_empty() {
-                    Ok(Vec::new())
-                } else {
-                    Err(unknown("committed, but the answers were lost"))
-                }
+                Ok(None)
             }
         }
     }

@@ -1,6 +1,9 @@
 //! The connection breaks at the worst moment: before a COMMIT, after it, or after its answer was on the way (F30 to F32).
 
-use mainspring::{Backend, Engine, ErrorKind, ExecutionStatus, Result, Settings, TokenStatus, event::kind};
+use mainspring::{
+    Append, Backend, Changes, Engine, ErrorKind, EventStoreExt, ExecutionStatus, NewEvent, NewMessage,
+    Result, Settings, TokenStatus, event::kind,
+};
 use mainspring_testing::{Cut, Proxy};
 use mainspring_tests::{Lab, until, worker};
 use serde_json::json;
@@ -49,6 +52,38 @@ async fn cut_at_its_commit_a_create_is_safe_to_repeat_with_its_key() {
         worker.stop().await.unwrap();
     }))
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_answer_is_lost_says_all_the_same_where_its_events_are() {
+    // F32: what became of it is looked up, and the places of its events are read again
+    let (lab, proxy, _) = far_away(4).await;
+    let far = lab.stores_by(proxy.settings(), 4);
+    let added = |count| vec![NewEvent::new("Added", json!({})); count];
+    far.commit(Changes { appends: vec![Append::to("cart-1", added(1))], ..Changes::default() })
+        .await
+        .unwrap();
+    proxy.arm(Cut::DropReply, 1);
+    let changes = Changes {
+        appends: vec![Append::to("cart-2", added(1)), Append::to("cart-1", added(2))],
+        messages: vec![NewMessage::new("mail", "hello", json!({}))],
+        ..Changes::default()
+    };
+    let committed = far.commit(changes).await.unwrap();
+    assert_eq!(proxy.cuts(), 1);
+    for ((stream, first, last), appended) in
+        [("cart-2", 1, 1), ("cart-1", 2, 3)].into_iter().zip(&committed.appended)
+    {
+        let recorded = lab.near().events.read(stream).all().await.unwrap().events;
+        let places: Vec<i64> =
+            recorded.iter().filter(|e| e.position >= first).map(|e| e.global_position).collect();
+        assert_eq!(
+            (appended.first, appended.last, &appended.global_positions),
+            (first, last, &places),
+            "{stream}"
+        );
+    }
+    assert_eq!(lab.near().queue().stats("mail").await.unwrap().ready, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -233,19 +233,27 @@ pub(crate) fn appended(appends: Vec<Decided>) -> Vec<Appended> {
     appended.collect()
 }
 
+/// The appends of those of `batch` that won, and what was decided of them.
+pub(crate) fn won_appends<'a>(
+    batch: &'a [&'a Changes],
+    outcomes: &'a [Outcome],
+) -> impl Iterator<Item = (&'a Append, &'a Decided)> {
+    batch.iter().zip(outcomes).flat_map(|(changes, outcome)| {
+        let decided = match outcome {
+            Outcome::Won { appends, .. } => appends.as_slice(),
+            Outcome::Lost { .. } => &[],
+        };
+        changes.appends.iter().zip(decided)
+    })
+}
+
 /// The second flight: everything that cannot lose, for those of `batch` that won.
 pub(crate) fn rest(batch: &[&Changes], outcomes: &[Outcome]) -> Vec<Query> {
-    let mut winners = Vec::new();
-    let mut appends = Vec::new();
-    for (changes, outcome) in batch.iter().zip(outcomes) {
-        if let Outcome::Won { appends: decided, .. } = outcome {
-            winners.push(*changes);
-            appends.extend(changes.appends.iter().zip(decided));
-        }
-    }
+    let won = batch.iter().zip(outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Won { .. }));
+    let winners: Vec<&Changes> = won.map(|(changes, _)| *changes).collect();
     let winners = winners.as_slice();
     let mut queries = Vec::new();
-    queries.extend(events_query(appends));
+    queries.extend(events_query(won_appends(batch, outcomes)));
     let executions = all(winners, |c| c.executions.iter());
     queries.extend(history_query(&executions));
 

@@ -1,10 +1,10 @@
 //! One batch, from its first statement to the answer of every change in it.
 
 use mainspring_core::{Changes, Committed, Error, ErrorKind, Result};
-use mainspring_events::{PgEventStore, recorded};
+use mainspring_events::{PgEventStore, locate, recorded};
 use mainspring_pg::{Db, Query, is_transient};
 
-use super::plan::{Deciding, Loss, Outcome, appended, keys, placed, rest};
+use super::plan::{Deciding, Loss, Outcome, appended, keys, placed, rest, won_appends};
 
 /// How often a batch is run before a serialization failure or a deadlock is its callers'.
 const ATTEMPTS: u32 = 5;
@@ -106,7 +106,11 @@ async fn run(db: &Db<'static>, batch: &[&Changes]) -> Result<(Vec<Outcome>, bool
         flight.rollback().await?;
         return Ok((outcomes, false));
     }
-    let rows = flight.commit(rest(batch, &outcomes)).await?;
+    // A lane is a task that nobody drops.
+    let rows = match flight.land(rest(batch, &outcomes)).await? {
+        Some(rows) => rows,
+        None => vec![locate(db, won_appends(batch, &outcomes)).await?],
+    };
     placed(&rows, &mut outcomes)?;
     if let Some(at) = outcomes.iter().find_map(|outcome| match outcome {
         Outcome::Won { at, .. } => *at,
