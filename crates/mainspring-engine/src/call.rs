@@ -3,12 +3,13 @@
 //! A panic is a failure of the step, a timeout is one too, and a handler that blocks its thread is left behind: its result
 //! comes too late and counts for nothing.
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use mainspring_core::{
     Execution, ExecutionId, Failure, Result, Timestamp,
     flow::{NewChild, Next, StepCall, StepOutcome, StepResult, code},
 };
+use mainspring_worker::{Panic, caught};
 use serde_json::json;
 use tokio::{task::JoinError, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -76,7 +77,7 @@ impl Inner {
         });
         let started_at = self.backend.now();
         let (theirs, input) = (invocation.clone(), call.input);
-        let mut task = Aborting(tokio::spawn(async move { handler.call(theirs, input).await }));
+        let mut task = Aborting(tokio::spawn(caught(async move { handler.call(theirs, input).await })));
         let reply = tokio::select! {
             biased;
             reply = timeout(patience, &mut task.0) => reply,
@@ -86,8 +87,7 @@ impl Inner {
             }
         };
         let reply = match reply {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(error)) => Err(panicked(error)),
+            Ok(reply) => returned(reply).and_then(|reply| reply),
             Err(_) => {
                 invocation.cancel().cancel();
                 drop(timeout(LAST_WORDS, &mut task.0).await);
@@ -182,20 +182,19 @@ impl Inner {
     }
 }
 
-/// A panic as a failure of the step.
-pub(crate) fn panicked(error: JoinError) -> HandlerError {
-    let message = match error.try_into_panic() {
-        Ok(panic) => panic_text(panic.as_ref()),
-        Err(error) => error.to_string(),
+/// What the task of a handler came to; a panic is a failure of the step.
+pub(crate) fn returned<T>(
+    joined: std::result::Result<std::result::Result<T, Panic>, JoinError>,
+) -> Resolved<T> {
+    let failure = match joined {
+        Ok(Ok(returned)) => return Ok(returned),
+        Ok(Err(panic)) => {
+            tracing::error!(%panic, "a handler panicked");
+            panic.into()
+        }
+        Err(error) => Failure::new("PANIC", error.to_string()),
     };
-    tracing::error!(panic = %message, "a handler panicked");
-    HandlerError::new("PANIC", message)
-}
-
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text =
-        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a panic without a text").to_owned()
+    Err(HandlerError { failure: Box::new(failure), terminal: false, delay: None })
 }
 
 /// The failure of something that cannot be committed as it is.

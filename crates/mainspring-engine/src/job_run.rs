@@ -15,14 +15,14 @@ use mainspring_core::{
     flow::{code, reply_message},
     nul,
 };
-use mainspring_worker::{Verdict, jittered};
+use mainspring_worker::{Verdict, caught, jittered};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     HandlerError, JobRun,
-    call::{Aborting, LAST_WORDS, panicked},
+    call::{Aborting, LAST_WORDS, returned},
     deliver::again,
     engine::Inner,
     handler::ErasedJob,
@@ -146,7 +146,7 @@ impl Inner {
         let _entry = self.running.enter(&job.execution_id, Work::Job(job.lease()), &stop);
         let run = JobRun::new(Arc::clone(&self.backend), job.clone(), stop.clone(), self.options.lease);
         let (theirs, input) = (run.clone(), input_of(job));
-        let mut task = Aborting(tokio::spawn(async move { handler.run(theirs, input).await }));
+        let mut task = Aborting(tokio::spawn(caught(async move { handler.run(theirs, input).await })));
         let reply = tokio::select! {
             biased;
             reply = &mut task.0 => reply,
@@ -157,9 +157,10 @@ impl Inner {
         };
         match reply {
             _ if run.is_superseded() => Ran::Interrupted,
-            Ok(Ok(result)) => Ran::Well(result),
-            Ok(Err(error)) => Ran::Badly(error),
-            Err(error) => Ran::Badly(panicked(error)),
+            reply => match returned(reply).and_then(|result| result) {
+                Ok(result) => Ran::Well(result),
+                Err(error) => Ran::Badly(error),
+            },
         }
     }
 

@@ -2,13 +2,11 @@
 //! stuck is the trouble of that delivery only.
 
 use std::{
-    any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
 };
 
-use futures_util::FutureExt;
 use mainspring_core::{Delivery, Failure, MessageId};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Verdict,
     crew::{Item, Post},
+    panic::caught,
     shared::Shared,
 };
 
@@ -137,16 +136,15 @@ async fn in_time(
     limit: Option<Duration>,
     cancel: &CancellationToken,
 ) -> Vec<Verdict> {
-    let mut call = Box::pin(AssertUnwindSafe(call).catch_unwind());
+    let mut call = Box::pin(caught(call));
     let ended = match limit {
         None => Some(call.as_mut().await),
         Some(limit) => timeout(limit, call.as_mut()).await.ok(),
     };
     if let Some(ended) = ended {
         return ended.unwrap_or_else(|panic| {
-            let text = panic_text(panic.as_ref());
-            tracing::error!(panic = %text, "a handler panicked");
-            vec![Verdict::Failed(Failure::new("PANIC", text)); count]
+            tracing::error!(%panic, "a handler panicked");
+            vec![Verdict::Failed(panic.into()); count]
         });
     }
     cancel.cancel();
@@ -160,11 +158,4 @@ async fn in_time(
     };
     let own = |verdict: Verdict| if verdict == Verdict::Committed { verdict } else { late() };
     said.into_iter().map(own).chain(std::iter::repeat_with(late)).take(count).collect()
-}
-
-/// What a panic said.
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text =
-        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a panic without a text").to_owned()
 }

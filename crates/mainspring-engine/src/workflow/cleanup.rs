@@ -9,14 +9,14 @@
 //!
 //! What is noted stands in the history before the next step begins, so a cancel finds it whoever asks and whatever crashes.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, task::Poll};
+use std::{sync::Arc, task::Poll};
 
 use futures_util::FutureExt;
 use mainspring_core::{BoxFuture, Execution, ExecutionStatus};
+use mainspring_worker::caught;
 use serde_json::{Value, json};
 
 use super::{Cx, flag::Flag, journal::Journal, live::Live, register::Returned, state::Batch};
-use crate::call::panic_text;
 
 /// In the row's context: how many clean-ups are noted.
 const CLEANUPS: &str = "cleanups";
@@ -153,10 +153,9 @@ where
 pub(super) async fn clean_up(live: Arc<Live>, cleanups: Vec<Cleanup>) -> Returned {
     for cleanup in cleanups {
         let Cleanup { name, run, cx } = cleanup;
-        let done = AssertUnwindSafe(async { run(cx).await }).catch_unwind().await;
+        let done = caught(async { run(cx).await }).await;
         if let Err(panic) = done {
-            let text = panic_text(panic.as_ref());
-            tracing::error!(execution = %live.facts.id, cleanup = %name, panic = %text, "a clean-up panicked");
+            tracing::error!(execution = %live.facts.id, cleanup = %name, %panic, "a clean-up panicked");
         }
     }
     Returned::Output(Value::Null)

@@ -4,22 +4,21 @@
 //! decides meanwhile is the next one. Whoever loses a commit has lost the execution, drops the code, and looks again.
 
 use std::{
-    panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
 };
 
-use futures_util::FutureExt;
 use mainspring_core::{
     BoxFuture, Changes, Committed, Error, Execution, ExecutionStatus, Failure, NewEvent, Result, Timestamp,
 };
+use mainspring_worker::{Panic, caught};
 use serde_json::{Map, Value, json};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Cx, Drift, FOREIGN_AWAIT, INPUT, NON_DETERMINISM, PANIC,
+    Cx, Drift, FOREIGN_AWAIT, INPUT, NON_DETERMINISM,
     cleanup::{clean_up, replay},
     flag::Flag,
     kept::Standing,
@@ -32,7 +31,6 @@ use super::{
     state::Task,
 };
 use crate::{
-    call::panic_text,
     drive::{Driven, Seat},
     engine::Inner,
     running::{Entry, Work},
@@ -54,8 +52,7 @@ pub(crate) enum Drove {
     Unknown(Execution),
 }
 
-pub(super) type Running =
-    Pin<Box<dyn Future<Output = std::result::Result<Returned, Box<dyn std::any::Any + Send>>> + Send>>;
+pub(super) type Running = Pin<Box<dyn Future<Output = std::result::Result<Returned, Panic>> + Send>>;
 type Commit<'d> = BoxFuture<'d, (Changes, u64, u64, Result<Committed>)>;
 
 /// What happened.
@@ -199,11 +196,11 @@ impl Inner {
         let flag = Flag::new();
         let cx = Cx::new(Arc::clone(&live));
         let running = async move { code.begin(cx, input).await };
-        let mut running: Running = Box::pin(AssertUnwindSafe(running).catch_unwind());
+        let mut running: Running = Box::pin(caught(running));
         if cleaning {
             replay(&mut running, &flag).await;
             let cleanups = live.thaw(cleanup);
-            running = Box::pin(AssertUnwindSafe(clean_up(Arc::clone(&live), cleanups)).catch_unwind());
+            running = Box::pin(caught(clean_up(Arc::clone(&live), cleanups)));
             std::task::Wake::wake_by_ref(&flag);
         }
         Ok(Standing { code: running, live, flag })
@@ -273,9 +270,8 @@ impl<'d> Driver<'d> {
                 match code.as_mut().poll(&mut Context::from_waker(&waker)) {
                     Poll::Ready(Ok(returned)) => return Poll::Ready(Seen::Returned(returned)),
                     Poll::Ready(Err(panic)) => {
-                        let text = panic_text(panic.as_ref());
-                        tracing::error!(execution = %live.facts.id, panic = %text, "a workflow panicked");
-                        return Poll::Ready(Seen::Returned(Returned::Broken(Failure::new(PANIC, text))));
+                        tracing::error!(execution = %live.facts.id, %panic, "a workflow panicked");
+                        return Poll::Ready(Seen::Returned(Returned::Broken(panic.into())));
                     }
                     Poll::Pending => polls += 1,
                 }

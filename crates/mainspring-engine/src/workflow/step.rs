@@ -1,14 +1,14 @@
 //! A step: a side effect whose result is written down.
 
-use std::{future::IntoFuture, panic::AssertUnwindSafe, time::Duration};
+use std::{future::IntoFuture, time::Duration};
 
-use futures_util::FutureExt;
 use mainspring_core::{
     BoxFuture, Failure, NewEvent,
     event::kind,
     flow::{RetryPolicy, code},
     limits,
 };
+use mainspring_worker::caught;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
@@ -21,7 +21,6 @@ use super::{
     live::Go,
     state::Wait,
 };
-use crate::call::panic_text;
 
 /// The longest pause between two runs of a step that is spent awake; during a longer one the execution is parked.
 const LONGEST_AWAKE: Duration = Duration::from_secs(1);
@@ -168,7 +167,7 @@ where
             cancelled: live.cancel.clone(),
         };
         // The call is inside: a closure may panic before it has made its future.
-        let work = AssertUnwindSafe(async { (self.work)(run).await }).catch_unwind();
+        let work = caught(async { (self.work)(run).await });
         let ended = match self.timeout {
             Some(longest) => timeout(longest, work).await,
             None => Ok(work.await),
@@ -177,9 +176,8 @@ where
             Ok(Ok(Ok(value))) => Ok(value),
             Ok(Ok(Err(error))) => Err(Failed::App(error)),
             Ok(Err(panic)) => {
-                let text = panic_text(panic.as_ref());
-                tracing::error!(execution = %live.facts.id, step = %self.key, panic = %text, "a step panicked");
-                Err(Failed::Broken(Failure::new(super::PANIC, text)))
+                tracing::error!(execution = %live.facts.id, step = %self.key, %panic, "a step panicked");
+                Err(Failed::Broken(panic.into()))
             }
             Err(_) => {
                 let message = format!("took longer than {:?}", self.timeout.unwrap_or_default());

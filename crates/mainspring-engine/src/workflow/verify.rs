@@ -1,14 +1,14 @@
 //! Replaying an exported history against the code at hand, without a database and without running a single body.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::sync::Arc;
 
-use futures_util::FutureExt;
-use mainspring_core::{Error, ExecutionStatus, Failure, Result};
+use mainspring_core::{Error, ExecutionStatus, Result};
+use mainspring_worker::caught;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Cx, ERROR, ExportedHistory, PANIC, WORKFLOW_ERROR,
+    Cx, ERROR, ExportedHistory, WORKFLOW_ERROR,
     cleanup::replay,
     drive::Running,
     flag::Flag,
@@ -18,7 +18,7 @@ use super::{
     register::Returned,
     state::{State, Stop},
 };
-use crate::{Engine, call::panic_text};
+use crate::Engine;
 
 /// What code makes of a history.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,9 +81,9 @@ impl Engine {
         live.lock().frozen = true;
         let cx = Cx::new(Arc::clone(&live));
         let running = async move { code.begin(cx, input).await };
-        let mut running: Running = Box::pin(AssertUnwindSafe(running).catch_unwind());
+        let mut running: Running = Box::pin(caught(running));
         let returned = replay(&mut running, &Flag::new()).await.map(|returned| {
-            returned.unwrap_or_else(|panic| Returned::Broken(Failure::new(PANIC, panic_text(panic.as_ref()))))
+            returned.unwrap_or_else(|panic| Returned::Broken(panic.into()))
         });
         let verdict = compare(exported, &mut live.lock(), returned);
         Ok(verdict)

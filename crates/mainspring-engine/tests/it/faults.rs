@@ -22,13 +22,17 @@ async fn a_panic_is_a_failure_of_the_step() {
         (|| panic!("a {}", "String"), "PANIC: a String"),
         (|| panic_any(7), "PANIC: a panic without a text"),
     ];
+    let mut line = line!() - 5;
     for (panic_now, text) in kinds {
         let handler = move |_: Invocation, _: Value| async move {
             panic_now();
             Ok(json!(null))
         };
         let engine = builder(&backend()).handle_fn("x", handler).flow(single("x")).build().unwrap();
-        assert_eq!(run(&engine).await.error.unwrap().to_string(), text);
+        let error = run(&engine).await.error.unwrap();
+        assert_eq!(error.to_string(), text);
+        line += 1;
+        assert_eq!(error.details["location"], format!("{}:{line}:13", file!()), "where it panicked");
     }
 }
 
