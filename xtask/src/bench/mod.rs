@@ -13,6 +13,7 @@ mod floor_events;
 mod flow;
 mod load;
 pub mod queues;
+mod workflows;
 mod world;
 
 use std::{process::ExitCode, time::Duration};
@@ -29,7 +30,9 @@ use load::{Load, Rate};
 pub struct Args {
     /// Only these: commit.single, commit.group, flow.steps.16, flow.steps, events.append, .batch, .hot, events.read,
     /// events.catchup.100, .1000, events.project, world.storage, .16,
-    /// and queue.push, .single, .drain, .one, .4p, .latency, .backlog, .pinned, .cpu, .many, .stuck, .wal, .lanes. The beginning of names means all of them.
+    /// workflow.steps, .16, .256, workflow.latency, .history, .resume, .parked,
+    /// and queue.push, .single, .drain, .one, .4p, .latency, .backlog, .pinned, .cpu, .many, .stuck, .wal, .lanes. The
+    /// beginning of names means all of them.
     names: Vec<String>,
     /// One JSON object a line.
     #[arg(long)]
@@ -40,7 +43,7 @@ pub struct Args {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-    /// Messages of a drain.
+    /// Messages of a drain, and executions that are parked.
     #[arg(long, default_value_t = 100_000)]
     messages: usize,
 }
@@ -78,7 +81,7 @@ pub fn run(args: Args) -> Outcome {
     if cfg!(debug_assertions) {
         return in_release();
     }
-    let known = || NAMES.into_iter().chain(queues::NAMES);
+    let known = || NAMES.into_iter().chain(workflows::NAMES).chain(queues::NAMES);
     if let Some(unknown) = args.names.iter().find(|name| !known().any(|known| known.starts_with(*name))) {
         let names: Vec<&str> = known().collect();
         return Err(format!("no bench `{unknown}`; there are {}", names.join(", ")).into());
@@ -122,6 +125,9 @@ async fn measure(url: &str, args: &Args) -> Outcome {
             ours.push(bench.ours_of(name).await?);
         }
         print(name, Rate::median(&ours), Rate::median(&floor), args.json);
+    }
+    for name in workflows::NAMES.into_iter().filter(wanted) {
+        workflows::run(&bench, name).await?;
     }
     for name in queues::NAMES.into_iter().filter(wanted) {
         queues::run(&bench, name).await?;
@@ -188,6 +194,8 @@ fn print(bench: &str, ours: Rate, floor: Rate, json: bool) {
         "commit.single" | "commit.group" => "commits/s",
         "flow.steps" | "flow.steps.16" => "steps/s",
         "world.storage" | "world.storage.16" => "writes/s",
+        "workflow.resume" => "executions/s",
+        name if name.starts_with("workflow") => "steps/s",
         _ => "events/s",
     };
     let ratio = ours.per_second / floor.per_second;
