@@ -355,3 +355,25 @@ async fn what_is_wrong_with_the_database_is_told_by_a_claim() {
     client.batch_execute(&rename("gone", &format!("{prefix}workers"))).await.unwrap();
     assert_eq!(queue.claim(request(1)).await.unwrap().deliveries.len(), 1);
 }
+
+#[tokio::test]
+async fn what_a_gate_lets_through_is_found_by_its_index() {
+    // a comparison of two collations goes by no index of the other one: a key was as slow as all messages that were held
+    let db = TestDb::new().await;
+    let client = db.client().await;
+    let (held, gates) = (db.names().table("held"), db.names().table("gates"));
+    client
+        .batch_execute("SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off")
+        .await
+        .unwrap();
+    let plan = format!(
+        "EXPLAIN SELECT h.seq FROM {gates} g CROSS JOIN LATERAL (SELECT h.seq FROM {held} h
+           WHERE h.queue = g.queue AND h.gate = g.gate ORDER BY h.priority DESC, h.seq LIMIT 1) h"
+    );
+    let lines: Vec<String> = client.query(&plan, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    let text = lines.join("\n");
+    assert!(
+        text.contains("held_next") && text.contains("(gate = g.gate)") && !text.contains("Sort"),
+        "{text}"
+    );
+}
