@@ -47,6 +47,7 @@
 mod commits;
 mod consumer;
 mod document;
+mod empty;
 mod feed;
 mod handler;
 mod lease;
@@ -65,6 +66,7 @@ mod workflow;
 pub use commits::{AppendsOnly, Commits};
 pub use consumer::{Consumer, Running, StopWhen};
 pub use document::{Compare, Document, DocumentProjection, Documents, Find};
+pub use empty::OldDocuments;
 pub use handler::{
     ApplyFn, ApplyWith, BoxError, Next, Projector, ProjectorFn, ProjectorWith, Reactor, ReactorFn,
     projector_fn, projector_with, reactor_fn,

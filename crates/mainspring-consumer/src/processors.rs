@@ -56,6 +56,10 @@ impl<'t> Processors<'t> {
         Self { db: db.clone() }
     }
 
+    pub(crate) fn db(&self) -> &Db<'t> {
+        &self.db
+    }
+
     /// All of them, by name, version and shard.
     ///
     /// # Errors

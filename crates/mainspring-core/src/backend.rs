@@ -279,6 +279,13 @@ pub trait EventStore: Send + Sync {
     /// Not found when the partition does not exist; invalid for [`STREAMS`](crate::event::STREAMS), which all share.
     fn create_tenant<'a>(&'a self, partition: &'a str, tenant: &'a str) -> BoxFuture<'a, Result<bool>>;
 
+    /// Deletes a partition that was made, with every stream in it, archived or not; how many events it had. Made again it is
+    /// empty, and its streams begin with position 1.
+    ///
+    /// # Errors
+    /// Not found when the partition does not exist; invalid for those that are always there.
+    fn drop_partition<'a>(&'a self, partition: &'a str) -> BoxFuture<'a, Result<u64>>;
+
     /// The partitions that were made, and the tenants that have storage of their own in each.
     fn partitions(&self) -> BoxFuture<'_, Result<BTreeMap<String, Vec<String>>>>;
 

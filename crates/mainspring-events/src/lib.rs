@@ -25,6 +25,7 @@
 
 mod append;
 mod command;
+mod empty;
 mod ext;
 mod fold;
 mod global;
@@ -44,6 +45,7 @@ mod write;
 
 pub use append::{Appending, Decided, events_query, place};
 pub use command::{CommandError, ConflictRetry, Handled, OnStream};
+pub use empty::Positions;
 pub use ext::{EventStoreExt, Streams};
 pub use fold::{Folded, Read};
 pub use global::{Fence, GlobalFilter, GlobalReader, HeldBy, LOG_HINT, Page, Settled};

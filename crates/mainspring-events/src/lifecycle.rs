@@ -79,6 +79,8 @@ const SAVE_SNAPSHOT: &str = "INSERT INTO {snapshots} AS n
 
 const CREATE_PARTITION: &str = "SELECT {create_event_partition}($1, $2)";
 
+const DROP_PARTITION: &str = "SELECT {drop_event_partition}($1)";
+
 const PARTITIONS: &str = "SELECT partition, tenant FROM {event_partitions} ORDER BY partition, tenant";
 
 impl PgEventStore<'_> {
@@ -137,6 +139,14 @@ impl PgEventStore<'_> {
         let query = Query::new(CREATE_PARTITION).bind(partition.to_owned()).bind(tenant.to_owned());
         let answers = self.db().together(vec![query]).await?;
         answers.first().and_then(|rows| rows.first()).map_or(Ok(None), |row| get(row, 0))
+    }
+
+    /// How many events went with it; `None` when there is no such partition.
+    pub(crate) async fn unmake_partition(&self, partition: &str) -> Result<Option<u64>> {
+        let answers = self.db().together(vec![Query::new(DROP_PARTITION).bind(partition.to_owned())]).await?;
+        let gone: Option<i64> =
+            answers.first().and_then(|rows| rows.first()).map_or(Ok(None), |row| get(row, 0))?;
+        Ok(gone.and_then(|gone| u64::try_from(gone).ok()))
     }
 
     /// Every partition that was made, and every tenant with storage of its own in one.

@@ -259,6 +259,10 @@ impl<S: EventStore> EventStore for Versioned<S> {
         self.store.create_tenant(partition, tenant)
     }
 
+    fn drop_partition<'a>(&'a self, partition: &'a str) -> BoxFuture<'a, Result<u64>> {
+        self.store.drop_partition(partition)
+    }
+
     fn partitions(&self) -> BoxFuture<'_, Result<BTreeMap<String, Vec<String>>>> {
         self.store.partitions()
     }

@@ -164,6 +164,17 @@ impl EventStore for PgEventStore<'_> {
         })
     }
 
+    fn drop_partition<'a>(&'a self, partition: &'a str) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(async move {
+            limits::check_name("partition", partition)?;
+            if [STREAMS, EXECUTIONS].contains(&partition) {
+                return Err(Error::invalid("partition", format!("`{partition}` is always there")));
+            }
+            let gone = self.unmake_partition(partition).await?;
+            gone.ok_or_else(|| Error::not_found("partition", partition))
+        })
+    }
+
     fn partitions(&self) -> BoxFuture<'_, Result<BTreeMap<String, Vec<String>>>> {
         Box::pin(async move {
             let mut partitions: BTreeMap<String, Vec<String>> = BTreeMap::new();

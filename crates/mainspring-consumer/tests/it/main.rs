@@ -5,6 +5,7 @@
 mod ground;
 
 mod documents;
+mod empty;
 mod errors;
 mod leases;
 mod parked;

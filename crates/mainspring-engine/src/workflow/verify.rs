@@ -82,9 +82,9 @@ impl Engine {
         let cx = Cx::new(Arc::clone(&live));
         let running = async move { code.begin(cx, input).await };
         let mut running: Running = Box::pin(caught(running));
-        let returned = replay(&mut running, &Flag::new()).await.map(|returned| {
-            returned.unwrap_or_else(|panic| Returned::Broken(panic.into()))
-        });
+        let returned = replay(&mut running, &Flag::new())
+            .await
+            .map(|returned| returned.unwrap_or_else(|panic| Returned::Broken(panic.into())));
         let verdict = compare(exported, &mut live.lock(), returned);
         Ok(verdict)
     }

@@ -152,3 +152,41 @@ async fn a_page_goes_by_the_index_of_positions_without_any_statistics() {
     let after: i64 = client.query_one(scans, &[]).await.unwrap().get(0);
     assert_eq!(after - before, 0, "the log was scanned");
 }
+
+#[tokio::test]
+async fn a_transaction_takes_the_fence_once_however_much_it_appends() {
+    // The locks of all transactions share one table, of some 6,400 places where nothing else is set.
+    let test = TestDb::new().await;
+    let db = test.db();
+    let log = PgEventStore::new(&db);
+    let reader = GlobalReader::new(&db).unwrap();
+    let mut client = test.client().await;
+    let mut tx = client.transaction().await.unwrap();
+    let locks = db.names().render(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND objsubid = 1",
+    );
+    let point = tx.savepoint("before").await.unwrap();
+    log.on(&point).append(events("undone", 2)).await.unwrap();
+    point.rollback().await.unwrap();
+    assert_eq!(tx.query_one(&*locks, &[]).await.unwrap().get::<_, i64>(0), 0);
+
+    // The lock went with the savepoint, so the next append takes it again.
+    log.on(&tx).append(events("first", 1)).await.unwrap();
+    assert_eq!(reader.settled().await.unwrap().position(), 2);
+    let many =
+        "SELECT count({event_fence}()), max(nextval('{event_position}')) FROM generate_series(1, 20000)";
+    tx.query_one(&*db.names().render(many), &[]).await.unwrap();
+    for n in 0..20 {
+        log.on(&tx).append(events(&format!("s{n}"), 1)).await.unwrap();
+    }
+    assert_eq!(tx.query_one(&*locks, &[]).await.unwrap().get::<_, i64>(0), 1);
+    assert_eq!(reader.settled().await.unwrap().position(), 2);
+    tx.commit().await.unwrap();
+    assert_eq!(reader.settled().await.unwrap().position(), 20_023);
+
+    // What is remembered is over with the transaction.
+    let tx = client.transaction().await.unwrap();
+    log.on(&tx).append(events("next", 1)).await.unwrap();
+    assert_eq!(reader.settled().await.unwrap().position(), 20_023);
+    tx.rollback().await.unwrap();
+}

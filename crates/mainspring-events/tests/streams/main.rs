@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod commands;
+mod empty;
 mod folds;
 mod imports;
 mod inline;

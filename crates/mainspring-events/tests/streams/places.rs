@@ -102,22 +102,3 @@ async fn reads_go_by_their_index_also_in_partitions_made_later() {
         assert!(rows <= most, "{what}: {rows} rows were looked at");
     }
 }
-
-async fn partitions_and_tenants_are_made_for_all(store: &impl EventStore) {
-    for partition in ["billing", "stock"] {
-        store.create_partition(partition).await.unwrap();
-    }
-    store.create_tenant("stock", "acme").await.unwrap();
-    assert_eq!(store.create_tenant_in_all("acme").await.unwrap(), ["billing"]);
-    assert_eq!(store.create_tenant_in_all("other").await.unwrap(), ["billing", "stock"]);
-    assert_eq!(store.create_partition_for_all("mail").await.unwrap(), ["acme", "other"]);
-    assert!(store.create_partition_for_all("mail").await.unwrap().is_empty());
-    assert_eq!(store.partitions().await.unwrap()["mail"], ["acme", "other"]);
-}
-
-#[tokio::test]
-async fn what_is_made_for_all_is_there_for_all_on_both_stores() {
-    let db = TestDb::new().await;
-    partitions_and_tenants_are_made_for_all(&PgEventStore::new(&db.db())).await;
-    partitions_and_tenants_are_made_for_all(&mainspring_testing::MemoryBackend::new()).await;
-}

@@ -225,6 +225,15 @@ impl Log {
         (archived + globals.filter_map(|global| self.events.remove(&global)).count()) as u64
     }
 
+    fn drop_partition(&mut self, partition: &str) -> Option<u64> {
+        self.partitions.remove(partition)?;
+        let ids: Vec<StreamId> =
+            self.streams.keys().filter(|id| id.partition == partition).cloned().collect();
+        let gone = ids.iter().map(|id| self.delete(id)).sum();
+        self.streams.retain(|id, _| id.partition != partition);
+        Some(gone)
+    }
+
     fn truncate(&mut self, id: &StreamId, position: i64) -> u64 {
         let Some(stream) = self.streams.get_mut(id) else { return 0 };
         let kept = stream.positions.split_off(&position.min(stream.position()));
@@ -377,6 +386,16 @@ impl EventStore for MemoryBackend {
             let tenants = state.log.partitions.get_mut(partition);
             let tenants = tenants.ok_or_else(|| Error::not_found("partition", partition))?;
             Ok(tenants.insert(tenant.to_owned()))
+        })
+    }
+
+    fn drop_partition<'a>(&'a self, partition: &'a str) -> BoxFuture<'a, Result<u64>> {
+        self.run(move |state, _| {
+            limits::check_name("partition", partition)?;
+            if [STREAMS, EXECUTIONS].contains(&partition) {
+                return Err(Error::invalid("partition", format!("`{partition}` is always there")));
+            }
+            state.log.drop_partition(partition).ok_or_else(|| Error::not_found("partition", partition))
         })
     }
 
