@@ -19,6 +19,8 @@ pub trait CxTx {
     /// exactly once. The body gets the transaction; it runs again when the transaction has to (a serialization failure, a
     /// deadlock, a lost connection), so it should do nothing else. A connection is held while it runs. Inline projections do not see the record of the step.
     ///
+    /// What was recorded just before is committed with it, not ahead of it: a crash in the body runs the step before it again.
+    ///
     /// ```
     /// use mainspring::{Cx, CxTx, WorkflowResult, abort};
     /// async fn pay(cx: Cx, cents: i64) -> WorkflowResult<(), String> {
