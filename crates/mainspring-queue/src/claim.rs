@@ -17,12 +17,22 @@ use crate::{
     row::{delivery_from_row, micros, unreadable_row},
 };
 
-const CLAIM: &str = include_str!("sql/claim.sql");
-const CLAIM_FROM: &str = include_str!("sql/claim_from.sql");
+const CLAIM: &str = concat!(
+    include_str!("sql/claim_front.sql"),
+    include_str!("sql/claim_take.sql"),
+    include_str!("sql/claim_return.sql")
+);
+const CLAIM_FROM: &str = concat!(
+    include_str!("sql/claim_from.sql"),
+    include_str!("sql/claim_take.sql"),
+    include_str!("sql/claim_return.sql")
+);
 
 const CLAIM_MANAGED: &str = concat!(
     include_str!("sql/claim_managed_first.sql"),
     "  ORDER BY priority DESC, seq\n",
+    include_str!("sql/claim_managed_room.sql"),
+    include_str!("sql/claim_take.sql"),
     include_str!("sql/claim_managed_last.sql")
 );
 
@@ -42,6 +52,8 @@ const CLAIM_BY_AGE: &str = concat!(
           AND coalesce(x.options->>'group' <> ALL ($8::text[]), true) ORDER BY x.seq LIMIT $2) o
       WHERE l.priority BETWEEN $6 AND $7 ORDER BY o.seq LIMIT $2))
   ORDER BY seq\n",
+    include_str!("sql/claim_managed_room.sql"),
+    include_str!("sql/claim_take.sql"),
     include_str!("sql/claim_managed_last.sql")
 );
 

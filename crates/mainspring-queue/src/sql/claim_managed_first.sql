@@ -1,5 +1,5 @@
 -- For any queue. What it may bring: nothing while paused, and no more than the bucket holds, whose row is locked until we
--- commit. Then as `claim.sql`.
+-- commit. Then as `claim_front.sql`.
 WITH q AS MATERIALIZED (
   SELECT x.paused, (x.options->>'timeout_us')::bigint AS timeout_us, (x.options->>'heartbeat_us')::bigint AS heartbeat_us,
          (x.options->'rate'->>'count')::double precision AS count,

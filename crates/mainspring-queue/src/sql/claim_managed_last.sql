@@ -1,14 +1,3 @@
-  LIMIT (SELECT r.n FROM room r) - (SELECT count(*) FROM suspects)
-  FOR UPDATE SKIP LOCKED
-), next AS MATERIALIZED (
-  SELECT row FROM suspects UNION ALL SELECT row FROM others
-), claim AS MATERIALIZED (
-  SELECT nextval('{claim_token}') AS token FROM next LIMIT 1
-), alive AS (
-  INSERT INTO {workers} AS w (id, expires_at, started_at)
-  SELECT $3, {now}() + $4::bigint * interval '1 microsecond', {now}() FROM claim
-  ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at
-  WHERE w.expires_at < excluded.expires_at - $4::bigint * interval '0.5 microsecond'
 ), claimed AS (
   UPDATE {messages} m SET holder = $3, token = claim.token
   FROM next, claim

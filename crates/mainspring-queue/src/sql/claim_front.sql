@@ -12,18 +12,3 @@ WITH suspects AS MATERIALIZED (
   ORDER BY priority DESC, seq LIMIT CASE WHEN EXISTS (SELECT FROM {queues} WHERE name = $1) THEN 0
                                     ELSE $2::bigint - (SELECT count(*) FROM suspects) END
   FOR UPDATE SKIP LOCKED
-), next AS MATERIALIZED (
-  SELECT row FROM suspects UNION ALL SELECT row FROM others
-), claim AS MATERIALIZED (
-  SELECT nextval('{claim_token}') AS token FROM next LIMIT 1
-), alive AS (
-  INSERT INTO {workers} AS w (id, expires_at, started_at)
-  SELECT $3, {now}() + $4::bigint * interval '1 microsecond', {now}() FROM claim
-  ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at
-  WHERE w.expires_at < excluded.expires_at - $4::bigint * interval '0.5 microsecond'
-)
-UPDATE {messages} m SET holder = $3, token = claim.token
-FROM next, claim
-WHERE m.ctid = next.row
-RETURNING m.priority, m.seq, m.token, m.failures, m.lost, m.delays, m.max_attempts, m.created_at, m.id, m.tenant, m.type,
-  m.source, m.subject, m.recipient, m.data, m.headers, (SELECT {now}()), m.managed
