@@ -192,7 +192,7 @@ pub(crate) fn returned<T>(
             tracing::error!(%panic, "a handler panicked");
             panic.into()
         }
-        Err(error) => Failure::new("PANIC", error.to_string()),
+        Err(error) => Failure::new(Panic::CODE, error.to_string()),
     };
     Err(HandlerError { failure: Box::new(failure), terminal: false, delay: None })
 }

@@ -35,10 +35,10 @@ impl fmt::Display for Panic {
 }
 
 impl From<Panic> for Failure {
-    /// With the code `PANIC`, and the place in its details: `{"location": "src/charge.rs:12:9"}`.
+    /// With the code [`Panic::CODE`], and the place in its details: `{"location": "src/charge.rs:12:9"}`.
     fn from(panic: Panic) -> Self {
         let details = panic.location.map_or(Value::Null, |location| json!({"location": location}));
-        Self { details, ..Self::new("PANIC", panic.message) }
+        Self { details, ..Self::new(Panic::CODE, panic.message) }
     }
 }
 
@@ -68,6 +68,9 @@ pub async fn caught<F: Future>(code: F) -> Result<F::Output, Panic> {
 }
 
 impl Panic {
+    /// The code of a failure that was a panic.
+    pub const CODE: &str = "PANIC";
+
     fn of(panic: &(dyn Any + Send)) -> Self {
         let text = panic
             .downcast_ref::<&str>()
@@ -106,7 +109,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn f38_a_panic_says_what_and_where_and_the_hook_of_the_application_hears_of_it() {
+    async fn a_panic_says_what_and_where_and_the_hook_of_the_application_hears_of_it() {
         assert_eq!(caught(async { 7 }).await, Ok(7));
         let line = line!() + 1;
         let panic = caught(async { panic!("two is {}", 3) }).await.map(|(): ()| ()).unwrap_err();

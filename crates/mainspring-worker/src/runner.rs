@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Verdict,
     crew::{Item, Post},
-    panic::caught,
+    panic::{Panic, caught},
     shared::Shared,
 };
 
@@ -49,7 +49,7 @@ impl Drop for Duty {
         // Only when something outside the handler's call panicked, such as what it left behind while it was dropped.
         let flight = self.flight.take().and_then(|number| self.shared.flights.end(number));
         if let Some(flight) = flight.filter(|_| std::thread::panicking()) {
-            let failure = Failure::new("PANIC", "the handler panicked while it was dropped");
+            let failure = Failure::new(Panic::CODE, "the handler panicked while it was dropped");
             let verdicts = vec![Verdict::Failed(failure); flight.parts.len()];
             flight.land(&self.shared, verdicts);
         }

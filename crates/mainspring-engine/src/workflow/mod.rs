@@ -93,7 +93,7 @@ pub const UNSTORABLE: &str = "UNSTORABLE";
 /// The failure code of a payload from outside that is not of the type waited for.
 pub const PAYLOAD: &str = "PAYLOAD";
 /// The failure code of code that panicked.
-pub const PANIC: &str = "PANIC";
+pub const PANIC: &str = mainspring_worker::Panic::CODE;
 
 /// In the row's context: what it was started with, until it first commits.
 const INPUT: &str = "input";
