@@ -62,8 +62,8 @@ pub const MUTANTS: &[Mutant] = &[
         "done does not compare the lease",
         (
             "crates/mainspring-queue/src/settle.rs",
-            "WHERE m.ctid = u.row AND m.token = u.token",
-            "WHERE m.ctid = u.row",
+            "WHERE m.ctid = u.row AND m.token = u.token\n  RETURNING m.seq, m.token",
+            "WHERE m.ctid = u.row\n  RETURNING m.seq, m.token",
         ),
         "mainspring",
         CONFORMANCE,
@@ -91,9 +91,9 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "a claim waits for rows that others are claiming",
         (
-            "crates/mainspring-queue/src/sql/claim.sql",
-            "LIMIT $2::bigint - (SELECT count(*) FROM suspects)\n  FOR UPDATE SKIP LOCKED",
-            "LIMIT $2::bigint - (SELECT count(*) FROM suspects)\n  FOR UPDATE",
+            "crates/mainspring-queue/src/sql/claim_front.sql",
+            "ELSE $2::bigint - (SELECT count(*) FROM suspects) END\n  FOR UPDATE SKIP LOCKED",
+            "ELSE $2::bigint - (SELECT count(*) FROM suspects) END\n  FOR UPDATE",
         ),
         "mainspring-queue",
         &["a_claim_does_not_wait_for_one_that_is_under_way"],
@@ -101,9 +101,9 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "a claim does not lock",
         (
-            "crates/mainspring-queue/src/sql/claim.sql",
-            "LIMIT $2::bigint - (SELECT count(*) FROM suspects)\n  FOR UPDATE SKIP LOCKED",
-            "LIMIT $2::bigint - (SELECT count(*) FROM suspects)",
+            "crates/mainspring-queue/src/sql/claim_front.sql",
+            "ELSE $2::bigint - (SELECT count(*) FROM suspects) END\n  FOR UPDATE SKIP LOCKED",
+            "ELSE $2::bigint - (SELECT count(*) FROM suspects) END",
         ),
         "mainspring-queue",
         &["a_claim_does_not_wait_for_one_that_is_under_way", "concurrent_consumers_take_every_message_once"],
@@ -111,7 +111,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "the limit of a claim is not fenced from the planner",
         (
-            "crates/mainspring-queue/src/sql/claim.sql",
+            "crates/mainspring-queue/src/sql/claim_front.sql",
             "), others AS MATERIALIZED (",
             "), others AS NOT MATERIALIZED (",
         ),
@@ -243,7 +243,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "every takeover forgives lost workers",
         (
-            "crates/mainspring-worker/src/flight.rs",
+            "crates/mainspring-worker/src/runner.rs",
             "delivery.lost >= shared.options.max_lost",
             "delivery.lost > 1_000",
         ),
@@ -252,7 +252,11 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "a token resumes any wait",
-        ("crates/mainspring-engine/src/place.rs", "self.its_own || token", "true || self.its_own || token"),
+        (
+            "crates/mainspring-engine/src/place.rs",
+            "wait.its_own || made >=",
+            "true || wait.its_own || made >=",
+        ),
         "mainspring-engine",
         &["a_token_made_from_outside_is_for_the_wait_it_was_made_in_or_names"],
     ),
@@ -309,3 +313,19 @@ pub const MUTANTS: &[Mutant] = &[
         &["everything_works_through_a_pooler_that_knows_no_names_of_statements"],
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    #[test]
+    fn every_guard_stands_once_where_it_is_taken_out() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for Mutant { name, file, from, .. } in MUTANTS {
+            let text = fs::read_to_string(root.join(file)).unwrap_or_default();
+            assert_eq!(text.matches(from).count(), 1, "{name}: {file}");
+        }
+    }
+}
