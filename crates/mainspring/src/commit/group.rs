@@ -3,8 +3,9 @@
 //! Callers put their change into `pending`. A *lane* is a task that takes what is pending, commits it, and goes on until
 //! nothing is left; then it ends. So an idle process has no task, and a single caller waits for nobody. A second lane starts
 //! only when about as much is pending as is being committed already: two even batches side by side keep both the server and
-//! this process busy, while many small ones would pay the cost of a transaction each. Commits run in lanes and not in their
-//! callers: a caller that goes away cannot stop one half-way.
+//! this process busy, while many small ones would pay the cost of a transaction each. For the same reason a lane takes no more
+//! than its share, and no less than is worth a transaction. Commits run in lanes and not in their callers: a caller that goes
+//! away cannot stop one half-way.
 
 use std::{
     collections::{HashSet, VecDeque},
