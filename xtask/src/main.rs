@@ -5,6 +5,7 @@ mod chaos;
 mod demo;
 mod migrate;
 mod mutate;
+mod replay_verify;
 mod report;
 mod schema;
 mod server;
@@ -46,6 +47,8 @@ enum Command {
     BenchDrainer(bench::queues::DrainerArgs),
     /// Kill workers, Postgres and connections at random while a queue or durable functions are worked on, and check everything.
     Chaos(chaos::Args),
+    /// Replay exported histories against the code of the examples as it is now.
+    ReplayVerify(replay_verify::Args),
     /// Check layers, file sizes, module docs, migration checksums and docs/SCHEMA.md.
     Tidy,
     /// Write docs/SCHEMA.md from the migrated tables.
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Mutate(args) => mutate::run(&args),
         Command::BenchDrainer(args) => bench::queues::run_drainer(args),
         Command::Chaos(args) => chaos::run(&args),
+        Command::ReplayVerify(args) => replay_verify::run(&args),
         Command::Tidy => tidy::run(),
         Command::Schema(args) => schema::run(&args),
     };

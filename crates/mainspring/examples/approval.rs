@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-const EXPENSE: Workflow<Expense, String, String> = Workflow::new("expense");
+pub(crate) const EXPENSE: Workflow<Expense, String, String> = Workflow::new("expense");
 
 #[derive(Clone, Serialize, Deserialize)]
-struct Expense {
-    what: String,
-    deadline: Duration,
+pub(crate) struct Expense {
+    pub(crate) what: String,
+    pub(crate) deadline: Duration,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -25,9 +25,9 @@ struct Decision {
 }
 
 /// The post office of the example: it delivers tokens.
-type Mail = Arc<UnboundedSender<TokenSecret>>;
+pub(crate) type Mail = Arc<UnboundedSender<TokenSecret>>;
 
-async fn expense(cx: Cx, expense: Expense, mail: Mail) -> WorkflowResult<String, String> {
+pub(crate) async fn expense(cx: Cx, expense: Expense, mail: Mail) -> WorkflowResult<String, String> {
     let hook = cx.hook::<Decision>("decision");
     // The token is made in the step that hands it out, so a replay makes no other one.
     let ask = async || {

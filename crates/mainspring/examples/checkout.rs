@@ -8,30 +8,30 @@ use mainspring::{Cx, Engine, PgStoreOptions, PgStores, ResultError, Workflow, Wo
 use mainspring_testing::TestDb;
 use serde::{Deserialize, Serialize};
 
-const CHECKOUT: Workflow<Order, Receipt, CheckoutError> = Workflow::new("checkout");
+pub(crate) const CHECKOUT: Workflow<Order, Receipt, CheckoutError> = Workflow::new("checkout");
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Order {
-    item: String,
-    cents: u64,
+pub(crate) struct Order {
+    pub(crate) item: String,
+    pub(crate) cents: u64,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Receipt {
+pub(crate) struct Receipt {
     hold: u32,
     payment: String,
 }
 
 /// The application's own error: callers get it back as it is, from whichever process.
 #[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize, Deserialize)]
-enum CheckoutError {
+pub(crate) enum CheckoutError {
     #[error("the card was declined at {limit} cents")]
     Declined { limit: u64 },
 }
 
 /// The shop's services; what they did is what the example checks.
 #[derive(Clone, Default)]
-struct Shop(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Shop(Arc<Mutex<Vec<String>>>);
 
 impl Shop {
     fn note(&self, what: String) {
@@ -57,7 +57,7 @@ impl Shop {
     }
 }
 
-async fn checkout(cx: Cx, order: Order, shop: Shop) -> WorkflowResult<Receipt, CheckoutError> {
+pub(crate) async fn checkout(cx: Cx, order: Order, shop: Shop) -> WorkflowResult<Receipt, CheckoutError> {
     let mut saga = cx.saga();
     let hold = cx.step("hold", async || shop.hold(&order.item).await).retry(exponential(3)).await?;
     saga.undo("release", hold, async |hold| shop.release(hold).await);

@@ -7,10 +7,10 @@ use mainspring::{
 };
 use mainspring_testing::TestDb;
 
-const ORDER: Workflow<Vec<String>, Vec<String>, String> = Workflow::new("order");
-const PARCEL: Workflow<String, String, String> = Workflow::new("parcel");
+pub(crate) const ORDER: Workflow<Vec<String>, Vec<String>, String> = Workflow::new("order");
+pub(crate) const PARCEL: Workflow<String, String, String> = Workflow::new("parcel");
 
-async fn order(cx: Cx, items: Vec<String>) -> WorkflowResult<Vec<String>, String> {
+pub(crate) async fn order(cx: Cx, items: Vec<String>) -> WorkflowResult<Vec<String>, String> {
     let each = async |cx: Cx, item: &String| match cx.child(PARCEL, item).await {
         Ok(tracking) => Ok(tracking),
         // A child's own error is a value like that of a step.
@@ -20,7 +20,7 @@ async fn order(cx: Cx, items: Vec<String>) -> WorkflowResult<Vec<String>, String
     cx.map("parcel", &items, each).concurrency(4).await
 }
 
-async fn parcel(cx: Cx, item: String) -> WorkflowResult<String, String> {
+pub(crate) async fn parcel(cx: Cx, item: String) -> WorkflowResult<String, String> {
     if item == "air" {
         return fail("air cannot be packed".to_owned());
     }

@@ -11,13 +11,14 @@ use std::{
 use mainspring::{Cx, CxTx, Engine, PgStoreOptions, PgStores, TxError, Workflow, WorkflowResult};
 use mainspring_testing::TestDb;
 
-const COUNT: Workflow<i32, i32, String> = Workflow::new("count");
+pub(crate) const COUNT: Workflow<i32, i32, String> = Workflow::new("count");
+pub(crate) const TABLE: &str = "CREATE TABLE noted (n int NOT NULL, process int NOT NULL)";
 /// In the environment of a worker: where its database is.
 const URL: &str = "CRASH_ME_URL";
 /// In the environment of a worker: the step in which it kills itself.
 const CRASH: &str = "CRASH_ME_AT";
 
-async fn count(cx: Cx, steps: i32) -> WorkflowResult<i32, String> {
+pub(crate) async fn count(cx: Cx, steps: i32) -> WorkflowResult<i32, String> {
     let crash_at = env::var(CRASH).ok().and_then(|step| step.parse::<i32>().ok());
     let mut sum = 0;
     for n in 1..=steps {
@@ -54,7 +55,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let db = TestDb::new().await; // in production: a database of your own, migrated with `cargo xtask migrate`
     let client = db.client().await;
-    client.batch_execute("CREATE TABLE noted (n int NOT NULL, process int NOT NULL)").await?;
+    client.batch_execute(TABLE).await?;
     let engine = engine(db.url())?;
     let handle = engine.start(COUNT, &10).id("count-1").await?;
 

@@ -15,16 +15,16 @@ use mainspring_testing::TestDb;
 
 const ITEMS: u64 = 1_000;
 const WINDOW: usize = 16;
-const RESIZE: Workflow<u64, u64, String> = Workflow::new("resize");
+pub(crate) const RESIZE: Workflow<u64, u64, String> = Workflow::new("resize");
 
 /// How many items are under way, and how many were at most.
 #[derive(Default)]
-struct Load {
+pub(crate) struct Load {
     now: AtomicUsize,
     most: AtomicUsize,
 }
 
-async fn resize(cx: Cx, items: u64, load: Arc<Load>) -> WorkflowResult<u64, String> {
+pub(crate) async fn resize(cx: Cx, items: u64, load: Arc<Load>) -> WorkflowResult<u64, String> {
     let images: Vec<u64> = (1..=items).collect();
     let each = async |cx: Cx, image: &u64| {
         // Recorded as `image[17]/resize`; those that end together share a commit.

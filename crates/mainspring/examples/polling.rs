@@ -16,12 +16,12 @@ use mainspring::{
 use mainspring_testing::TestDb;
 use serde_json::json;
 
-const RENDER: Workflow<String, String, String> = Workflow::new("render");
+pub(crate) const RENDER: Workflow<String, String, String> = Workflow::new("render");
 const MOST_LOOKS: u32 = 100;
 
 /// A service that takes its time, and is sometimes away.
 #[derive(Default)]
-struct Renderer(AtomicU32);
+pub(crate) struct Renderer(AtomicU32);
 
 impl Renderer {
     async fn submit(&self, film: &str) -> Result<String, String> {
@@ -37,7 +37,7 @@ impl Renderer {
     }
 }
 
-async fn render(cx: Cx, film: String, api: Arc<Renderer>) -> WorkflowResult<String, String> {
+pub(crate) async fn render(cx: Cx, film: String, api: Arc<Renderer>) -> WorkflowResult<String, String> {
     let job = cx.step("submit", async || api.submit(&film).await).await?;
     let soon = RetryPolicy { backoff: Duration::from_millis(5), ..exponential(5) };
     for look in 1..=MOST_LOOKS {

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use mainspring::{Cx, Either, Engine, ExecutionStatus, Workflow, WorkflowResult};
 use mainspring_testing::{MemoryBackend, crash_everywhere};
 
-const TRIAL: Workflow<String, String, String> = Workflow::new("trial");
+pub(crate) const TRIAL: Workflow<String, String, String> = Workflow::new("trial");
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-async fn trial(cx: Cx, user: String) -> WorkflowResult<String, String> {
+pub(crate) async fn trial(cx: Cx, user: String) -> WorkflowResult<String, String> {
     cx.step("welcome", async || Ok::<_, String>(format!("Welcome, {user}"))).await?;
     match cx.race(cx.signal::<String>("bought"), cx.sleep(30 * DAY)).await {
         Either::Left(plan) => Ok(format!("{user} bought {}", plan?)),

@@ -8,22 +8,23 @@ use mainspring::{
 use mainspring_testing::TestDb;
 use serde::{Deserialize, Serialize};
 
-const TRANSFER: Workflow<Transfer, (), String> = Workflow::new("transfer");
+pub(crate) const TRANSFER: Workflow<Transfer, (), String> = Workflow::new("transfer");
 
 #[derive(Clone, Serialize, Deserialize)]
-struct Transfer {
-    from: i32,
-    to: i32,
-    cents: i64,
+pub(crate) struct Transfer {
+    pub(crate) from: i32,
+    pub(crate) to: i32,
+    pub(crate) cents: i64,
 }
 
-const TABLE: &str = "CREATE TABLE accounts (id int PRIMARY KEY, cents bigint NOT NULL CHECK (cents >= 0));
+pub(crate) const TABLE: &str =
+    "CREATE TABLE accounts (id int PRIMARY KEY, cents bigint NOT NULL CHECK (cents >= 0));
     INSERT INTO accounts SELECT n, 1000 FROM generate_series(0, 3) n;
     CREATE TABLE on_the_way (id text PRIMARY KEY, cents bigint NOT NULL);";
 const TAKE: &str = "UPDATE accounts SET cents = cents - $1 WHERE id = $2 AND cents >= $1";
 const GIVE: &str = "UPDATE accounts SET cents = cents + $1 WHERE id = $2";
 
-async fn transfer(cx: Cx, order: Transfer) -> WorkflowResult<(), String> {
+pub(crate) async fn transfer(cx: Cx, order: Transfer) -> WorkflowResult<(), String> {
     let Transfer { from, to, cents } = order;
     let id = cx.id().to_string();
     // The application's own SQL and the record of the step are one transaction: both happen, once, or neither does.

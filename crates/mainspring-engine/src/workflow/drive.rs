@@ -29,6 +29,7 @@ use super::{
     register::{Code, Returned},
     start_deadline::START_BY,
     state::Task,
+    verify::apart,
 };
 use crate::{
     drive::{Driven, Seat},
@@ -452,8 +453,7 @@ impl<'d> Driver<'d> {
     }
 
     pub(super) async fn park_drifted(&mut self, expected: &str, got: &str) -> Result<Drove> {
-        let message = format!("the history has step `{expected}` next, but the code is at `{got}`");
-        let mut failure = Failure::new(NON_DETERMINISM, message);
+        let mut failure = Failure::new(NON_DETERMINISM, apart(expected, got));
         failure.step_id = Some(got.to_owned());
         failure.details = json!({"expected": expected, "got": got});
         // What was decided since the last commit was decided by code that does not fit.

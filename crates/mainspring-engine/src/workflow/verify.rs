@@ -1,6 +1,6 @@
 //! Replaying an exported history against the code at hand, without a database and without running a single body.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use mainspring_core::{Error, ExecutionStatus, Result};
 use mainspring_worker::caught;
@@ -30,6 +30,8 @@ pub enum Replay {
     Inserted {
         /// The step's key.
         step: String,
+        /// What the history has next.
+        before: String,
     },
     /// It is somewhere else than the history: an execution like this one would be parked.
     Drifted {
@@ -52,6 +54,29 @@ impl Replay {
     pub fn fits(&self) -> bool {
         matches!(self, Self::Fits | Self::Inserted { .. })
     }
+}
+
+impl fmt::Display for Replay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fits => f.write_str("the code fits the history"),
+            Self::Inserted { step, before } => {
+                write!(
+                    f,
+                    "the code has step `{step}`, which is not recorded, where the history has step `{before}`"
+                )
+            }
+            Self::Drifted { expected, got } => f.write_str(&apart(expected, got)),
+            Self::Differs { recorded, returned } => {
+                write!(f, "the history ends with {recorded}, but the code with {returned}")
+            }
+        }
+    }
+}
+
+/// How code and history have drifted apart.
+pub(super) fn apart(expected: &str, got: &str) -> String {
+    format!("the history has step `{expected}` next, but the code is at `{got}`")
 }
 
 impl Engine {
@@ -109,7 +134,9 @@ fn compare(exported: &ExportedHistory, state: &mut State, returned: Option<Retur
             let admitted = |after| state.journal.admits(after);
             let inserted = state.turns.values().find(|turn| turn.open.is_some_and(admitted));
             match inserted {
-                Some(turn) if !state.journal.is_exhausted() => Replay::Inserted { step: turn.key.clone() },
+                Some(turn) if !state.journal.is_exhausted() => {
+                    Replay::Inserted { step: turn.key.clone(), before: expected }
+                }
                 _ => drifted(&expected, &at),
             }
         }

@@ -206,14 +206,14 @@ async fn an_exported_history_is_replayed_against_other_code() {
     assert!(text.replace("step.waiting", "\"").parse::<ExportedHistory>().unwrap_err().is_invalid());
 
     let drifted = |expected: &str, got: &str| Replay::Drifted { expected: expected.into(), got: got.into() };
-    let inserted = |step: &str| Replay::Inserted { step: step.into() };
+    let inserted = |step: &str, before: &str| Replay::Inserted { step: step.into(), before: before.into() };
     let differs = Replay::Differs { recorded: json!({"output": 3}), returned: json!({"output": 2}) };
     for (steps, of_parked, of_over) in [
         (names, Replay::Fits, Replay::Fits),
-        (&["b", "#", "a"], inserted("b"), drifted("a", "b")),
+        (&["b", "#", "a"], inserted("b", "a"), drifted("a", "b")),
         (&["a", "#"], Replay::Fits, drifted("b", "the end")),
         (&["a", "#", "b", "c"], Replay::Fits, drifted("the end", "c")),
-        (&["a", "x", "#", "b"], drifted("sleep", "x"), inserted("x")),
+        (&["a", "x", "#", "b"], drifted("sleep", "x"), inserted("x", "sleep")),
         (&["#", "b"], drifted("a", "sleep"), drifted("a", "sleep")),
     ] {
         let other = with_steps(steps);
