@@ -6,6 +6,7 @@ use mainspring_core::{BoxFuture, Error, Result, limits, nul};
 use mainspring_http::{Call, Endpoint, Entrypoint, Reply};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 /// In the data of a message: its input has NUL in it, and is escaped as [`nul`] says.
 pub(crate) const ESCAPED: &str = "escaped";
@@ -53,7 +54,7 @@ impl From<StepFailure> for Reply {
 }
 
 /// One run of a step, as its handler sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct StepContext {
     /// The step.
     pub step_name: String,
@@ -63,6 +64,9 @@ pub struct StepContext {
     pub run_id: String,
     /// Which run this is: 1 for the first.
     pub attempt: u32,
+    /// Cancelled when nobody waits for the step any more: its run was cancelled, or its worker lost it. The handler itself is
+    /// dropped then, so this is for what it has begun besides.
+    pub cancel: CancellationToken,
 }
 
 type Erased = Arc<dyn Fn(Value, StepContext) -> BoxFuture<'static, Result<Value, StepFailure>> + Send + Sync>;
@@ -148,19 +152,22 @@ impl Endpoint for StepHandlers {
             let text = |data: &Value, key: &str| {
                 data.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
             };
+            let cancel = CancellationToken::new();
             let context = StepContext {
                 step_name: message.id,
                 step_id: text(&message.data, "stepId"),
                 run_id: text(&message.data, "workflowRunId"),
                 attempt: message.attempt,
+                cancel: cancel.clone(),
             };
+            // Whoever hangs up drops this call in its middle.
+            let hung_up = cancel.drop_guard();
             let input = message.data.get_mut("input").map(Value::take).unwrap_or_default();
             let escaped = message.data.get(ESCAPED) == Some(&Value::Bool(true));
             let input = if escaped { nul::unescape(input) } else { input };
-            match self.run(input, context).await {
-                Ok(output) => Reply::Ok(output),
-                Err(failure) => failure.into(),
-            }
+            let ran = self.run(input, context).await;
+            drop(hung_up.disarm());
+            ran.map_or_else(Reply::from, Reply::Ok)
         })
     }
 }

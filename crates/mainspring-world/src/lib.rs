@@ -36,6 +36,12 @@
 //!
 //! [`World`] is this storage with an engine, workers and whoever they call: workflows whose code is here are durable functions,
 //! their steps are done here or elsewhere.
+//!
+//! | feature | brings |
+//! |---|---|
+//! | none | storage, world, streams, calls within the process |
+//! | `client` | calls over HTTP: `http::HttpInvoker` |
+//! | `server` | `World::router`: endpoints, webhooks, streams, `/health` and `/ready` |
 
 mod decide;
 mod entity;
@@ -53,6 +59,7 @@ pub use entity::{Event, Fault, Hook, Run, RunStatus, Step, StepStatus, Wait, Wai
 pub use event::{Fact, MAX_ATTRIBUTES, NewRun, NewStep, RunEvent};
 pub use handlers::{StepContext, StepFailure, StepHandlers};
 pub use ids::{SPEC_VERSION, new_run_id};
+pub use mainspring_http as http;
 pub use names::EventType;
 pub use page::{Order, Page, Paging, Resolve};
 pub use settings::WorldSettings;

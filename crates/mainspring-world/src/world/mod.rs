@@ -1,10 +1,16 @@
 //! The world: storage, workflows and steps with their workers, and whoever is called from here.
 
+mod app;
 mod builder;
 mod calls;
+mod health;
 mod hooks;
+#[cfg(feature = "server")]
+mod router;
 mod run;
 mod steps;
+mod streamer;
+mod webhook;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -78,6 +84,11 @@ impl World {
     /// The storage, which works without [`start`](Self::start).
     pub fn storage(&self) -> &Storage {
         &self.0.storage
+    }
+
+    /// The queue of the messages.
+    fn calls_queue(&self) -> &str {
+        &self.0.names.calls
     }
 
     /// What runs the workflows that have code here, and starts those that have it elsewhere.

@@ -42,6 +42,7 @@ fn context(job: &JobRun) -> StepContext {
         step_id: job.id().to_string(),
         run_id: job.execution_id().to_string(),
         attempt: attempt(job),
+        cancel: job.cancel().clone(),
     }
 }
 
@@ -75,8 +76,14 @@ async fn invoke(invoker: &dyn Invoker, job: &JobRun, input: Value) -> Result<Val
     message.attempt = attempt(job);
     let call = Call::new(message);
     let mut pause = SOON;
+    // What is said after this does not count.
+    let told_to_stop = || HandlerError::new(code::CANCELLED, "told to stop");
     loop {
-        let wait = match invoker.invoke(&call).await {
+        let reply = tokio::select! {
+            reply = invoker.invoke(&call) => reply,
+            () = job.cancel().cancelled() => return Err(told_to_stop()),
+        };
+        let wait = match reply {
             Reply::Ok(output) => return Ok(output),
             Reply::Failed { error, fatal: true, .. } => {
                 return Err(HandlerError::terminal(STEP_FAILED, error));
@@ -102,8 +109,7 @@ async fn invoke(invoker: &dyn Invoker, job: &JobRun, input: Value) -> Result<Val
         };
         tokio::select! {
             () = sleep(wait) => {}
-            // What is said after this does not count.
-            () = job.cancel().cancelled() => return Err(HandlerError::new(code::CANCELLED, "told to stop")),
+            () = job.cancel().cancelled() => return Err(told_to_stop()),
         }
     }
 }

@@ -10,7 +10,7 @@ use mainspring_world::{
 };
 use serde_json::{Value, json};
 
-/// Runs each of these cases on memory and on Postgres.
+/// Runs each of these cases on memory and on Postgres, and as what an application does that is called, over both ways.
 macro_rules! on_both {
     ($($case:ident)*) => {
         mod memory {
@@ -23,6 +23,15 @@ macro_rules! on_both {
             $(#[tokio::test]
             async fn $case() {
                 super::$case(crate::ground::postgres().await).await;
+            })*
+        }
+        mod called {
+            use crate::way::{Way, played};
+
+            $(#[tokio::test]
+            async fn $case() {
+                played(Way::Function, super::$case).await;
+                played(Way::Http, super::$case).await;
             })*
         }
     };

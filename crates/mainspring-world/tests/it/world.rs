@@ -8,7 +8,7 @@ use std::{
 
 use mainspring_core::{Backend, BoxFuture, ExecutionId, Result};
 use mainspring_engine::{Cx, Workflow, WorkflowResult};
-use mainspring_http::{Call, Endpoint, FunctionInvoker, Invoker, MessageData, Reply, Secret};
+use mainspring_http::{Call, Endpoint, Invoker, MessageData, Reply};
 use mainspring_testing::MemoryBackend;
 use mainspring_world::{
     CallOptions, EventType::*, Fact, NewRun, Paging, Resolve, RunEvent, RunFilter, RunStatus, StepFailure,
@@ -16,7 +16,25 @@ use mainspring_world::{
 };
 use serde_json::{Value, json};
 
-use crate::ground::{self, create_hook, start};
+use crate::{
+    ground::{self, create_hook, start},
+    way::{Way, over_both},
+};
+
+over_both! {
+    #[tokio::test(start_paused = true)]
+    a_sum_is_the_same_with_a_step_here_and_by_an_invoker
+    null_bytes_survive_a_step_elsewhere
+    failures_of_an_application_are_told_apart
+    messages_have_ids_keys_and_delays
+    an_hour_of_sleep_costs_no_attempt
+    a_refused_secret_pauses_the_messages_and_burns_nothing
+    a_run_whose_code_is_called_is_started_resumed_and_cancelled
+    a_step_has_one_message_however_often_it_is_pushed
+    a_transport_of_ones_own_gets_messages_and_brings_them_back
+    #[tokio::test]
+    many_steps_by_an_invoker_on_postgres
+}
 
 const BUDGET: Duration = Duration::from_secs(30);
 const ADD: Workflow<(i64, i64), i64, String> = Workflow::new("add");
@@ -59,8 +77,8 @@ impl App {
         Self { steps, ..Self::default() }
     }
 
-    fn invoker(&self) -> Arc<dyn Invoker> {
-        Arc::new(FunctionInvoker::new(Arc::new(self.clone()), Secret::generate().unwrap()))
+    async fn by(&self, way: Way, backend: impl Into<Arc<dyn Backend>>) -> Arc<dyn Invoker> {
+        way.to(self.clone(), backend).await
     }
 }
 
@@ -91,14 +109,13 @@ async fn works(world: &World) {
     assert!(world.run_until_idle(BUDGET).await.unwrap());
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_sum_is_the_same_with_a_step_here_and_by_an_invoker() {
+async fn a_sum_is_the_same_with_a_step_here_and_by_an_invoker(way: Way) {
     // W13, W43
     for elsewhere in [false, true] {
         let (backend, builder) = memory();
         let app = App::doing(plus());
         let world = match elsewhere {
-            true => builder.invoker(app.invoker()).build().unwrap(),
+            true => builder.invoker(app.by(way, backend.clone()).await).build().unwrap(),
             false => builder.steps(plus()).build().unwrap(),
         };
         let handle = world.engine().start(ADD, &(1, 2)).await.unwrap();
@@ -118,7 +135,6 @@ async fn a_sum_is_the_same_with_a_step_here_and_by_an_invoker() {
         // Nobody writes its events but the engine.
         let refused = storage.events().create(Some(handle.id()), start()).await.unwrap_err();
         assert!(refused.is_conflict(), "{refused}");
-        drop(backend);
     }
 }
 
@@ -130,28 +146,27 @@ async fn echo(cx: Cx, text: String) -> WorkflowResult<String, String> {
     Ok(if back == text { "same".to_owned() } else { format!("{back:?}") })
 }
 
-#[tokio::test(start_paused = true)]
-async fn null_bytes_survive_a_step_elsewhere() {
+async fn null_bytes_survive_a_step_elsewhere(way: Way) {
     // W17
     let same = StepHandlers::new().step("same", |text: String, _call| async move { Ok(text) }).unwrap();
     for text in ["a|b\u{2400}|", "\u{2400}0", "plain"] {
         let app = App::doing(same.clone());
-        let world = World::builder(MemoryBackend::new()).workflow(ECHO, echo).invoker(app.invoker());
-        let world = world.build().unwrap();
+        let backend = MemoryBackend::new();
+        let invoker = app.by(way, backend.clone()).await;
+        let world = World::builder(backend).workflow(ECHO, echo).invoker(invoker).build().unwrap();
         let handle = world.engine().start(ECHO, &text.to_owned()).await.unwrap();
         works(&world).await;
         assert_eq!(handle.result().await.unwrap(), "same");
     }
 }
 
-#[tokio::test]
-async fn many_steps_by_an_invoker_on_postgres() {
+async fn many_steps_by_an_invoker_on_postgres(way: Way) {
     // W14
     let ground = ground::postgres().await;
     let app = App::doing(plus());
     let world = World::builder(Arc::clone(&ground.backend))
         .workflow(SUM, sum)
-        .invoker(app.invoker())
+        .invoker(app.by(way, Arc::clone(&ground.backend)).await)
         .concurrency(50)
         .build()
         .unwrap();
@@ -168,10 +183,9 @@ async fn many_steps_by_an_invoker_on_postgres() {
     assert!(seen.iter().all(|message| message.attempt == 1));
 }
 
-#[tokio::test(start_paused = true)]
-async fn failures_of_an_application_are_told_apart() {
+async fn failures_of_an_application_are_told_apart(way: Way) {
     // W16, W42, F90: what cannot be reached or asks for time has not failed.
-    let (_backend, builder) = memory();
+    let (backend, builder) = memory();
     let unavailable = Reply::Unavailable { error: "starting".into(), retry_after: None };
     let app = App::answering([
         unavailable,
@@ -179,7 +193,7 @@ async fn failures_of_an_application_are_told_apart() {
         Reply::Again(Duration::from_secs(2)),
         Reply::Ok(json!(42)),
     ]);
-    let world = builder.invoker(app.invoker()).build().unwrap();
+    let world = builder.invoker(app.by(way, backend.clone()).await).build().unwrap();
     let handle = world.engine().start(ADD, &(1, 2)).await.unwrap();
     works(&world).await;
     assert_eq!(handle.result().await.unwrap(), 42);
@@ -189,7 +203,7 @@ async fn failures_of_an_application_are_told_apart() {
     let (backend, builder) = memory();
     let app = App::answering([Reply::failed("no"), Reply::failed("no")]);
     let app = App { steps: plus(), ..app };
-    let world = builder.invoker(app.invoker()).build().unwrap();
+    let world = builder.invoker(app.by(way, backend.clone()).await).build().unwrap();
     let handle = world.engine().start(ADD, &(1, 2)).await.unwrap();
     for _ in 0..3 {
         works(&world).await;
@@ -199,9 +213,9 @@ async fn failures_of_an_application_are_told_apart() {
     let attempts: Vec<u32> = app.seen.all().iter().map(|message| message.attempt).collect();
     assert_eq!(attempts, [1, 2, 3]);
 
-    let (_backend, builder) = memory();
+    let (backend, builder) = memory();
     let app = App::answering([Reply::fatal("never")]);
-    let world = builder.invoker(app.invoker()).build().unwrap();
+    let world = builder.invoker(app.by(way, backend.clone()).await).build().unwrap();
     let handle = world.engine().start(ADD, &(1, 2)).await.unwrap();
     works(&world).await;
     assert!(handle.result().await.unwrap_err().to_string().contains("never"));
@@ -235,12 +249,11 @@ async fn step_handlers_say_whether_another_run_helps() {
     assert_eq!(*runs.lock().unwrap(), [1, 2]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn messages_have_ids_keys_and_delays() {
+async fn messages_have_ids_keys_and_delays(way: Way) {
     // W41
     let (backend, builder) = memory();
     let app = App::default();
-    let world = builder.invoker(app.invoker()).build().unwrap();
+    let world = builder.invoker(app.by(way, backend.clone()).await).build().unwrap();
     let key = |key: &str| CallOptions { idempotency_key: Some(key.into()), ..CallOptions::default() };
     let send =
         async |options| world.queue("__wkf_workflow_order", json!({"runId": "r"}), options).await.unwrap();
@@ -263,13 +276,12 @@ async fn messages_have_ids_keys_and_delays() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_hour_of_sleep_costs_no_attempt() {
+async fn an_hour_of_sleep_costs_no_attempt(way: Way) {
     // W19, W42
     let (backend, builder) = memory();
     let hour = Duration::from_secs(3600);
     let app = App::answering(std::iter::repeat_n(Reply::Again(hour), 10).chain([Reply::failed("once")]));
-    let world = builder.invoker(app.invoker()).build().unwrap();
+    let world = builder.invoker(app.by(way, backend.clone()).await).build().unwrap();
     world.queue("__wkf_workflow_nap", json!(1), CallOptions::default()).await.unwrap();
     for _ in 0..12 {
         works(&world).await;
@@ -282,12 +294,11 @@ async fn an_hour_of_sleep_costs_no_attempt() {
     assert!(dead.is_empty());
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_refused_secret_pauses_the_messages_and_burns_nothing() {
+async fn a_refused_secret_pauses_the_messages_and_burns_nothing(way: Way) {
     // F91
     let (backend, builder) = memory();
     let app = App::answering([Reply::Unauthorized]);
-    let world = builder.invoker(app.invoker()).build().unwrap();
+    let world = builder.invoker(app.by(way, backend.clone()).await).build().unwrap();
     for n in 0..5 {
         world.queue("__wkf_workflow_x", json!(n), CallOptions::default()).await.unwrap();
     }
@@ -304,12 +315,11 @@ async fn a_refused_secret_pauses_the_messages_and_burns_nothing() {
     assert!(backend.queue().dead_letters("workflow_calls", 10).await.unwrap().is_empty());
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_run_whose_code_is_called_is_started_resumed_and_cancelled() {
+async fn a_run_whose_code_is_called_is_started_resumed_and_cancelled(way: Way) {
     // W15, W45: each wake-up is in the commit of what it tells.
-    let (_backend, builder) = memory();
+    let (backend, builder) = memory();
     let app = App::default();
-    let world = builder.invoker(app.invoker()).build().unwrap();
+    let world = builder.invoker(app.by(way, backend.clone()).await).build().unwrap();
     world.ready().await.unwrap();
     let run = world.start_run(NewRun::new("order", json!({"n": 1}))).await.unwrap().run_id;
     works(&world).await;
@@ -331,12 +341,11 @@ async fn a_run_whose_code_is_called_is_started_resumed_and_cancelled() {
     assert_eq!(types[2..5], [HookCreated, HookReceived, HookReceived]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_step_has_one_message_however_often_it_is_pushed() {
+async fn a_step_has_one_message_however_often_it_is_pushed(way: Way) {
     // W14, W45
-    let (_backend, builder) = memory();
+    let (backend, builder) = memory();
     let app = App::default();
-    let world = builder.invoker(app.invoker()).build().unwrap();
+    let world = builder.invoker(app.by(way, backend.clone()).await).build().unwrap();
     world.ready().await.unwrap();
     let run = world.start_run(NewRun::new("order", json!(1))).await.unwrap().run_id;
     let events = world.storage().events();
@@ -378,13 +387,12 @@ impl Transport for Own {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_transport_of_ones_own_gets_messages_and_brings_them_back() {
+async fn a_transport_of_ones_own_gets_messages_and_brings_them_back(way: Way) {
     // W43
-    let (_backend, builder) = memory();
+    let (backend, builder) = memory();
     let (app, own) = (App::default(), Arc::new(Own::default()));
     let transport: Arc<dyn Transport> = Arc::clone(&own) as Arc<dyn Transport>;
-    let world = builder.invoker(app.invoker()).transport(transport).build().unwrap();
+    let world = builder.invoker(app.by(way, backend.clone()).await).transport(transport).build().unwrap();
     world.start().await.unwrap();
     assert!(*own.started.lock().unwrap());
     world.queue("__wkf_workflow_order", json!(1), CallOptions::default()).await.unwrap();
@@ -401,7 +409,7 @@ async fn a_transport_of_ones_own_gets_messages_and_brings_them_back() {
     let mut ids: Vec<String> = app.seen.all().into_iter().map(|message| message.id).collect();
     ids.sort_unstable();
     assert_eq!(ids, ["order", "plus"]);
-    let (_backend, builder) = memory();
+    let (_, builder) = memory();
     assert!(builder.transport(Arc::new(Own::default())).build().unwrap_err().is_invalid());
 }
 
