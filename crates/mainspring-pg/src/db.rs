@@ -13,6 +13,7 @@ use tokio_postgres::{Client, Error as PgError, Row, Transaction as PlainTx, type
 use crate::{
     clock::Clock,
     held::{self, Answer, Failure, Held, Params},
+    incarnation::Remembered,
     names::Names,
     query::Query,
     sqlstate::Class,
@@ -61,6 +62,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) statements: Statements,
     pub(crate) known: Known,
+    pub(crate) incarnation: Remembered,
 }
 
 #[derive(Clone)]
@@ -107,8 +109,9 @@ impl Db<'static> {
 
     /// [`with_deadlines`](Self::with_deadlines) with statements sent in another way.
     pub fn with_statements(pool: Pool, names: Names, deadlines: Deadlines, statements: Statements) -> Self {
-        let (clock, known) = (Clock::default(), Known::default());
-        Self { at: At::Pool(pool), shared: Arc::new(Shared { names, deadlines, clock, statements, known }) }
+        let (clock, known, incarnation) = (Clock::default(), Known::default(), Remembered::default());
+        let shared = Shared { names, deadlines, clock, statements, known, incarnation };
+        Self { at: At::Pool(pool), shared: Arc::new(shared) }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     db::{At, Db, Shared},
     error,
     held::{self, Answer, Failure, Held, Leg},
+    incarnation::Incarnation,
     query::Query,
     sqlstate::Class,
     statements::Place,
@@ -40,6 +41,7 @@ const OPEN_PLAIN: &str =
 pub struct Flight {
     held: Option<Held>,
     xid: String,
+    incarnation: Incarnation,
     pool: Pool,
     pub(crate) shared: Arc<Shared>,
 }
@@ -70,6 +72,7 @@ impl Db<'_> {
         match self.take_off(pool, opening, &first).await {
             // Nothing can have happened yet, and the pool may have handed out a connection that died in it.
             Err(error) if matches!(error::class(&error), Some(Class::Lost | Class::Stale)) => {
+                self.shared.incarnation.forget();
                 self.take_off(pool, opening, &first).await
             }
             result => result,
@@ -93,6 +96,7 @@ impl Db<'_> {
                 return Err(failure.into_error("prepare"));
             }
         };
+        let incarnation = self.shared.incarnation.get(&held, &self.shared).await;
         let asks = statements.into_iter().zip(first).map(|(s, query)| Leg::Ask(s, query.params()));
         let legs = std::iter::once(Leg::Batch(opening)).chain(asks).collect();
         let mut answers = match split(held.fly(legs, limit).await?, &[opening], first) {
@@ -106,7 +110,8 @@ impl Db<'_> {
             return Err(Error::internal("the transaction has no id"));
         };
         let rows = answers.drain(1..).map(|answer| answer.rows).collect();
-        Ok((Flight { held: Some(held), xid, pool: pool.clone(), shared: self.shared.clone() }, rows))
+        let (held, pool, shared) = (Some(held), pool.clone(), self.shared.clone());
+        Ok((Flight { held, xid, incarnation, pool, shared }, rows))
     }
 }
 
@@ -183,7 +188,8 @@ impl Flight {
                 Err(failure.into_error(statement))
             }
             Err(failure) => {
-                conclude(failure, held, Some(&self.xid), &self.pool, &self.shared).await?;
+                let began = Some((self.xid.as_str(), &self.incarnation));
+                conclude(failure, held, began, &self.pool, &self.shared).await?;
                 Ok(None)
             }
         }

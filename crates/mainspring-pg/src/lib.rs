@@ -28,6 +28,7 @@ mod flight;
 mod held;
 mod hints;
 mod history;
+mod incarnation;
 mod jitter;
 mod listener;
 mod look;

@@ -5,6 +5,7 @@
 //!             │ Err                                                    │ the answer is lost
 //!         ROLLBACK ─► 40001, 40P01, lost: again, at most 5 times       └─► pg_xact_status(xid) on another connection
 //!                                                                           committed: Ok   aborted: again   else: unknown
+//!                                                                           (committed after a crash: unknown, see incarnation)
 //! ```
 //! Guard and COMMIT run in a task of their own, so dropping the caller's future cannot stop half-way between them.
 
@@ -18,6 +19,7 @@ use crate::{
     db::{At, Db, Shared},
     error::{self, RolledBack},
     held::{self, Failure, Held, Leg},
+    incarnation::{self, Incarnation},
     jitter::pause,
     sqlstate::Class,
     statements::Place,
@@ -67,11 +69,12 @@ impl Db<'_> {
         let mut attempt = 0;
         loop {
             let held = held::checkout(pool, &self.shared.deadlines).await?;
+            let incarnation = self.shared.incarnation.get(&held, &self.shared).await;
             let error = match self.open(&held).await {
                 Ok(()) => {
                     let result = f(&Db { at: At::Open(&held), shared: self.shared.clone() }).await;
                     match result {
-                        Ok(value) => match self.finish(held, pool).await {
+                        Ok(value) => match self.finish(held, incarnation, pool).await {
                             Ok(()) => return Ok(value),
                             Err(error) => error,
                         },
@@ -97,8 +100,8 @@ impl Db<'_> {
         first_failure(answers).map_err(|failure| failure.into_error(BEGIN))
     }
 
-    async fn finish(&self, held: Held, pool: &Pool) -> Result<()> {
-        in_task(guarded_commit(held, pool.clone(), self.shared.clone())).await
+    async fn finish(&self, held: Held, incarnation: Incarnation, pool: &Pool) -> Result<()> {
+        in_task(guarded_commit(held, incarnation, pool.clone(), self.shared.clone())).await
     }
 }
 
@@ -117,7 +120,7 @@ pub(crate) async fn in_task<T: Send + 'static>(
     }
 }
 
-async fn guarded_commit(held: Held, pool: Pool, shared: Arc<Shared>) -> Result<()> {
+async fn guarded_commit(held: Held, incarnation: Incarnation, pool: Pool, shared: Arc<Shared>) -> Result<()> {
     let limit = shared.deadlines.statement;
     let xid: Option<String> = match held.ask(GUARD, GUARD, &[], &shared, Place::Inside).await? {
         Ok(answer) => answer.rows.first().and_then(|row| row.try_get(0).ok().flatten()),
@@ -138,7 +141,10 @@ async fn guarded_commit(held: Held, pool: Pool, shared: Arc<Shared>) -> Result<(
             held.release();
             Ok(())
         }
-        Err(failure) => conclude(failure, held, xid.as_deref(), &pool, &shared).await,
+        Err(failure) => {
+            let began = xid.as_deref().map(|xid| (xid, &incarnation));
+            conclude(failure, held, began, &pool, &shared).await
+        }
     }
 }
 
@@ -146,11 +152,12 @@ pub(crate) fn first_failure<T>(answers: Result<Vec<Result<T, Failure>>, Failure>
     answers?.into_iter().find_map(Result::err).map_or(Ok(()), Err)
 }
 
-/// COMMIT did not answer `Ok`. `xid` is `None` for a transaction that changed nothing.
+/// COMMIT did not answer `Ok`. `began` is the transaction's id and the incarnation of the server it began in; `None` for one
+/// that changed nothing.
 pub(crate) async fn conclude(
     failure: Failure,
     held: Held,
-    xid: Option<&str>,
+    began: Option<(&str, &Incarnation)>,
     pool: &Pool,
     shared: &Shared,
 ) -> Result<()> {
@@ -159,8 +166,9 @@ pub(crate) async fn conclude(
         return Err(failure.into_error("COMMIT"));
     }
     drop(held);
-    let Some(xid) = xid else { return Ok(()) };
-    match status(xid, pool, shared).await {
+    shared.incarnation.forget();
+    let Some((xid, incarnation)) = began else { return Ok(()) };
+    match status(xid, incarnation, pool, shared).await {
         Some(Ending::Committed) => Ok(()),
         Some(Ending::RolledBack) => {
             Err(Error::new(ErrorKind::Unavailable, "the connection was lost before COMMIT took effect")
@@ -184,18 +192,27 @@ const STATUS: &str = "SELECT pg_xact_status($1::text::xid8)";
 
 /// Asks another connection what became of a transaction, until it has ended. `None`: nobody knows in time. After a
 /// failover to a standby that missed the last commits the answer is about that standby, as any other read there is.
-async fn status(xid: &str, pool: &Pool, shared: &Shared) -> Option<Ending> {
+///
+/// `committed` counts only in the incarnation in which the transaction began; after a crash the id may be another one's. One
+/// that was committed keeps its id through a crash, so `aborted` always counts.
+async fn status(xid: &str, began: &Incarnation, pool: &Pool, shared: &Shared) -> Option<Ending> {
     let until = Instant::now() + shared.deadlines.resolve;
     for attempt in 0.. {
         let look = async {
             let held = held::checkout(pool, &shared.deadlines).await.ok()?;
-            let answer = held.ask(STATUS, STATUS, &[&xid], shared, Place::Outside).await.ok()?.ok()?;
+            let status = match held.ask(STATUS, STATUS, &[&xid], shared, Place::Outside).await.ok()? {
+                Ok(answer) => answer.rows.first()?.try_get::<_, Option<String>>(0).ok()?,
+                // An id "in the future" was handed out before a crash that forgot it.
+                Err(failure) if failure.class() == Class::Input => Some("aborted".to_owned()),
+                Err(_) => return None,
+            };
+            let same = began.is_some() && incarnation::read(&held, shared).await == *began;
             held.release();
-            answer.rows.first()?.try_get::<_, Option<String>>(0).ok()?
+            Some((status?, same))
         };
-        match timeout_at(until, look).await.ok()?.as_deref() {
-            Some("committed") => return Some(Ending::Committed),
-            Some("aborted") => return Some(Ending::RolledBack),
+        match timeout_at(until, look).await.ok()?.as_ref().map(|(status, same)| (status.as_str(), *same)) {
+            Some(("committed", same)) => return same.then_some(Ending::Committed),
+            Some(("aborted", _)) => return Some(Ending::RolledBack),
             _ => {} // still in progress, or the server is not back yet
         }
         let next = Instant::now() + pause(attempt, LEAST_PAUSE, MOST_PAUSE);

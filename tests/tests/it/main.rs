@@ -11,6 +11,7 @@
 mod away;
 mod chaos;
 mod connection;
+mod crashes;
 mod durable_chaos;
 mod durable_kills;
 mod gates;

@@ -41,8 +41,9 @@ impl Ground {
         let ground = Self::bare();
         let things = ground.names.table("things");
         let sql = format!(
-            "CREATE SCHEMA \"{}\"; CREATE TABLE {things} (id int CONSTRAINT t_things_key PRIMARY KEY, n int)",
-            ground.names.schema()
+            "CREATE SCHEMA \"{}\"; CREATE TABLE {things} (id int CONSTRAINT t_things_key PRIMARY KEY, n int); {}",
+            ground.names.schema(),
+            ground.names.render(include_str!("../../../../migrations/V16__incarnation.sql")),
         );
         admin().await.batch_execute(&sql).await.unwrap();
         ground
