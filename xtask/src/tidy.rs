@@ -28,6 +28,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("mainspring-consumer", &["mainspring-core", "mainspring-pg", "mainspring-events"]),
     ("mainspring-testing", &["mainspring-core", "mainspring-pg", "mainspring-embedded", "mainspring-engine"]),
     ("mainspring-world", &["mainspring-core", "mainspring-worker", "mainspring-engine", "mainspring-http"]),
+    ("mainspring-broker", &["mainspring-core", "mainspring-worker"]),
     (
         "mainspring",
         &[
@@ -45,6 +46,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
             "mainspring-engine",
             "mainspring-consumer",
             "mainspring-world",
+            "mainspring-broker",
         ],
     ),
 ];

@@ -49,6 +49,7 @@ pub use tx::{CxTx, Tx};
 
 pub use stores::{PgStoreOptions, PgStores, create_pg_stores};
 
+pub use mainspring_broker as broker;
 pub use mainspring_consumer as consumer;
 pub use mainspring_consumer::{
     Consumer, Processor, Projector, Reactor, projector_fn, projector_with, reactor_fn,
