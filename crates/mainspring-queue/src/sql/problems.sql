@@ -6,21 +6,20 @@ WITH counted AS (
     UNION ALL SELECT d.queue, d.gate FROM {deferred} d WHERE d.placed
     UNION ALL SELECT d.queue, d.gate FROM {dead_letters} d WHERE d.placed) x
   GROUP BY x.queue, x.gate
-), first AS (
-  SELECT DISTINCT ON (h.queue, h.gate) h.queue, h.gate, h.options->>'tier' AS tier FROM {held} h
-  ORDER BY h.queue, h.gate, h.priority DESC, h.seq
+), widest AS (
+  SELECT h.queue, h.gate, max(CASE WHEN left(h.gate, 1) = 'k' THEN 1
+    ELSE coalesce((q.options->'groups'->'tiers'->>(h.options->>'tier'))::integer, (q.options->'groups'->>'limit')::integer, 2147483647)
+    END) AS most
+  FROM {held} h LEFT JOIN {queues} q ON q.name = h.queue GROUP BY h.queue, h.gate
 ), stood AS (
-  SELECT queue, gate, coalesce(g.admitted, 0) AS stored, coalesce(c.n, 0) AS real, f.gate IS NOT NULL AS waits,
-    CASE WHEN left(gate, 1) = 'k' THEN 1 ELSE coalesce((q.options->'groups'->'tiers'->>f.tier)::integer,
-      (q.options->'groups'->>'limit')::integer, 2147483647) END AS most
-  FROM {gates} g FULL JOIN counted c USING (queue, gate) FULL JOIN first f USING (queue, gate)
-  LEFT JOIN {queues} q ON q.name = queue
+  SELECT queue, gate, coalesce(g.admitted, 0) AS stored, coalesce(c.n, 0) AS real, w.most
+  FROM {gates} g FULL JOIN counted c USING (queue, gate) FULL JOIN widest w USING (queue, gate)
 )
 SELECT format('gate `%s` of queue `%s` has admitted %s, and its count says %s', gate, queue, real, stored)
 FROM stood WHERE stored <> real
 UNION ALL
 SELECT format('messages wait at gate `%s` of queue `%s`, which has room', gate, queue)
-FROM stood s WHERE s.waits AND s.real < s.most
+FROM stood s WHERE s.real < s.most
   AND NOT EXISTS (SELECT FROM {arrivals} a WHERE a.queue = s.queue AND a.gate = s.gate)
 UNION ALL
 SELECT format('message `%s` of queue `%s` waits for nothing', b.id, b.queue)

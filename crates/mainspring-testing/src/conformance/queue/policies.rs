@@ -23,6 +23,7 @@ pub async fn suite<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     on_time(&fresh, strict_fifo_goes_in_order_and_a_failure_blocks_its_key).await;
     on(&fresh, a_blocked_key_goes_on_when_its_message_is_retried_or_deleted).await;
     on(&fresh, a_group_has_no_more_at_work_than_its_limit).await;
+    on(&fresh, the_tiers_of_one_group_have_their_own_limits).await;
     on(&fresh, a_changed_limit_counts_at_once).await;
     on_time(&fresh, a_lost_holder_frees_its_gate_once).await;
     on_time(&fresh, a_rate_limit_is_kept).await;
@@ -186,6 +187,28 @@ pub async fn a_group_has_no_more_at_work_than_its_limit(backend: &dyn Backend) {
         settle(backend, delivery, Settlement::Done).await;
     }
     assert_eq!(numbers(&claim(backend, "w", 100).await), [2, 3, 63, 64, 71, 82]);
+    sound(backend).await;
+}
+
+/// Q28: each tier of one group has its own room, and one that has none keeps nobody waiting behind it.
+pub async fn the_tiers_of_one_group_have_their_own_limits(backend: &dyn Backend) {
+    let groups = GroupLimit { limit: 2, tiers: BTreeMap::from([("gold".into(), 4), ("free".into(), 1)]) };
+    created(backend, QueueOptions { groups: Some(groups), ..QueueOptions::default() }).await;
+    let free = (0..9).map(|n| grouped(n, "a", Some("free")));
+    let plain = (10..13).map(|n| grouped(n, "a", None));
+    let gold = (20..24).map(|n| grouped(n, "a", Some("gold")));
+    backend.queues().push_each(free.chain(plain).chain(gold).collect()).await.unwrap();
+    let first = claim(backend, "w", 100).await;
+    assert_eq!(numbers(&first), [0, 10, 20, 21]);
+    settle(backend, &first[3], Settlement::Done).await;
+    assert_eq!(numbers(&claim(backend, "w", 100).await), [22], "three are too many for the others");
+    for delivery in &first[..3] {
+        settle(backend, delivery, Settlement::Done).await;
+    }
+    let gold = claim(backend, "w", 100).await;
+    assert_eq!(numbers(&gold), [23]);
+    settle(backend, &gold[0], Settlement::Done).await;
+    assert_eq!(numbers(&claim(backend, "w", 100).await), [11], "one is left, so there is room for two");
     sound(backend).await;
 }
 

@@ -44,18 +44,23 @@ impl Crowd<'_> {
     async fn push(&self, task: usize, round: usize) {
         let first = (task * ROUNDS + round) * 5;
         let gate = task % GATES;
-        let batch = (first..first + 5).map(|n| message_at(self.kind, n, Some(gate))).collect();
+        let batch =
+            (first..first + 5).map(|n| message_at(self.kind, n, Some(gate), n % LIMITS.len())).collect();
         self.book(|book| book.gates.extend((first..first + 5).map(|n| (n, gate))));
         self.backend.queue().push(batch).await.unwrap();
     }
 
     fn begin(&self, n: usize) {
-        let (kind, limit) = (self.kind, |gate: usize| LIMITS[gate]);
+        let kind = self.kind;
+        let limit = |gate: usize| match kind {
+            Kind::Tiers => LIMITS.into_iter().max().unwrap_or(0),
+            Kind::Keys | Kind::Groups => LIMITS[gate],
+        };
         self.book(|book| {
             let gate = book.gates[&n];
             let of_gate = |other: &&usize| book.gates[*other] == gate;
             let running = book.running.iter().filter(of_gate).count();
-            if kind == Kind::Groups && running >= limit(gate) {
+            if kind != Kind::Keys && running >= limit(gate) {
                 book.wrong.push(format!("message {n} is one too many of group {gate}: {:?}", book.running));
             }
             let in_front = book

@@ -24,21 +24,24 @@ pub(super) fn options(kind: Kind) -> QueueOptions {
     let groups = GroupLimit { limit: LIMITS[0] as u32, tiers };
     QueueOptions {
         policy: if kind == Kind::Keys { Policy::KeyStrictFifo } else { Policy::Standard },
-        groups: (kind == Kind::Groups).then_some(groups),
+        groups: (kind != Kind::Keys).then_some(groups),
         retry: Retry::fixed(secs(RETRY)),
         timeout: Some(secs(TIMEOUT)),
         ..QueueOptions::default()
     }
 }
 
-/// The `n`th message, at this gate.
-pub(super) fn message_at(kind: Kind, n: usize, gate: Option<usize>) -> NewMessage {
+/// The `n`th message, at this gate; the tier counts where a group has more than one.
+pub(super) fn message_at(kind: Kind, n: usize, gate: Option<usize>, tier: usize) -> NewMessage {
     let id = MessageId::new(format!("m{n}")).unwrap();
-    let group = |gate: usize| Group { id: gate.to_string(), tier: TIERS[gate].map(str::to_owned) };
+    let group = |gate: usize| Group {
+        id: gate.to_string(),
+        tier: TIERS[if kind == Kind::Tiers { tier } else { gate }].map(str::to_owned),
+    };
     NewMessage {
         id,
         key: gate.filter(|_| kind == Kind::Keys).map(|gate| gate.to_string()),
-        group: gate.filter(|_| kind == Kind::Groups).map(group),
+        group: gate.filter(|_| kind != Kind::Keys).map(group),
         ..message(n)
     }
 }
@@ -108,10 +111,11 @@ impl<'a> History<'a> {
             let gate = Some(self.dice.index(gates)).filter(|gate| *gate < LIMITS.len());
             // The messages of a key all have the same priority, so that its order is that of the pushes.
             let priority = if kind == Kind::Keys { [0, 5, 0][gate.unwrap_or(0)] } else { priority };
-            self.model.push(gate, priority, delay);
+            let tier = if kind == Kind::Tiers { self.dice.index(TIERS.len()) } else { gate.unwrap_or(0) };
+            self.model.push(gate, tier, priority, delay);
             let available = if delay > 0 { Available::After(secs(delay)) } else { Available::Now };
-            batch.push(NewMessage { priority: Some(priority), available, ..message_at(kind, n, gate) });
-            self.tell(format!("push {n} at {gate:?}, priority {priority}, after {delay} s"));
+            batch.push(NewMessage { priority: Some(priority), available, ..message_at(kind, n, gate, tier) });
+            self.tell(format!("push {n} at {gate:?}, tier {tier}, priority {priority}, after {delay} s"));
         }
         if self.dice.once_in(2) {
             self.backend.queue().push(batch).await.unwrap();

@@ -16,7 +16,7 @@ use model::Kind;
 /// `cases` histories of each kind, and a tenth as many crowds, at least one.
 pub async fn suite<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T), cases: u64) {
     let (seed, cases) = seeds(cases);
-    for kind in [Kind::Keys, Kind::Groups] {
+    for kind in [Kind::Keys, Kind::Groups, Kind::Tiers] {
         for seed in seed..seed + cases {
             let (backend, time) = fresh().await;
             let mut history = History::new(&backend, &time, kind, seed);

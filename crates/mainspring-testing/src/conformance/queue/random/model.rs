@@ -19,11 +19,13 @@ pub(super) const ATTEMPTS: u32 = 3;
 pub(super) enum Kind {
     /// `key_strict_fifo`: a gate is a key.
     Keys,
-    /// Group limits: a gate is a group, and messages without one are free.
+    /// Group limits: a gate is a group of one tier, and messages without one are free.
     Groups,
+    /// Group limits where the messages of one group have different tiers.
+    Tiers,
 }
 
-/// How many of each group may run.
+/// How many of each tier may run; of `Groups`, of each group.
 pub(super) const LIMITS: [usize; 3] = [2, 3, 1];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) gate: Option<usize>,
+    /// Of how many in its group, at most, it may be one.
+    limit: usize,
     pub(super) priority: i16,
     pub(super) state: State,
     pub(super) pushed: Seconds,
@@ -79,9 +83,10 @@ impl Model {
         Self { kind, now: 0, messages: Vec::new() }
     }
 
-    pub(super) fn push(&mut self, gate: Option<usize>, priority: i16, delay: Seconds) {
+    pub(super) fn push(&mut self, gate: Option<usize>, tier: usize, priority: i16, delay: Seconds) {
         self.messages.push(Message {
             gate,
+            limit: LIMITS[tier],
             priority,
             state: State::Waiting { due: self.now + delay },
             pushed: self.now,
@@ -124,16 +129,19 @@ impl Model {
                 (m.begun && m.state != State::Ended)
                     || (*other < n && waits && !m.delayed && !message.delayed && !message.begun)
             }),
-            (Kind::Groups, Some(gate)) => {
-                let running = self.running(gate);
-                match running < LIMITS[gate] {
-                    true => None,
-                    false => {
-                        return Err(format!("message {n} is one too many of group {gate}: {running} run"));
+            // Of those that run, the last of the ones with a limit of `limit` or less was admitted when all others were.
+            (Kind::Groups | Kind::Tiers, Some(gate)) => {
+                let crowded = LIMITS.iter().find(|limit| {
+                    message.limit <= **limit && self.running(gate, |m| m.limit <= **limit) >= **limit
+                });
+                match crowded {
+                    None => None,
+                    Some(limit) => {
+                        return Err(format!("message {n} is one too many of group {gate}: {limit} run"));
                     }
                 }
             }
-            (Kind::Groups, None) => others.find(|(other, m)| {
+            (Kind::Groups | Kind::Tiers, None) => others.find(|(other, m)| {
                 let waits = matches!(m.state, State::Waiting { due } if due <= self.now);
                 waits && (m.priority, n) > (message.priority, *other)
             }),
@@ -144,8 +152,8 @@ impl Model {
         }
     }
 
-    fn running(&self, gate: usize) -> usize {
-        let of = self.messages.iter().filter(|m| m.gate == Some(gate));
+    fn running(&self, gate: usize, counts: impl Fn(&Message) -> bool) -> usize {
+        let of = self.messages.iter().filter(|m| m.gate == Some(gate) && counts(m));
         of.filter(|m| matches!(m.state, State::Running { .. })).count()
     }
 
@@ -158,8 +166,8 @@ impl Model {
                     let mut of = self.messages.iter().enumerate().filter(|(_, m)| m.gate == gate);
                     of.any(|(other, m)| other != n && m.begun && m.state != State::Ended)
                 }
-                (Kind::Groups, Some(gate)) => self.running(gate) >= LIMITS[gate],
-                (Kind::Groups, None) => false,
+                (Kind::Groups | Kind::Tiers, Some(gate)) => self.running(gate, |_| true) >= message.limit,
+                (Kind::Groups | Kind::Tiers, None) => false,
             };
             if !blocked {
                 return Err(format!("message {n} was left behind although it could run: {message:?}"));
