@@ -9,18 +9,22 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use mainspring_core::{Append, Appended, Error, Result, StreamHead, Timestamp};
+use mainspring_core::{
+    Append, Appended, Error, EventId, NewEvent, Result, StreamHead, Timestamp, event::STREAMS,
+};
 use mainspring_pg::{
-    Query, Row,
+    Column, Query, Row,
     row::{get, time},
 };
 use serde_json::Value;
 
-use crate::write::{column, metadata};
+use crate::write::{column, is_untraced, metadata};
 
 const BEGIN: &str = include_str!("sql/begin.sql");
 const MOVE: &str = include_str!("sql/move.sql");
 const INSERT: &str = include_str!("sql/insert.sql");
+/// What most appends need, with fewer parameters.
+const INSERT_PLAIN: &str = include_str!("sql/insert_plain.sql");
 
 /// In the order of the array, which is that of the names.
 const LOCK: &str = "SELECT s.stream_position
@@ -179,31 +183,34 @@ impl<'a> Appending<'a> {
 
 /// Writes the events of the appends whose heads moved. `None` when none did. Its rows go to [`place`].
 pub fn events_query<'a>(decided: impl IntoIterator<Item = (&'a Append, &'a Decided)>) -> Option<Query> {
-    let mut rows = Vec::new();
+    let mut events = Vec::new();
     for (append, decided) in decided {
         if let Decided::Moved(appended) = decided {
-            rows.extend(
-                (appended.first..).zip(&append.events).map(|(position, event)| (append, position, event)),
-            );
+            events.extend((appended.first..).zip(&append.events).map(|(n, event)| (append, n, event)));
         }
     }
-    if rows.is_empty() {
-        return None;
+    let tenant = events.first()?.0.tenant.as_str();
+    let rows = || events.iter();
+    let plain = rows()
+        .all(|(append, _, event)| append.partition == STREAMS && append.tenant == tenant && is_plain(event));
+    let query = Query::new(if plain { INSERT_PLAIN } else { INSERT })
+        .bind(Column::text(rows().map(|(append, ..)| Some(append.stream.as_str()))))
+        .bind(Column::bigint(rows().map(|(_, position, _)| *position)))
+        .bind(Column::text(rows().map(|(.., e)| Some(e.event_type.as_str()))))
+        .bind(Column::json(rows().map(|(.., e)| &e.data)));
+    if plain {
+        return Some(query.bind(tenant.to_owned()));
     }
     Some(
-        Query::new(INSERT)
-            .bind(column(&rows, |(append, ..)| append.partition.clone()))
-            .bind(column(&rows, |(append, ..)| append.tenant.clone()))
-            .bind(column(&rows, |(append, ..)| append.stream.clone()))
-            .bind(column(&rows, |(_, position, _)| *position))
-            .bind(column(&rows, |(.., e)| e.event_type.clone()))
-            .bind(column(&rows, |(.., e)| e.subject.clone()))
-            .bind(column(&rows, |(.., e)| e.data.clone()))
-            .bind(column(&rows, |(.., e)| metadata(e)))
-            .bind(column(&rows, |(.., e)| e.correlation_id.clone()))
-            .bind(column(&rows, |(.., e)| e.causation_id.clone()))
-            .bind(column(&rows, |(.., e)| e.id.as_ref().map(|id| id.as_str().to_owned())))
-            .bind(column(&rows, |(.., e)| schema_version(e.schema_version))),
+        query
+            .bind(Column::text(rows().map(|(append, ..)| Some(append.tenant.as_str()))))
+            .bind(Column::text(rows().map(|(append, ..)| Some(append.partition.as_str()))))
+            .bind(Column::text(rows().map(|(.., e)| e.subject.as_deref())))
+            .bind(column(&events, |(.., e)| metadata(e)))
+            .bind(Column::text(rows().map(|(.., e)| e.correlation_id.as_deref())))
+            .bind(Column::text(rows().map(|(.., e)| e.causation_id.as_deref())))
+            .bind(Column::text(rows().map(|(.., e)| e.id.as_ref().map(EventId::as_str))))
+            .bind(column(&events, |(.., e)| schema_version(e.schema_version))),
     )
 }
 
@@ -223,6 +230,11 @@ pub fn place<'a>(rows: &[Row], decided: impl IntoIterator<Item = &'a mut Decided
         }
     }
     Ok(())
+}
+
+/// Whether an event has nothing that only some have.
+fn is_plain(event: &NewEvent) -> bool {
+    is_untraced(event) && (&event.subject, &event.id, event.schema_version) == (&None, &None, 1)
 }
 
 fn streams(sql: &'static str, appends: &[&Append]) -> Query {
@@ -275,7 +287,7 @@ fn repeated(append: &Append, rows: &[&Row]) -> Result<Decided> {
     for row in rows {
         places.insert(get::<&str>(row, 1)?, (get::<i64>(row, 2)?, get::<i64>(row, 3)?));
     }
-    let place = |event: &mainspring_core::NewEvent| places.get(event.id.as_ref()?.as_str()).copied();
+    let place = |event: &NewEvent| places.get(event.id.as_ref()?.as_str()).copied();
     let found: Option<Vec<(i64, i64)>> = append.events.iter().map(place).collect();
     let Some(found) = found else { return Ok(Decided::Overlaps(rows.len())) };
     let (Some((first, _)), Some((last, _))) = (found.iter().min(), found.iter().max()) else {

@@ -56,11 +56,13 @@ struct Recorded<'a> {
 impl Recorded<'_> {
     /// Whether the columns that only some events need are empty.
     fn is_plain(&self, tenant: &str) -> bool {
-        let event = self.event;
-        self.tenant == tenant
-            && event.metadata.is_empty()
-            && (&event.correlation_id, &event.causation_id) == (&None, &None)
+        self.tenant == tenant && is_untraced(self.event)
     }
+}
+
+/// Whether nothing is said of where it comes from.
+pub(crate) fn is_untraced(event: &NewEvent) -> bool {
+    event.metadata.is_empty() && (&event.correlation_id, &event.causation_id) == (&None, &None)
 }
 
 pub(crate) fn column<E, T>(events: &[E], value: impl Fn(&E) -> T) -> Vec<T> {
