@@ -6,6 +6,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use mainspring_core::{ClaimRequest, NewMessage, QueueDriver, Settle, Settlement, WorkerId};
+use mainspring_pg::{Db, Hints, Settings, pool};
 use mainspring_queue::PgQueue;
 use mainspring_testing::TestDb;
 use serde_json::json;
@@ -43,6 +44,19 @@ async fn a_claim_never_brings_more_than_its_limit_whatever_the_plan() {
         }
     }
     assert_eq!(queue.stats("q").await.unwrap().claimed, 10 * 7 * off.len() as u64);
+}
+
+#[tokio::test]
+async fn f72_a_message_is_there_although_nobody_can_be_told() {
+    let db = TestDb::new().await;
+    let nowhere = Settings::parse("postgres://127.0.0.1:1/none").unwrap();
+    let names = db.db().names().clone();
+    let hints = Hints::new(Some(Db::new(pool(&nowhere, 1).unwrap(), names.clone())), Some(nowhere), names);
+    let queue = PgQueue::new(&db.db()).with_hints(hints);
+    for _ in 0..50 {
+        queue.push(messages(2)).await.unwrap();
+    }
+    assert_eq!(queue.claim(request(200)).await.unwrap().deliveries.len(), 100);
 }
 
 #[tokio::test]

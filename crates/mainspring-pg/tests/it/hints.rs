@@ -76,6 +76,7 @@ async fn two_prefixes_do_not_hear_each_other() {
 
 #[tokio::test]
 async fn many_hints_become_few_statements() {
+    // F72
     let ground = Ground::new().await;
     let there = hints(&ground);
     listening(&there).await;
@@ -146,6 +147,31 @@ async fn f70_a_silent_listening_connection_is_replaced() {
     let here = hints(&ground);
     here.notify(["q"]);
     assert!(waiting.wait(LONG).await);
+}
+
+#[tokio::test]
+async fn f40_a_password_that_is_refused_for_a_while_is_tried_again_now_and_then() {
+    let ground = Ground::new().await;
+    let proxy = Proxy::start().await;
+    let ping = Duration::from_millis(200);
+    let there = Hints::with_ping(None, Some(proxy.settings()), ground.names.clone(), ping);
+    listening(&there).await;
+    let mut waiting = there.subscribe("q");
+    let db = ground.db_on(&proxy.settings(), 1, mainspring_pg::Deadlines::default());
+    proxy.distrust_new(true);
+    proxy.mute(); // what is open is lost
+    let error = db.one("SELECT 1", &[]).await.unwrap_err();
+    assert_eq!(error.kind(), mainspring_core::ErrorKind::Unavailable);
+    assert!(error.to_string().contains("28P01"), "{error}");
+    let before = proxy.distrusted();
+    while proxy.distrusted() < before + 2 {
+        assert!(!waiting.wait(SHORT).await, "nobody listens");
+    }
+    assert!(!waiting.wait(Duration::from_secs(1)).await);
+    assert!(proxy.distrusted() < 50, "{} tries in about a second", proxy.distrusted());
+    proxy.distrust_new(false);
+    assert!(waiting.wait(LONG).await); // woken by the new connection
+    db.one("SELECT 1", &[]).await.unwrap();
 }
 
 #[tokio::test]

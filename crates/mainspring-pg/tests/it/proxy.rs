@@ -35,6 +35,8 @@ pub(crate) struct Proxy {
 struct State {
     fault: Mutex<Fault>,
     closed: AtomicBool,
+    distrusts: AtomicBool,
+    distrusted: AtomicU32,
     hole: AtomicBool,
     delay_ms: AtomicU32,
     accepted: AtomicU32,
@@ -48,6 +50,8 @@ impl Proxy {
         let state = Arc::new(State {
             fault: Mutex::new(Fault::None),
             closed: AtomicBool::new(false),
+            distrusts: AtomicBool::new(false),
+            distrusted: AtomicU32::new(0),
             hole: AtomicBool::new(false),
             delay_ms: AtomicU32::new(0),
             accepted: AtomicU32::new(0),
@@ -63,6 +67,11 @@ impl Proxy {
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if shared.closed.load(Ordering::SeqCst) {
+                    continue;
+                }
+                if shared.distrusts.load(Ordering::SeqCst) {
+                    shared.distrusted.fetch_add(1, Ordering::SeqCst);
+                    tokio::spawn(distrust(client));
                     continue;
                 }
                 let server = TcpStream::connect((host.as_str(), target)).await.unwrap();
@@ -88,6 +97,16 @@ impl Proxy {
         self.state.closed.store(closed, Ordering::SeqCst);
     }
 
+    /// Answers every new connection as the server does when the password is wrong.
+    pub(crate) fn distrust_new(&self, distrusts: bool) {
+        self.state.distrusts.store(distrusts, Ordering::SeqCst);
+    }
+
+    /// How many were answered so.
+    pub(crate) fn distrusted(&self) -> u32 {
+        self.state.distrusted.load(Ordering::SeqCst)
+    }
+
     /// Swallows everything, keeps all connections open.
     pub(crate) fn black_hole(&self, hole: bool) {
         self.state.hole.store(hole, Ordering::SeqCst);
@@ -101,6 +120,17 @@ impl Proxy {
     /// Each way.
     pub(crate) fn delay(&self, delay: Duration) {
         self.state.delay_ms.store(u32::try_from(delay.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+async fn distrust(mut client: TcpStream) {
+    let fields = b"SFATAL\0C28P01\0Mpassword authentication failed\0\0";
+    let mut answer = vec![b'E'];
+    answer.extend_from_slice(&u32::try_from(fields.len() + 4).unwrap().to_be_bytes());
+    answer.extend_from_slice(fields);
+    let asked = client.read(&mut [0; 1024]).await;
+    if asked.is_ok() && client.write_all(&answer).await.is_ok() {
+        drop(client.shutdown().await);
     }
 }
 

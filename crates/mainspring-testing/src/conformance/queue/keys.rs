@@ -64,7 +64,7 @@ pub async fn of_many_pushes_of_one_key_one_is_stored(backend: &dyn Backend) {
     assert_eq!(claim(backend, "w", 100).await.len(), 1);
 }
 
-/// From the first push on.
+/// F49: from the first push on. Another message with the same key is answered with the first one, which stays as it is.
 pub async fn an_idempotency_key_counts_for_its_time_whatever_became_of_the_message(
     backend: &dyn Backend,
     time: &dyn TimeTravel,
@@ -80,6 +80,8 @@ pub async fn an_idempotency_key_counts_for_its_time_whatever_became_of_the_messa
     backend.queues().sweep().await.unwrap();
     assert!(!push_one(backend, within(3)).await.duplicate);
     assert!(push_one(backend, within(4)).await.duplicate);
+    let waiting = claim(backend, "w", 10).await;
+    assert_eq!(waiting.iter().map(number).collect::<Vec<_>>(), [3]);
 }
 
 /// Q22: by key; one that was cancelled does not count.
