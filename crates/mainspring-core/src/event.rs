@@ -74,6 +74,8 @@ pub mod kind {
         STEP_TIMEOUT = "step.timeout";
         /// A step parked its execution.
         STEP_WAITING = "step.waiting";
+        /// A loop of a workflow has come to another round: what its earlier ones recorded no longer counts.
+        LOOP_ADVANCED = "loop.advanced";
         /// A job was created for a step.
         JOB_CREATED = "job.created";
         /// A worker began a job.

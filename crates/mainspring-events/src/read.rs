@@ -21,8 +21,8 @@ macro_rules! head {
            AND s.archived_at IS NULL AND s.stream_position >= s.live_from"
     };
     (histories) => {
-        "SELECT max(l.stream_position) AS stream_position, 'execution'::text AS stream_type FROM {events} l
-         WHERE l.partition = $1 AND l.tenant = $2 AND l.stream = $3 HAVING count(*) > 0"
+        "SELECT l.stream_position, 'execution'::text AS stream_type FROM {events} l
+         WHERE l.partition = $1 AND l.tenant = $2 AND l.stream = $3 ORDER BY l.stream_position DESC LIMIT 1"
     };
 }
 

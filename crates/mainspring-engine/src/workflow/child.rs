@@ -141,7 +141,7 @@ where
         Box::pin(async move {
             let live = &*self.cx.live;
             let (note, loose) = match live.turn(&self.key).await {
-                Go::Return(end) => return decode(end),
+                Go::Return(end) => return decode(&self.key, end),
                 Go::Work { note, loose } => (note, loose),
             };
             let id = match note.child {
@@ -159,7 +159,7 @@ where
             let gone = || End::Broken(Failure::new(code::CHILD_FAILED, "the child left no result"));
             let end = end.unwrap_or_else(gone);
             live.record_end(kind::CHILD_FINISHED, &self.key, &end, loose, None);
-            decode(end)
+            decode(&self.key, end)
         })
     }
 }

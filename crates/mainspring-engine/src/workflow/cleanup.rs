@@ -30,6 +30,13 @@ pub(crate) struct Cleanup {
     cx: Cx,
 }
 
+impl Cleanup {
+    /// The key it was noted under.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 /// A noted clean-up; see [`Cx::on_cancel`]. It is forgotten when this is dropped.
 #[must_use = "the clean-up is forgotten when this is dropped"]
 pub struct OnCancel {

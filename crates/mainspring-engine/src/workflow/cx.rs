@@ -33,7 +33,10 @@ impl Cx {
     pub(crate) fn key(&self, name: &str) -> String {
         match self.scope.key(name) {
             Ok(key) => {
-                self.live.lock().journal.mention(&key);
+                let mut state = self.live.lock();
+                state.journal.mention(&key);
+                state.loops.made(&key);
+                drop(state);
                 key
             }
             Err(error) => {

@@ -24,7 +24,6 @@ use super::{
     kept::Standing,
     live::{Facts, Live},
     park::{Then, changes},
-    past::standing,
     recorded::History,
     register::{Code, Returned},
     start_deadline::START_BY,
@@ -106,7 +105,7 @@ impl Inner {
         let policy = code.drift();
         let Standing { code: mut running, live, flag } = match self.workflows.kept.take(&execution) {
             Some(standing) => {
-                standing.live.reopen();
+                standing.live.reopen(execution.position);
                 standing
             }
             None => self.begin(code, &execution, context, seat).await?,
@@ -167,7 +166,7 @@ impl Inner {
         let fresh = execution.position <= 1;
         let History { journal, cleanup, input, seed } = match small_input {
             Some(input) if fresh => History { input, ..History::default() },
-            _ => History::read(standing(self.history(execution).await?)),
+            _ => History::read(self.tail(execution).await?),
         };
         let mine = match seat {
             Some(seat) => {
@@ -192,6 +191,7 @@ impl Inner {
         {
             let mut state = live.lock();
             state.frozen = cleaning;
+            state.is_at(execution.position);
             state.attributes.clone_from(&execution.attributes);
         }
         let flag = Flag::new();
@@ -313,6 +313,8 @@ impl<'d> Driver<'d> {
                 Ok(None)
             }
             Task::Look => self.look().await.map(|()| None),
+            // What was just woken is polled first: it may be about to do something, however long the rest waits.
+            Task::Park | Task::Drifted { .. } if self.flag.is_set() => Ok(None),
             Task::Park => {
                 let until = self.live.next_time();
                 if self.live.close(true).is_none() {
@@ -362,7 +364,7 @@ impl<'d> Driver<'d> {
                 self.applied(changes, committed.at);
                 let work = Work::Step(self.execution.revision);
                 self.entry = Some(self.inner.running.enter(&self.execution.id, work, &self.stop));
-                self.live.committed(recorded);
+                self.live.committed(recorded, self.execution.position);
                 self.live.cover(looked);
                 Ok(None)
             }
@@ -456,6 +458,11 @@ impl<'d> Driver<'d> {
         let mut failure = Failure::new(NON_DETERMINISM, apart(expected, got));
         failure.step_id = Some(got.to_owned());
         failure.details = json!({"expected": expected, "got": got});
+        self.park_apart(failure).await
+    }
+
+    /// Parks what does not fit its history, until someone lets it look again.
+    pub(super) async fn park_apart(&mut self, failure: Failure) -> Result<Drove> {
         // What was decided since the last commit was decided by code that does not fit.
         drop(self.live.take_batch());
         self.park(None, Some(failure)).await

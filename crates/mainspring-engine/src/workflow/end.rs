@@ -5,7 +5,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{
-    Drift, INVALID_STEP, PANIC,
+    Drift, INVALID_STEP, OTHER_TYPE, PANIC,
     drive::{Driver, Drove, Running},
     inbox,
     park::Then,
@@ -63,6 +63,11 @@ impl Driver<'_> {
             state.journal.next_key().or_else(|| state.journal.forgotten()).map(ToOwned::to_owned)
         };
         match missing {
+            _ if self.policy == Drift::Fail
+                && let Some(failure) = other_type(&returned) =>
+            {
+                self.park_apart(failure).await
+            }
             Some(expected) if self.policy == Drift::Fail && !is_panic(&returned) => {
                 self.park_drifted(&expected, "the end").await
             }
@@ -93,6 +98,14 @@ impl Driver<'_> {
             }
         }
         Ok(Drove::Changed)
+    }
+}
+
+/// The failure of code that asked for another type than is recorded, and ended with it.
+pub(super) fn other_type(returned: &Returned) -> Option<Failure> {
+    match returned {
+        Returned::Broken(failure) if failure.code == OTHER_TYPE => Some(failure.clone()),
+        _ => None,
     }
 }
 

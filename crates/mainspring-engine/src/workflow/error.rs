@@ -28,7 +28,7 @@ impl Halt {
         &self.0
     }
 
-    /// `TIMEOUT`, `PANIC`, `UNSTORABLE`, `PAYLOAD`, `CHILD_FAILED`, `CANCELLED`.
+    /// `TIMEOUT`, `PANIC`, `UNSTORABLE`, `OTHER_TYPE`, `PAYLOAD`, `CHILD_FAILED`, `CANCELLED`.
     pub fn code(&self) -> &str {
         &self.0.code
     }

@@ -10,6 +10,11 @@ use std::collections::{HashMap, HashSet};
 use mainspring_core::{ExecutionId, Failure, NewEvent, Timestamp, event::kind};
 use serde_json::{Value, json};
 
+use super::{
+    rounds::{self, Advanced},
+    taken::Taken,
+};
+
 /// How a step ended.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum End {
@@ -80,8 +85,12 @@ pub(crate) struct Journal {
     asked: HashSet<String>,
     /// The first of `ends` that was not given back.
     next: usize,
+    /// How many of `ends` were not given back.
+    left: usize,
+    /// Loops that advanced and that the code has not come to, by key.
+    loops: HashMap<String, rounds::Recorded>,
     /// Places in the inbox that were taken.
-    taken: HashSet<i64>,
+    pub(super) taken: Taken,
     /// Whether tokens were made.
     pub(crate) has_tokens: bool,
 }
@@ -98,6 +107,10 @@ struct Recorded {
 impl Journal {
     /// Takes in the next event of the history.
     pub(crate) fn read(&mut self, event: NewEvent) {
+        self.loops.values_mut().for_each(|recorded| recorded.follow(&event));
+        if let Some(advanced) = Advanced::read(&event) {
+            return self.read_rounds(event.subject, advanced);
+        }
         let NewEvent { event_type, subject, data, .. } = event;
         if event_type == kind::TOKEN_CREATED {
             self.has_tokens = true;
@@ -106,10 +119,13 @@ impl Journal {
         match event_type.as_str() {
             kind::STEP_COMPLETED | kind::STEP_FAILED | kind::CHILD_FINISHED => {
                 self.notes.remove(&key);
-                self.taken.extend(data.get("inbox").and_then(Value::as_i64));
+                if let Some(place) = data.get("inbox").and_then(Value::as_i64) {
+                    self.taken.add(place);
+                }
                 let loose = data.get("loose").is_some();
                 self.by_key.insert(key.clone(), self.ends.len());
                 self.ends.push(Recorded { key, end: Some(End::read(&data)), loose });
+                self.left += 1;
             }
             kind::STEP_WAITING | kind::STEP_RETRY | kind::CHILD_STARTED => {
                 let ends = self.ends.len();
@@ -128,6 +144,20 @@ impl Journal {
         self.skip();
     }
 
+    fn read_rounds(&mut self, key: Option<String>, advanced: Advanced) {
+        self.has_tokens |= advanced.tokens;
+        self.taken.extend(Taken::read(&advanced.taken));
+        if let Some(key) = key {
+            let recorded = rounds::Recorded::new(&key, advanced);
+            self.loops.insert(key, recorded);
+        }
+    }
+
+    /// The code has come to a loop.
+    pub(super) fn take_rounds(&mut self, key: &str) -> Option<rounds::Recorded> {
+        self.loops.remove(key)
+    }
+
     /// Takes over what does not begin anew after `before`.
     pub(crate) fn follow(&mut self, before: Self) {
         self.taken.extend(before.taken);
@@ -136,12 +166,12 @@ impl Journal {
 
     /// Whether everything recorded was given back.
     pub(crate) fn is_exhausted(&self) -> bool {
-        self.next >= self.ends.len()
+        self.next >= self.ends.len() && self.loops.is_empty()
     }
 
     /// Whether the inbox's message at this place was taken.
     pub(crate) fn took(&self, position: i64) -> bool {
-        self.taken.contains(&position)
+        self.taken.contains(position)
     }
 
     /// The code made a step, which it may or may not await.
@@ -161,7 +191,7 @@ impl Journal {
         match self.ends.get_mut(at) {
             Some(recorded) if turn || recorded.loose => match recorded.end.take() {
                 Some(end) => {
-                    self.skip();
+                    self.given_back();
                     Answer::Ended(end)
                 }
                 None => Answer::Later,
@@ -173,7 +203,9 @@ impl Journal {
     /// What has no turn of its own, given back at once: a recorded value that is no step.
     pub(crate) fn peek(&mut self, key: &str) -> Option<Value> {
         let at = self.by_key.get(key)?;
-        match self.ends.get_mut(*at)?.end.take()? {
+        let end = self.ends.get_mut(*at)?.end.take()?;
+        self.given_back();
+        match end {
             End::Completed(value) => Some(value),
             End::App(_) | End::Broken(_) => None,
         }
@@ -187,15 +219,20 @@ impl Journal {
 
     /// The recorded end whose turn it is.
     pub(crate) fn next_key(&self) -> Option<&str> {
-        self.ends.get(self.next).map(|recorded| recorded.key.as_str())
+        let end = self.ends.get(self.next).map(|recorded| recorded.key.as_str());
+        end.or_else(|| self.loops.keys().next().map(String::as_str))
     }
 
     /// Gives up on the recorded end whose turn it is.
     pub(crate) fn drop_next(&mut self) {
-        if let Some(recorded) = self.ends.get_mut(self.next) {
-            recorded.end = None;
+        match self.ends.get_mut(self.next) {
+            Some(recorded) => {
+                if recorded.end.take().is_some() {
+                    self.given_back();
+                }
+            }
+            None => self.loops.clear(),
         }
-        self.skip();
     }
 
     /// A step that waits according to the history, and that the code has not made.
@@ -207,6 +244,17 @@ impl Journal {
     pub(crate) fn forget(&mut self) {
         let asked = &self.asked;
         self.notes.retain(|key, _| asked.contains(key));
+    }
+
+    /// One of `ends` is no longer needed; when none is, nothing of them is kept.
+    fn given_back(&mut self) {
+        self.left -= 1;
+        if self.left == 0 {
+            self.ends = Vec::new();
+            self.by_key = HashMap::new();
+            self.next = 0;
+        }
+        self.skip();
     }
 
     fn skip(&mut self) {

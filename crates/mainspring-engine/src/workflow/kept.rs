@@ -86,8 +86,9 @@ impl KeptLive {
 
 impl Live {
     /// From a park to the next drive: what is awaited may become ready again, once one has looked outside.
-    pub(super) fn reopen(&self) {
+    pub(super) fn reopen(&self, position: i64) {
         let mut state = self.lock();
+        state.is_at(position);
         state.closed = false;
         state.stale = true;
         state.mine = false;

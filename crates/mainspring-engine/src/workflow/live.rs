@@ -13,8 +13,8 @@ use std::{
 };
 
 use mainspring_core::{
-    Attribute, Backend, Changes, Committed, ExecutionId, Failure, NewEvent, Timestamp, TokenWrite,
-    check_attributes, event::kind,
+    Attribute, Backend, Changes, Committed, ExecutionId, Failure, NewEvent, Timestamp, check_attributes,
+    event::kind,
 };
 use serde_json::{Map, Value, json};
 use tokio::sync::{Notify, watch};
@@ -188,6 +188,7 @@ impl Live {
     pub(crate) fn record(&self, event: NewEvent, ends_a_step: bool) {
         let mut state = self.lock();
         state.recorded += 1;
+        state.note(&event);
         state.batch.steps += u32::from(ends_a_step);
         state.batch.last.clone_from(&event.subject);
         if ends_a_step {
@@ -206,7 +207,9 @@ impl Live {
         let mut data = End::Completed(value.clone()).data();
         data["loose"] = json!(true);
         state.recorded += 1;
-        state.batch.events.push(NewEvent::new(kind::STEP_COMPLETED, data).about(key));
+        let event = NewEvent::new(kind::STEP_COMPLETED, data).about(key);
+        state.note(&event);
+        state.batch.events.push(event);
         Some(value)
     }
 
@@ -269,10 +272,7 @@ impl Live {
     /// Takes what is to be committed.
     pub(crate) fn take_batch(&self) -> (Batch, u64) {
         let mut state = self.lock();
-        state.context_changed = false;
-        let batch = std::mem::take(&mut state.batch);
-        state.tokens |= batch.tokens.iter().any(|token| matches!(token, TokenWrite::Create(_)));
-        (batch, state.recorded)
+        (state.take_batch(), state.recorded)
     }
 
     /// Lends the execution to the step that wants it.
@@ -294,9 +294,10 @@ impl Live {
         }
     }
 
-    /// Everything recorded up to `recorded` is durable.
-    pub(crate) fn committed(&self, recorded: u64) {
+    /// Everything recorded up to `recorded` is durable, the last of it at this place of the history.
+    pub(crate) fn committed(&self, recorded: u64, position: i64) {
         let mut state = self.lock();
+        state.is_at(position);
         state.mine = true;
         state.durable = state.durable.max(recorded);
         state.gates.drain(..).for_each(Waker::wake);

@@ -39,12 +39,15 @@ mod past;
 mod recorded;
 mod register;
 mod remote;
+mod rounds;
 mod saga;
 mod start;
 mod start_deadline;
 mod started;
 mod state;
 mod step;
+mod tail;
+mod taken;
 mod tx;
 mod verify;
 mod wait;
@@ -92,6 +95,9 @@ pub const INVALID_STEP: &str = "INVALID_STEP";
 pub const UNSTORABLE: &str = "UNSTORABLE";
 /// The failure code of a payload from outside that is not of the type waited for.
 pub const PAYLOAD: &str = "PAYLOAD";
+/// The failure code of a recorded result that is not of the type the code asks for. With [`Drift::Fail`] the execution is
+/// parked until the code fits again.
+pub const OTHER_TYPE: &str = "OTHER_TYPE";
 /// The failure code of code that panicked.
 pub const PANIC: &str = mainspring_worker::Panic::CODE;
 

@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use mainspring_core::{Error, ExecutionId, NewEvent, RecordedEvent, Result, event::kind};
 use serde_json::{Value, json};
 
+use super::{rounds::Advanced, tail::tail};
+
 /// In the first event of a fork: the execution whose random numbers it goes on with.
 pub(super) const SEED: &str = "seed";
 /// In the first event of a fork: when that one was created.
@@ -34,9 +36,7 @@ impl<T: Into<String>> From<T> for Back {
 pub(super) fn standing(history: Vec<RecordedEvent>) -> Vec<RecordedEvent> {
     let mut standing: Vec<RecordedEvent> = Vec::with_capacity(history.len());
     for recorded in history {
-        if recorded.event.event_type == kind::EXECUTION_REWOUND
-            && let Some(from) = recorded.event.data.get(FROM).and_then(Value::as_i64)
-        {
+        if let Some(from) = rewound_from(&recorded.event) {
             standing.retain(|event| event.position < from || !is_of_a_step(&event.event));
             continue;
         }
@@ -68,6 +68,12 @@ pub(super) fn place(standing: &[RecordedEvent], back: &Back) -> Result<i64> {
     }
 }
 
+/// The place of the first event that no longer counts, from the event of a rewind.
+pub(super) fn rewound_from(event: &NewEvent) -> Option<i64> {
+    let from = event.data.get(FROM).and_then(Value::as_i64);
+    from.filter(|_| event.event_type == kind::EXECUTION_REWOUND)
+}
+
 /// The event of a rewind to `from`.
 pub(super) fn rewound(from: i64, back: &Back) -> NewEvent {
     let step = match back {
@@ -92,16 +98,20 @@ pub(super) fn open_children(standing: &[RecordedEvent], from: i64) -> Vec<Execut
 /// stay with the execution they belong to.
 pub(super) fn shared(standing: Vec<RecordedEvent>, from: i64) -> Vec<NewEvent> {
     let ended: HashSet<String> = ends(&standing, from).into_iter().map(ToOwned::to_owned).collect();
-    let kept = standing.into_iter().filter(|recorded| {
+    let before: Vec<_> = standing.into_iter().filter(|recorded| recorded.position < from).collect();
+    let kept = tail(before).into_iter().filter(|recorded| {
         let key = recorded.event.subject.as_deref().unwrap_or_default();
         let elsewhere =
             recorded.event.event_type == kind::CHILD_STARTED || recorded.event.data.get("jobId").is_some();
         let unfinished = elsewhere && !ended.contains(key);
-        recorded.position < from && is_of_a_step(&recorded.event) && !unfinished
+        is_of_a_step(&recorded.event) && !unfinished
     });
     kept.map(|recorded| {
+        let advanced = Advanced::read(&recorded.event);
         let NewEvent { event_type, subject, mut data, .. } = recorded.event;
-        if let Some(data) = data.as_object_mut() {
+        if let Some(advanced) = advanced {
+            data = advanced.moved();
+        } else if let Some(data) = data.as_object_mut() {
             data.remove("inbox");
         }
         NewEvent { subject, ..NewEvent::new(event_type, data) }
@@ -118,14 +128,15 @@ fn ends(standing: &[RecordedEvent], from: i64) -> HashSet<&str> {
     ends.filter_map(|event| event.event.subject.as_deref()).collect()
 }
 
-fn is_of_a_step(event: &NewEvent) -> bool {
-    const KINDS: [&str; 6] = [
+pub(super) fn is_of_a_step(event: &NewEvent) -> bool {
+    const KINDS: [&str; 7] = [
         kind::STEP_COMPLETED,
         kind::STEP_FAILED,
         kind::STEP_WAITING,
         kind::STEP_RETRY,
         kind::CHILD_STARTED,
         kind::CHILD_FINISHED,
+        kind::LOOP_ADVANCED,
     ];
     event.subject.is_some() && KINDS.contains(&&*event.event_type)
 }

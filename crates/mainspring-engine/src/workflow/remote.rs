@@ -140,7 +140,7 @@ impl<T: DeserializeOwned + Send + 'static> IntoFuture for RemoteStep<T> {
                 End::Completed(result) => End::Completed(nul::unescape(result)),
                 failed => failed,
             };
-            decode::<T, Value>(end).map_err(|error| match error {
+            decode::<T, Value>(&self.key, end).map_err(|error| match error {
                 StepError::Halted(halt) => halt,
                 StepError::App(error) => Halt::new(Failure::new(super::PAYLOAD, error.to_string())),
             })

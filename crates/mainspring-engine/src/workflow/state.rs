@@ -15,6 +15,7 @@ use super::{
     cleanup::Cleanup,
     inbox::Inbox,
     journal::{End, Journal},
+    rounds::Loops,
     tx::Lent,
 };
 
@@ -47,6 +48,12 @@ pub(crate) struct State {
     pub(super) borrowers: Vec<Waker>,
     /// The step that ended last, here or in the history.
     pub(super) last: Option<String>,
+    /// Loops that run.
+    pub(super) loops: Loops,
+    /// The place of the last event that is durable.
+    position: i64,
+    /// Whether events are on their way behind it.
+    under_way: bool,
     /// What is to be done when it is cancelled, by number.
     pub(super) cleanups: BTreeMap<u64, Cleanup>,
     /// Only replayed: nothing begins that is not recorded.
@@ -172,6 +179,9 @@ impl State {
             borrowers: Vec::new(),
             knocks: 0,
             last: None,
+            loops: Loops::default(),
+            position: 0,
+            under_way: false,
             cleanups: BTreeMap::new(),
             frozen: false,
             closed: false,
@@ -226,8 +236,42 @@ impl State {
         self.next
     }
 
+    /// The place of the last event that is durable; `None` while more are on their way.
+    pub(super) fn position(&self) -> Option<i64> {
+        (!self.under_way).then_some(self.position)
+    }
+
+    /// Everything up to this place is durable, and nothing is on its way.
+    pub(super) fn is_at(&mut self, position: i64) {
+        self.position = position;
+        self.under_way = false;
+    }
+
+    /// Takes what is to be committed.
+    pub(super) fn take_batch(&mut self) -> Batch {
+        self.under_way = true;
+        self.context_changed = false;
+        let batch = std::mem::take(&mut self.batch);
+        self.tokens |= makes_tokens(&batch);
+        batch
+    }
+
+    /// Whether tokens were made, durable or not.
+    pub(super) fn makes_tokens(&self) -> bool {
+        self.tokens || makes_tokens(&self.batch)
+    }
+
+    /// Something is recorded.
+    pub(super) fn note(&mut self, event: &NewEvent) {
+        if let Some(place) = event.data.get("inbox").and_then(Value::as_i64) {
+            self.journal.taken.add(place);
+        }
+        self.loops.note(event);
+    }
+
     /// What was to be committed is to be committed by the next one.
     pub(super) fn put_back(&mut self, mut batch: Batch) {
+        self.under_way = false;
         std::mem::swap(&mut batch, &mut self.batch);
         let Batch { events, steps, last, children, messages, tokens, jobs, attributes } = batch;
         self.batch.events.extend(events);
@@ -321,4 +365,8 @@ impl State {
     pub(crate) fn look_again(&mut self) {
         self.stale = true;
     }
+}
+
+fn makes_tokens(batch: &Batch) -> bool {
+    batch.tokens.iter().any(|token| matches!(token, TokenWrite::Create(_)))
 }

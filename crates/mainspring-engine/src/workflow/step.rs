@@ -112,7 +112,7 @@ where
 {
     async fn take(self) -> Result<T, StepError<E>> {
         match self.cx.live.turn(&self.key).await {
-            Go::Return(end) => decode(end),
+            Go::Return(end) => decode(&self.key, end),
             Go::Work { note, loose } => self.work(note, loose).await,
         }
     }
@@ -230,15 +230,40 @@ pub(crate) fn keep<T: Serialize + DeserializeOwned>(value: &T) -> Result<(Value,
     Ok((stored, back))
 }
 
-/// A recorded end as the code gets it.
-pub(crate) fn decode<T: DeserializeOwned, E: DeserializeOwned>(end: End) -> Result<T, StepError<E>> {
-    let unreadable = |error: serde_json::Error| {
-        let message = format!("what is recorded is not of the type the code asks for: {error}");
-        StepError::Halted(Halt::new(Failure::new(super::UNSTORABLE, message)))
-    };
+/// The recorded end of the step `key` as the code gets it.
+pub(crate) fn decode<T: DeserializeOwned, E: DeserializeOwned>(
+    key: &str,
+    end: End,
+) -> Result<T, StepError<E>> {
+    let halted = |failure| StepError::Halted(Halt::new(failure));
     match end {
-        End::Completed(value) => serde_json::from_value(value).map_err(unreadable),
-        End::App(error) => Err(serde_json::from_value(error).map_or_else(unreadable, StepError::App)),
-        End::Broken(failure) => Err(StepError::Halted(Halt::new(failure))),
+        End::Completed(value) => {
+            T::deserialize(&value).map_err(|error| halted(other_type::<T>(key, &value, &error)))
+        }
+        End::App(value) => Err(match E::deserialize(&value) {
+            Ok(error) => StepError::App(error),
+            Err(error) => halted(other_type::<E>(key, &value, &error)),
+        }),
+        End::Broken(failure) => Err(halted(failure)),
     }
+}
+
+/// What is recorded for `key` is not of the type the code asks for.
+pub(crate) fn other_type<T>(key: &str, recorded: &Value, error: &serde_json::Error) -> Failure {
+    let recorded = match recorded {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    };
+    let asked = std::any::type_name::<T>();
+    let message = format!(
+        "`{key}` is recorded as {recorded}, which is not of the type `{asked}` the code asks for: {error}"
+    );
+    let mut failure = Failure::new(super::OTHER_TYPE, limits::clip_error(&message));
+    failure.details = json!({"step": key, "recorded": recorded, "asked": asked});
+    failure.step_id = Some(key.to_owned());
+    failure
 }

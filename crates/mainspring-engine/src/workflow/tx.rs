@@ -74,7 +74,7 @@ impl Cx {
         let key = self.key(name);
         let live = &*self.live;
         let loose = match live.turn(&key).await {
-            Go::Return(end) => return decode(end),
+            Go::Return(end) => return decode(&key, end),
             Go::Work { loose, .. } => loose,
         };
         let active = live.activate();
@@ -98,8 +98,12 @@ impl Cx {
         let committed = how.commit(&record).await;
         let broken = match committed {
             Ok((value, committed)) => {
-                let changes = record(&value);
-                loan.repay(changes.ok().map(|changes| (changes, committed)));
+                let changes = record(&value).ok();
+                if let Some(event) = changes.as_ref().and_then(|done| done.executions.first()?.events.last())
+                {
+                    live.lock().note(event);
+                }
+                loan.repay(changes.map(|changes| (changes, committed)));
                 drop(active);
                 return match keep(&value) {
                     Ok((_, value)) => Ok(value),

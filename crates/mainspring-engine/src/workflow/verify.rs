@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use mainspring_core::{Error, ExecutionStatus, Result};
+use mainspring_core::{Error, ExecutionStatus, Failure, Result};
 use mainspring_worker::caught;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
@@ -11,12 +11,13 @@ use super::{
     Cx, ERROR, ExportedHistory, WORKFLOW_ERROR,
     cleanup::replay,
     drive::Running,
+    end::other_type,
     flag::Flag,
     live::{Facts, Live},
-    past::standing,
     recorded::History,
     register::Returned,
     state::{State, Stop},
+    tail::tail,
 };
 use crate::Engine;
 
@@ -39,6 +40,13 @@ pub enum Replay {
         expected: String,
         /// Where the code is.
         got: String,
+    },
+    /// A recorded result is not of the type the code asks for.
+    OtherType {
+        /// The step's key.
+        step: String,
+        /// Both types.
+        problem: String,
     },
     /// It takes the same steps, and ends in another way.
     Differs {
@@ -67,6 +75,7 @@ impl fmt::Display for Replay {
                 )
             }
             Self::Drifted { expected, got } => f.write_str(&apart(expected, got)),
+            Self::OtherType { problem, .. } => f.write_str(problem),
             Self::Differs { recorded, returned } => {
                 write!(f, "the history ends with {recorded}, but the code with {returned}")
             }
@@ -91,7 +100,7 @@ impl Engine {
         let code = inner.workflows.code_of(&head.flow_id, &head.flow_version).ok_or_else(|| {
             Error::not_found("the code of workflow", format!("{} {}", head.flow_id, head.flow_version))
         })?;
-        let History { journal, input, seed, .. } = History::read(standing(exported.recorded()));
+        let History { journal, input, seed, .. } = History::read(tail(exported.recorded()));
         let facts = Facts {
             id: head.execution.clone(),
             root: head.execution.clone(),
@@ -127,6 +136,9 @@ fn compare(exported: &ExportedHistory, state: &mut State, returned: Option<Retur
         (Some(Stop::Again(_)), _) => return Replay::Fits,
         (None, returned) => returned,
     };
+    if let Some(Failure { message: problem, step_id, .. }) = returned.as_ref().and_then(other_type) {
+        return Replay::OtherType { step: step_id.unwrap_or_default(), problem };
+    }
     let expected = state.journal.next_key().or_else(|| state.journal.forgotten()).map(ToOwned::to_owned);
     match (expected, returned) {
         (Some(expected), Some(_)) => drifted(&expected, THE_END),

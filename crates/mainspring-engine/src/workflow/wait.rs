@@ -114,7 +114,7 @@ async fn receive<T: DeserializeOwned>(
         }
     };
     let failed = matches!(end, End::Broken(_));
-    decode::<T, Value>(end).map_err(|error| match error {
+    decode::<T, Value>(key, end).map_err(|error| match error {
         StepError::Halted(halt) if failed => halt,
         StepError::Halted(halt) => {
             Halt::new(Failure::new(super::PAYLOAD, format!("`{key}`: {}", halt.failure().message)))

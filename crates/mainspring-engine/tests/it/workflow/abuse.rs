@@ -1,7 +1,7 @@
 //! Durable functions that are misused: what does not end, what is too much, and what is no longer readable.
 
 use mainspring_core::{Backend, ExecutionStatus};
-use mainspring_engine::{Cx, ResultError, StepError, Workflow, WorkflowResult};
+use mainspring_engine::{Cx, Replay, ResultError, StepError, Workflow, WorkflowResult};
 use serde_json::json;
 
 use super::{Counter, journal, result, row, secs, status};
@@ -141,7 +141,15 @@ async fn what_is_recorded_and_cannot_be_read_stops_its_execution_and_no_other() 
     assert_eq!(row(&backend, bad.id()).await.error.unwrap().code, "INPUT_ERROR");
     // This one is parked, and goes on when the code fits again.
     let parked = row(&backend, half.id()).await;
-    assert_eq!((parked.status, &*parked.error.unwrap().code), (ExecutionStatus::Waiting, "NON_DETERMINISM"));
+    let failure = parked.error.unwrap();
+    assert_eq!((parked.status, failure.code.as_str()), (ExecutionStatus::Waiting, "OTHER_TYPE"));
+    assert_eq!(failure.details, json!({"step": "double", "recorded": "a string", "asked": "u32"}));
+    assert!(failure.message.contains("`double` is recorded as a string"), "{failure}");
+    let exported = engine.export(half.id()).await.unwrap();
+    let Replay::OtherType { step, problem } = engine.verify_replay(&exported).await.unwrap() else {
+        panic!()
+    };
+    assert_eq!((step.as_str(), problem), ("double", failure.message));
     half.resume().await.unwrap();
     drain(&old).await;
     assert_eq!(result(&half).await.unwrap(), 0);

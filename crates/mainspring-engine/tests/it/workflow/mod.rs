@@ -11,6 +11,7 @@ mod keeping;
 mod kept;
 mod parallel;
 mod remote;
+mod repeat;
 mod waits;
 
 use std::{

@@ -1,12 +1,36 @@
 //! Several things at once: join, map, sagas, and what is durable when.
 
 use mainspring_core::ExecutionStatus;
-use mainspring_engine::{Cx, ResultError, Workflow, WorkflowResult};
+use mainspring_engine::{Cx, Either, ResultError, Workflow, WorkflowResult};
 
 use super::{Counter, journal, result, row, secs};
 use crate::{backend, builder, drain};
 
 const FAN: Workflow<usize, Vec<usize>, String> = Workflow::new("fan");
+
+#[tokio::test(start_paused = true)]
+async fn a_step_is_not_put_off_by_a_sleep_beside_it() {
+    let backend = backend();
+    let engine = builder(&backend)
+        .register(FAN, async |cx: Cx, steps: usize| {
+            let steps = async {
+                let mut sum = Vec::new();
+                for n in 0..steps {
+                    sum.push(cx.step("one", async || Ok::<_, String>(n)).await?);
+                }
+                WorkflowResult::<_, String>::Ok(sum)
+            };
+            match cx.race(Box::pin(steps), cx.sleep(secs(3_600))).await {
+                Either::Left(sum) => sum,
+                Either::Right(()) => Ok(Vec::new()),
+            }
+        })
+        .build()
+        .unwrap();
+    let handle = engine.start(FAN, &3).await.unwrap();
+    drain(&engine).await;
+    assert_eq!(result(&handle).await.unwrap(), [0, 1, 2]);
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_hundred_and_ten_steps_run_once_each_in_few_commits() {
