@@ -1,6 +1,9 @@
 //! Settlements as statements: what a group commit sends, and what a worker's batch sends too.
 
-use std::{collections::HashSet, time::SystemTime};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::SystemTime,
+};
 
 use mainspring_core::{Failure, Result, Settle, Settlement};
 use mainspring_pg::{Query, Row, row::get};
@@ -8,14 +11,16 @@ use serde_json::Value;
 
 use crate::row::micros;
 
-/// From the array to the rows by their key, and from there by their place; see `update.sql` of the executions.
-const DONE: &str = "DELETE FROM {messages} m USING (
-    SELECT i.token, r.row FROM unnest($1::text[], $2::smallint[], $3::bigint[], $4::bigint[]) AS i(queue, priority, seq, token)
+/// Messages of one claim, which have a token and mostly a queue and a priority in common, are found together, and the rows then
+/// by their place. A row that another one claims meanwhile has a token that is not among these.
+const DONE: &str = "DELETE FROM {messages} m WHERE m.token = ANY ($3::bigint[]) AND m.ctid = ANY (ARRAY(
+    SELECT r.row FROM unnest($1::text[], $2::smallint[], $3::bigint[], $4::int[], $5::int[]) AS c(queue, priority, token, first, last)
     CROSS JOIN LATERAL (SELECT x.ctid AS row FROM {messages} x
-      WHERE x.queue = i.queue AND x.priority = i.priority AND x.seq = i.seq OFFSET 0) r OFFSET 0) u
-  WHERE m.ctid = u.row AND m.token = u.token
+      WHERE x.queue = c.queue AND x.priority = c.priority AND x.seq = ANY (($6::bigint[])[c.first:c.last]) AND x.token = c.token
+      OFFSET 0) r))
   RETURNING m.seq, m.token";
 
+/// From the array to the rows by their key, and from there by their place; see `update.sql` of the executions.
 const PUT_BACK: &str = "UPDATE {messages} m SET holder = NULL, token = 0 FROM (
     SELECT i.token, r.row FROM unnest($1::text[], $2::smallint[], $3::bigint[], $4::bigint[]) AS i(queue, priority, seq, token)
     CROSS JOIN LATERAL (SELECT x.ctid AS row FROM {messages} x
@@ -38,7 +43,7 @@ pub fn settle_queries(settles: &[&Settle]) -> Vec<Query> {
         plain.into_iter().partition(|s| matches!(s.settlement, Settlement::Done | Settlement::DoneWith(_)));
     let mut queries = Vec::new();
     if !done.is_empty() {
-        queries.push(bind_leases(Query::new(DONE), &done));
+        queries.push(bind_claims(Query::new(DONE), &done));
     }
     if !back.is_empty() {
         queries.push(bind_leases(Query::new(PUT_BACK), &back));
@@ -97,6 +102,28 @@ fn reason(settlement: &Settlement) -> Option<Value> {
         }
     };
     serde_json::to_value(failure).ok()
+}
+
+/// The leases by queue, priority and token, and their numbers in that order, from 1.
+fn bind_claims(query: Query, settles: &[&Settle]) -> Query {
+    let mut claims: BTreeMap<(&str, i16, i64), Vec<i64>> = BTreeMap::new();
+    for Settle { lease, .. } in settles {
+        claims.entry((&lease.queue, lease.priority, lease.token)).or_default().push(lease.seq);
+    }
+    let lasts = claims.values().scan(0, |last, seqs| {
+        *last += i32::try_from(seqs.len()).unwrap_or(i32::MAX);
+        Some(*last)
+    });
+    let lasts: Vec<i32> = lasts.collect();
+    let firsts: Vec<i32> =
+        std::iter::once(1).chain(lasts.iter().map(|last| last + 1)).take(lasts.len()).collect();
+    query
+        .bind(claims.keys().map(|(queue, ..)| (*queue).to_owned()).collect::<Vec<_>>())
+        .bind(claims.keys().map(|(_, priority, _)| *priority).collect::<Vec<_>>())
+        .bind(claims.keys().map(|(.., token)| *token).collect::<Vec<_>>())
+        .bind(firsts)
+        .bind(lasts)
+        .bind(claims.values().flatten().copied().collect::<Vec<_>>())
 }
 
 fn bind_leases(query: Query, settles: &[&Settle]) -> Query {

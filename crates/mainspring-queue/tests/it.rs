@@ -5,7 +5,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use mainspring_core::{ClaimRequest, NewMessage, QueueDriver, Settle, Settlement, WorkerId};
+use mainspring_core::{ClaimRequest, MessageLease, NewMessage, QueueDriver, Settle, Settlement, WorkerId};
 use mainspring_pg::{Db, Hints, Settings, pool};
 use mainspring_queue::PgQueue;
 use mainspring_testing::TestDb;
@@ -44,6 +44,29 @@ async fn a_claim_never_brings_more_than_its_limit_whatever_the_plan() {
         }
     }
     assert_eq!(queue.stats("q").await.unwrap().claimed, 10 * 7 * off.len() as u64);
+}
+
+#[tokio::test]
+async fn of_a_batch_each_is_fenced_by_its_own_token() {
+    // X2: the tokens of two claims, each with the message of the other one.
+    let db = TestDb::new().await;
+    let queue = PgQueue::new(&db.db());
+    queue.push(messages(2)).await.unwrap();
+    let first = queue.claim(request(1)).await.unwrap().deliveries.remove(0).lease;
+    let second = queue.claim(request(1)).await.unwrap().deliveries.remove(0).lease;
+    assert_ne!(first.token, second.token);
+    let done = |seq, token| Settle {
+        lease: MessageLease { seq, token, ..first.clone() },
+        settlement: Settlement::Done,
+    };
+    let crossed = vec![done(first.seq, second.token), done(second.seq, first.token)];
+    for refused in queue.settle(crossed).await.unwrap() {
+        assert!(refused.unwrap_err().is_fenced());
+    }
+    let own =
+        vec![done(first.seq, first.token), done(first.seq, second.token), done(second.seq, second.token)];
+    let settled: Vec<bool> = queue.settle(own).await.unwrap().iter().map(Result::is_ok).collect();
+    assert_eq!(settled, [true, false, true]);
 }
 
 #[tokio::test]

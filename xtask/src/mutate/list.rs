@@ -60,13 +60,9 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "done does not compare the lease",
-        (
-            "crates/mainspring-queue/src/settle.rs",
-            "WHERE m.ctid = u.row AND m.token = u.token\n  RETURNING m.seq, m.token",
-            "WHERE m.ctid = u.row\n  RETURNING m.seq, m.token",
-        ),
-        "mainspring",
-        CONFORMANCE,
+        ("crates/mainspring-queue/src/settle.rs", " AND x.token = c.token\n", "\n"),
+        "mainspring-queue",
+        &["of_a_batch_each_is_fenced_by_its_own_token"],
     ),
     mutant(
         "other settlements do not compare the lease",

@@ -1,7 +1,7 @@
 ), claimed AS (
   UPDATE {messages} m SET holder = $3, token = claim.token
-  FROM next, claim
-  WHERE m.ctid = next.row
+  FROM claim
+  WHERE m.ctid = ANY (ARRAY(SELECT row FROM next))
   RETURNING m.*
 ), timed AS MATERIALIZED (
   SELECT c.*, coalesce((c.options->>'timeout_us')::bigint, (SELECT q.timeout_us FROM q)) AS timeout_us,
