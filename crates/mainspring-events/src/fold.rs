@@ -5,15 +5,18 @@ use std::collections::VecDeque;
 use futures_util::{Stream, stream::try_unfold};
 use mainspring_core::{
     Direction, Error, EventStore, ExpectedPosition, RecordedEvent, Result, StreamId, StreamPage, StreamQuery,
+    event::EXECUTIONS,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
 use tracing::Instrument;
 
-use crate::{snapshot::Snapshots, spans};
+use crate::{pages::Pages, snapshot::Snapshots, spans};
 
 /// Events of one page of a [`stream`](Read::stream), and of a fold.
 const PAGE: u32 = 1_000;
+/// The same of a read that asks for the next page while one is on its way.
+const AHEAD: u32 = 2_000;
 /// The largest page there is, for those who want everything at once anyway.
 const LARGEST: u32 = 10_000;
 
@@ -110,7 +113,8 @@ impl<'s, S: EventStore + ?Sized> Read<'s, S> {
     /// # Errors
     /// Conflict when the stream is not as expected, or was archived, deleted or truncated meanwhile; else of the store.
     pub async fn all(self) -> Result<StreamPage> {
-        let mut pages = self.pages(LARGEST);
+        let ahead = self.may_read_ahead();
+        let mut pages = self.pages(if ahead { AHEAD } else { LARGEST });
         let mut all = StreamPage::default();
         while let Some(page) = pages.next().await? {
             if all.events.is_empty() {
@@ -118,8 +122,21 @@ impl<'s, S: EventStore + ?Sized> Read<'s, S> {
             } else {
                 all.events.extend(page.events);
             }
+            if ahead {
+                pages.rest(&mut all.events).await?;
+            }
         }
         Ok(all)
+    }
+
+    /// Whether the next page may be asked for before one is there: where pages begin is known as long as no position is left
+    /// out, and somebody else's transaction has one connection.
+    fn may_read_ahead(&self) -> bool {
+        let query = &self.query;
+        self.page.is_none()
+            && query.direction == Direction::Forward
+            && query.stream.partition != EXECUTIONS
+            && !self.store.in_transaction()
     }
 
     /// Event by event, a page in memory at a time.
@@ -217,86 +234,6 @@ impl<'s, S: EventStore + ?Sized> Read<'s, S> {
 
     fn pages(mut self, page: u32) -> Pages<'s, S> {
         self.query.limit = self.page.unwrap_or(page);
-        Pages {
-            store: self.store,
-            query: self.query,
-            left: self.max_count,
-            expected: self.expected,
-            at: At::Start,
-        }
-    }
-}
-
-/// The pages of a read, one after the other.
-struct Pages<'s, S: ?Sized> {
-    store: &'s S,
-    query: StreamQuery,
-    left: Option<u64>,
-    expected: ExpectedPosition,
-    at: At,
-}
-
-enum At {
-    Start,
-    /// The position the next page begins with.
-    Before(i64),
-    End,
-}
-
-impl<S: EventStore + ?Sized> Pages<'_, S> {
-    /// The next page, or none. The first one always comes, empty or not.
-    async fn next(&mut self) -> Result<Option<StreamPage>> {
-        if matches!(self.at, At::End) {
-            return Ok(None);
-        }
-        let full = self.query.limit;
-        let wanted = self.left.map_or(full, |left| u32::try_from(left).unwrap_or(full).min(full));
-        // A page of none has a head too.
-        let query = StreamQuery { limit: wanted.max(1), ..self.query.clone() };
-        let mut page = self.store.read_page(query).await?;
-        page.events.truncate(wanted as usize);
-        match self.at {
-            At::Start => self.begin(&page)?,
-            // Backward there may be nothing left: what is truncated is not read.
-            At::Before(_) if page.events.is_empty() && self.query.direction == Direction::Backward => {}
-            At::Before(position) if page.events.first().map(|event| event.position) != Some(position) => {
-                let stream = &self.query.stream;
-                return Err(Error::conflict(format!(
-                    "stream `{stream}` was archived, deleted or truncated while it was read"
-                )));
-            }
-            _ => {}
-        }
-        self.left = self.left.map(|left| left - page.events.len() as u64);
-        let position = page.events.last().map(|event| event.position);
-        self.at = match position.map(|position| self.after(position)) {
-            Some(Some(next)) if page.events.len() == full as usize && self.left != Some(0) => {
-                At::Before(next)
-            }
-            _ => At::End,
-        };
-        Ok(Some(page))
-    }
-
-    /// Fixes the end of the read where the stream stands now.
-    fn begin(&mut self, page: &StreamPage) -> Result<()> {
-        let position = page.head.position;
-        if !self.expected.holds(position) {
-            let append = mainspring_core::Append::to(&self.query.stream, Vec::new()).expecting(self.expected);
-            return Err(append.conflict(position));
-        }
-        self.query.to = Some(self.query.to.map_or(position, |to| to.min(position)));
-        Ok(())
-    }
-
-    /// The position behind this one, if the read goes so far.
-    fn after(&mut self, position: i64) -> Option<i64> {
-        let (from, to) = (self.query.from.unwrap_or(1), self.query.to.unwrap_or(i64::MAX));
-        match self.query.direction {
-            Direction::Forward if position < to => self.query.from = Some(position + 1),
-            Direction::Backward if position > from => self.query.to = Some(position - 1),
-            _ => return None,
-        }
-        Some(if self.query.direction == Direction::Forward { position + 1 } else { position - 1 })
+        Pages::new(self.store, self.query, self.max_count, self.expected)
     }
 }

@@ -34,6 +34,7 @@ mod import;
 mod inline;
 mod lifecycle;
 mod locate;
+mod pages;
 mod read;
 mod row;
 mod run;
