@@ -21,6 +21,7 @@ async fn relations(names: &Names) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t12_t13_f73_sixteen_migrators_at_once_all_succeed() {
+    // E01
     let ground = Ground::bare();
     let tasks: Vec<_> = (0..16)
         .map(|_| {
@@ -74,6 +75,35 @@ async fn f74_a_migrator_that_dies_leaves_whole_steps() {
 }
 
 #[tokio::test]
+async fn e02_every_older_version_becomes_the_newest_one_and_keeps_its_checkpoints() {
+    const KEEP: &str = "INSERT INTO {processors} (name, version, partition, tenant, shard, shards, position, created_at, updated_at)
+        VALUES ('p', 1, '', '', 0, 1, 42, now(), now())";
+    const KEPT: &str = "SELECT position FROM {processors} WHERE name = 'p'";
+    let newest = Ground::bare();
+    let versions = migrator(&newest.names).up().await.unwrap().migrations.len();
+    let expected = relations(&newest.names).await;
+    for older in 1..versions {
+        let ground = Ground::bare();
+        let migrator = migrator(&ground.names);
+        let script = migrator.print().unwrap();
+        let begun: String = script.split_inclusive("\nCOMMIT;\n").take(older).collect();
+        ground::admin().await.batch_execute(&begun).await.unwrap();
+        assert_eq!(migrator.status().await.unwrap().pending(), versions - older);
+        let keeps = relations(&ground.names).await.contains(&"processors".to_owned());
+        if keeps {
+            ground.sql(KEEP).await;
+        }
+        assert_eq!(migrator.up().await.unwrap().pending(), 0);
+        assert_eq!(relations(&ground.names).await, expected, "from version {older}");
+        migrator.verify().await.unwrap();
+        if keeps {
+            let row = ground::admin().await.query_one(&*ground.names.render(KEPT), &[]).await.unwrap();
+            assert_eq!(row.get::<_, i64>(0), 42, "from version {older}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn plan_status_and_verify_change_nothing() {
     let ground = Ground::bare();
     let migrator = migrator(&ground.names);
@@ -96,6 +126,7 @@ async fn plan_status_and_verify_change_nothing() {
 
 #[tokio::test]
 async fn the_printed_script_is_what_up_does() {
+    // E51
     let ground = Ground::bare();
     let migrator = migrator(&ground.names);
     let script = migrator.print().unwrap();
