@@ -1,4 +1,5 @@
-//! `events.append`, `events.append.batch`, `events.append.hot`, `events.read`: the same streams and facts as the floor.
+//! `events.append`, `events.append.batch`, `events.append.hot`, `events.read`: the same streams and facts as the floor;
+//! `events.fence`: batches beside the same without the position fence.
 
 use std::{
     error::Error,
@@ -9,7 +10,10 @@ use std::{
 use mainspring::{Append, EventStore, EventStoreExt, ExpectedPosition, NewEvent, PgStores};
 use serde_json::{Value, json};
 
-use super::load::{Load, Rate};
+use super::{
+    floor::Floor,
+    load::{Load, Rate},
+};
 
 /// The type of every event, on both sides.
 pub const TYPE: &str = "ProductItemAdded";
@@ -47,6 +51,22 @@ pub async fn append(
         }
     })
     .await
+}
+
+/// Appends of 100 events while the function of the position fence does nothing.
+pub async fn append_unfenced(
+    floor: &Floor,
+    stores: &PgStores<'static>,
+    load: Load,
+) -> Result<Rate, Box<dyn Error>> {
+    const WHOLE: &str = "SELECT pg_get_functiondef('{event_fence}()'::regprocedure)";
+    const EMPTY: &str =
+        "CREATE OR REPLACE FUNCTION {event_fence}() RETURNS void LANGUAGE plpgsql VOLATILE AS 'BEGIN END'";
+    let whole: String = stores.db().one(WHOLE, &[]).await?.try_get(0)?;
+    stores.db().exec(EMPTY, &[]).await?;
+    let rate = append(stores, 4, 100, load).await;
+    floor.client().await?.batch_execute(&whole).await?;
+    rate
 }
 
 pub async fn hot(stores: &PgStores<'static>, width: usize, load: Load) -> Result<Rate, Box<dyn Error>> {

@@ -28,8 +28,8 @@ use load::{Load, Rate};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only these: commit.single, commit.group, flow.steps.16, flow.steps, events.append, .batch, .hot, events.read,
-    /// events.catchup.100, .1000, events.project, world.storage, .16,
+    /// Only these: commit.single, commit.group, flow.steps.16, flow.steps, events.append, .batch, .hot, events.fence,
+    /// events.read, events.catchup.100, .1000, events.project, world.storage, .16,
     /// workflow.steps, .16, .256, workflow.latency, .history, .resume, .parked,
     /// and queue.push, .single, .drain, .one, .4p, .latency, .backlog, .pinned, .cpu, .many, .stuck, .wal, .lanes. The
     /// beginning of names means all of them.
@@ -58,7 +58,7 @@ struct Bench {
     json: bool,
 }
 
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "commit.single",
     "commit.group",
     "flow.steps.16",
@@ -66,6 +66,7 @@ const NAMES: [&str; 13] = [
     "events.append",
     "events.append.batch",
     "events.append.hot",
+    "events.fence",
     "events.read",
     "events.catchup.100",
     "events.catchup.1000",
@@ -149,6 +150,7 @@ impl Bench {
             "events.append" => self.floor.append(16, 1, self.load()).await,
             "events.append.batch" => self.floor.append(4, 100, self.load()).await,
             "events.append.hot" => self.floor.append_hot(16, self.load()).await,
+            "events.fence" => events::append_unfenced(&self.floor, &self.stores, self.load()).await,
             "events.catchup.100" => self.catch_up_floor(100).await,
             "events.catchup.1000" => self.catch_up_floor(1_000).await,
             "events.project" => {
@@ -172,7 +174,7 @@ impl Bench {
             "flow.steps.16" => flow::steps(&self.stores, 16, self.load()).await,
             "flow.steps" => flow::steps(&self.stores, 64, self.load()).await,
             "events.append" => events::append(&self.stores, 16, 1, self.load()).await,
-            "events.append.batch" => events::append(&self.stores, 4, 100, self.load()).await,
+            "events.append.batch" | "events.fence" => events::append(&self.stores, 4, 100, self.load()).await,
             "events.append.hot" => events::hot(&self.stores, 16, self.load()).await,
             "events.catchup.100" => consume::catch_up(&self.stores, 100, self.load()).await,
             "events.catchup.1000" => consume::catch_up(&self.stores, 1_000, self.load()).await,
