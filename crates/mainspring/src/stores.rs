@@ -16,7 +16,10 @@ use mainspring_output::PgOutputStore;
 use mainspring_pg::{
     AsyncFunc, Db, Deadlines, Hints, Names, Pool, Prefix, Schema, Settings, Statements, TxRef,
 };
-use mainspring_queue::PgQueue;
+use mainspring_queue::{
+    PgQueue,
+    upkeep::{QueueUpkeep, UpkeepOptions},
+};
 use mainspring_tokens::PgTokenStore;
 
 use crate::{
@@ -159,6 +162,17 @@ impl PgStores<'static> {
             Some(hints) => consumer.hints(hints.clone()),
             None => consumer,
         }
+    }
+}
+
+impl PgStores<'static> {
+    /// The upkeep of everything here, not done yet: that of the queues, and old output streams. See
+    /// [`upkeep`](mod@mainspring_queue::upkeep).
+    ///
+    /// # Errors
+    /// Invalid, naming the option and its limit.
+    pub fn upkeep(&self, options: UpkeepOptions) -> Result<QueueUpkeep> {
+        Ok(self.queue.upkeep(options)?.with_outputs(Arc::new(self.outputs.clone())))
     }
 }
 

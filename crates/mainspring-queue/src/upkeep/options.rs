@@ -93,11 +93,14 @@ pub struct Retention {
     pub stats: Duration,
     /// Warnings. Defaults to 30 days.
     pub warnings: Duration,
+    /// Output streams of nobody, since they were closed; those of executions go with them. Only where upkeep knows
+    /// [their store](super::QueueUpkeep::with_outputs). Defaults to 7 days.
+    pub outputs: Duration,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { fires: 7 * DAY, stats: 7 * DAY, warnings: 30 * DAY }
+        Self { fires: 7 * DAY, stats: 7 * DAY, warnings: 30 * DAY, outputs: 7 * DAY }
     }
 }
 
@@ -105,7 +108,8 @@ impl Retention {
     fn check(&self) -> Result<()> {
         limits::check_duration("retention.fires", self.fires)?;
         limits::check_duration("retention.stats", self.stats)?;
-        limits::check_duration("retention.warnings", self.warnings)
+        limits::check_duration("retention.warnings", self.warnings)?;
+        limits::check_duration("retention.outputs", self.outputs)
     }
 }
 

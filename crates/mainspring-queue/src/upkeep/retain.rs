@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainspring_core::Result;
+use mainspring_core::{OutputStore, Result, Timestamp};
 use mainspring_pg::Db;
 
 use super::{options::Retention, term::Term};
@@ -28,6 +28,25 @@ pub(super) async fn all(db: &Db<'_>, term: &Term, retention: &Retention) -> Resu
     }
     for _ in 0..BATCHES {
         let gone = messages(db, term).await?;
+        forgotten += gone;
+        if gone == 0 {
+            break;
+        }
+    }
+    Ok(forgotten)
+}
+
+/// Streams that were closed before `before`. Safe from any process, so it needs no fence; asking first only spares the work.
+pub(super) async fn outputs(
+    db: &Db<'_>,
+    term: &Term,
+    outputs: &dyn OutputStore,
+    before: Timestamp,
+) -> Result<u64> {
+    let mut forgotten = 0;
+    for _ in 0..BATCHES {
+        term.check(db).await?;
+        let gone = outputs.delete_old(before).await?;
         forgotten += gone;
         if gone == 0 {
             break;

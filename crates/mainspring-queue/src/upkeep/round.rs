@@ -1,11 +1,11 @@
 //! One round: the lease first, then each part by itself, so that one that fails takes no other with it.
 
 use std::{
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
-use mainspring_core::{Error, QueueDriver, Result, Timestamp, Upkeep, WorkerId};
+use mainspring_core::{Error, OutputStore, QueueDriver, Result, Timestamp, Upkeep, WorkerId};
 use mainspring_pg::{Db, Hints, row::get};
 use tokio::time::Instant;
 
@@ -29,6 +29,7 @@ const LEAST_SLEEP: Duration = Duration::from_millis(10);
 pub struct QueueUpkeep {
     db: Db<'static>,
     pub(super) hints: Option<Hints>,
+    outputs: Option<Arc<dyn OutputStore>>,
     pub(super) options: UpkeepOptions,
     holder: WorkerId,
     memory: Mutex<Memory>,
@@ -71,7 +72,14 @@ impl QueueUpkeep {
     pub fn new(db: &Db<'static>, options: UpkeepOptions) -> Result<Self> {
         options.check()?;
         let (holder, memory) = (WorkerId::generate(), Mutex::default());
-        Ok(Self { db: db.clone(), hints: None, options, holder, memory })
+        Ok(Self { db: db.clone(), hints: None, outputs: None, options, holder, memory })
+    }
+
+    /// Deletes old output streams too, as [`Retention::outputs`](super::Retention::outputs) says.
+    #[must_use]
+    pub fn with_outputs(mut self, outputs: Arc<dyn OutputStore>) -> Self {
+        self.outputs = Some(outputs);
+        self
     }
 
     /// With hints: it notices a changed schedule at once, and workers what it makes ready.
@@ -127,7 +135,7 @@ impl QueueUpkeep {
         let messages = self.part(Part::Messages, term, round, self.messages(term)).await;
         round.messages = messages.unwrap_or_default();
         if is_due(renewed.retained_at, self.options.retain_every, renewed.now) {
-            let forgotten = self.part(Part::Retention, term, round, self.retain(term)).await;
+            let forgotten = self.part(Part::Retention, term, round, self.retain(renewed)).await;
             round.forgotten = forgotten.unwrap_or_default();
         }
         if is_due(renewed.counted_at, self.count_every(), renewed.now) && self.may_count() {
@@ -174,8 +182,12 @@ impl QueueUpkeep {
         queue.maintain().await
     }
 
-    async fn retain(&self, term: &Term) -> Result<u64> {
-        let forgotten = retain::all(&self.db, term, &self.options.retention).await?;
+    async fn retain(&self, Renewed { term, now, .. }: &Renewed) -> Result<u64> {
+        let retention = &self.options.retention;
+        let mut forgotten = retain::all(&self.db, term, retention).await?;
+        if let Some(outputs) = self.outputs.as_deref().filter(|_| !retention.outputs.is_zero()) {
+            forgotten += retain::outputs(&self.db, term, outputs, *now - retention.outputs).await?;
+        }
         self.note(term, Done::Retained).await?;
         Ok(forgotten)
     }

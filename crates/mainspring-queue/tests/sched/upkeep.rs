@@ -203,7 +203,7 @@ async fn zero_keeps_records_for_ever() {
     schedules.put(&Schedule::new("k", Timing::Every(HOUR), message("mail"))).await.unwrap();
     schedules.run_now("mail", "k").await.unwrap();
     let zero = Duration::ZERO;
-    let retention = Retention { fires: zero, stats: zero, warnings: zero };
+    let retention = Retention { fires: zero, stats: zero, warnings: zero, outputs: zero };
     let upkeep = upkeep(&test, UpkeepOptions { retention, ..options() });
     upkeep.round().await;
     test.advance(DAY * 1_000).await;

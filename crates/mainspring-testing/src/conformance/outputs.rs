@@ -257,8 +257,12 @@ pub async fn old_closed_streams_are_deleted(backend: &dyn Backend, time: &dyn Ti
     for name in ["old", "open", "new"] {
         outputs.write(&OutputStream::named(name), bytes("x")).await.unwrap();
     }
-    outputs.close(&OutputStream::named("old")).await.unwrap();
     created(backend, "e").await;
+    let of_execution = OutputStream::of(&id("e"), "old");
+    outputs.write(&of_execution, bytes("x")).await.unwrap();
+    for stream in [&OutputStream::named("old"), &of_execution] {
+        outputs.close(stream).await.unwrap();
+    }
     time.advance(secs(3600)).await;
     outputs.close(&OutputStream::named("new")).await.unwrap();
     created(backend, "later").await;
@@ -268,4 +272,5 @@ pub async fn old_closed_streams_are_deleted(backend: &dyn Backend, time: &dyn Ti
     for (name, tail_index) in [("old", -1), ("open", 0), ("new", 0)] {
         assert_eq!(outputs.info(&OutputStream::named(name)).await.unwrap().tail_index, tail_index, "{name}");
     }
+    assert_eq!(outputs.info(&of_execution).await.unwrap().tail_index, 0);
 }

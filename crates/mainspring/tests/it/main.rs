@@ -5,12 +5,14 @@
 mod budget;
 mod commit;
 mod conformance;
+mod emits;
 mod event_workflows;
 mod examples;
 mod reactions;
 mod sessions;
 mod transactions;
 mod tx_faults;
+mod upkeep;
 mod workflows;
 
 use mainspring::{PgStoreOptions, PgStores, create_pg_stores};
