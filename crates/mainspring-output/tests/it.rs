@@ -5,7 +5,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{StreamExt, TryStreamExt, future::join_all};
 use mainspring_core::{ChunkQuery, OutputStore, OutputStream};
 use mainspring_output::PgOutputStore;
 use mainspring_pg::Hints;
@@ -131,7 +131,7 @@ async fn a_reader_that_hears_nothing_looks_by_itself() {
         }
         other.close(&named(0)).await.unwrap();
     };
-    let (read, ()) = tokio::join!(futures_util::future::join_all(readers), write);
+    let (read, ()) = tokio::join!(join_all(readers), write);
     for chunks in read {
         assert_eq!(chunks.unwrap().len(), 3);
     }
@@ -145,22 +145,42 @@ async fn many_readers_of_a_stream_cost_about_as_much_as_one() {
     let chunks: Vec<Bytes> = (0..1_000).map(|n| n.to_string().into()).collect();
     store.write_many(&named(0), chunks).await.unwrap();
     store.close(&named(0)).await.unwrap();
-    let client = test.client().await;
-    let scans = async || -> i64 {
-        test.db().exec("SELECT pg_stat_force_next_flush()", &[]).await.unwrap();
-        client.batch_execute("SELECT pg_stat_clear_snapshot()").await.unwrap();
-        let sql = "SELECT idx_scan FROM pg_stat_user_tables WHERE relname = 'ms_output_chunks'";
-        client.query_one(sql, &[]).await.unwrap().get(0)
-    };
-    let before = scans().await;
+    let before = scans(&test).await;
     let mut readers: Vec<_> = (0..50).map(|_| store.read(&named(0), 0)).collect();
     for index in 0..1_000_i64 {
         for reader in &mut readers {
             assert_eq!(reader.next().await.unwrap().unwrap().index, index);
         }
     }
-    let cost = scans().await - before;
+    let cost = scans(&test).await - before;
     assert!(cost < 50, "{cost} pages read from the table by 50 readers of 10 pages");
+}
+
+/// Those who were woken by the same hint share a look, also one that finds nothing.
+#[tokio::test]
+async fn many_readers_at_the_tail_cost_about_as_much_as_one() {
+    let test = TestDb::new().await;
+    let store = PgOutputStore::new(&test.db()).with_poll(Duration::from_secs(3_600));
+    let mut readers: Vec<_> = (0..50).map(|_| store.read(&named(0), 0)).collect();
+    let before = scans(&test).await;
+    for index in 0..20_i64 {
+        let write = async {
+            tokio::task::yield_now().await;
+            store.write(&named(0), index.to_string().into()).await.unwrap();
+        };
+        let read = join_all(readers.iter_mut().map(StreamExt::next));
+        let (read, ()) = tokio::join!(read, write);
+        assert!(read.into_iter().all(|chunk| chunk.unwrap().unwrap().index == index));
+    }
+    let cost = scans(&test).await - before;
+    assert!(cost < 300, "{cost} looks of 50 readers at 20 chunks");
+}
+
+/// How often the table of chunks was looked into.
+async fn scans(test: &TestDb) -> i64 {
+    test.db().exec("SELECT pg_stat_force_next_flush()", &[]).await.unwrap();
+    let sql = "SELECT coalesce(idx_scan, 0) FROM pg_stat_user_tables WHERE relname = 'ms_output_chunks'";
+    test.client().await.query_one(sql, &[]).await.unwrap().get(0)
 }
 
 /// What a transaction writes is there with its commit, or not at all, and nobody sees a gap.
@@ -213,7 +233,7 @@ async fn writes_share_commits_and_each_has_its_own_answer() {
         let store = store.clone();
         async move { store.write(&named(n % 5), n.to_string().into()).await }
     });
-    for answer in futures_util::future::join_all(writes).await {
+    for answer in join_all(writes).await {
         answer.unwrap().unwrap();
     }
     let cost = "SELECT count(DISTINCT xmin::text) FROM {output_chunks}";

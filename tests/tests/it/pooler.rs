@@ -3,9 +3,13 @@
 
 use std::time::Duration;
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::{
+    TryStreamExt,
+    future::{join_all, try_join_all},
+};
 use mainspring::{
-    Backend, ClaimRequest, NewMessage, PgStores, QueueStats, Settings, Settle, Settlement, WorkerId,
+    Backend, Chunk, ClaimRequest, NewMessage, OutputStore, OutputStream, PgStores, QueueStats, Settings,
+    Settle, Settlement, WorkerId,
 };
 use mainspring_pg::Statements;
 use mainspring_tests::{Bouncer, Lab, worker};
@@ -30,6 +34,7 @@ async fn engine_and_queue(lab: &Lab, way: &Settings) {
     }
     queue(&lab.stores_by(way, CLIENTS)).await;
     transactions(&lab.stores_by(way, CLIENTS)).await;
+    outputs(&lab.stores_by(way, CLIENTS), &lab.stores_by(way, CLIENTS)).await;
 }
 
 /// Claims and settlements of many at once.
@@ -74,6 +79,33 @@ async fn transactions(stores: &PgStores<'static>) {
         assert_eq!(pushed.await.is_ok(), kept);
     }
     assert_eq!(stores.queue().stats("kept").await.unwrap().ready, 1);
+}
+
+/// W38, W39: readers of one process, writers of another, and no hint between them.
+async fn outputs(here: &PgStores<'static>, there: &PgStores<'static>) {
+    let stream = |n: usize| OutputStream::named(format!("s{}", n % 3));
+    let readers = join_all((0..6).map(|n| here.outputs.read(&stream(n), 0).try_collect::<Vec<Chunk>>()));
+    let writes = async {
+        try_join_all((0..90).map(|n| {
+            let stream = stream(n);
+            async move { there.outputs.write(&stream, n.to_string().into()).await }
+        }))
+        .await
+        .unwrap();
+        let written = there.db().with_tx(async |tx: &mainspring::Db<'_>| {
+            there.outputs.on(tx).write_many(&stream(0), vec!["a".into(), "b".into()]).await
+        });
+        assert_eq!(written.await.unwrap(), Some(30));
+        for n in 0..3 {
+            assert!(there.outputs.close(&stream(n)).await.unwrap());
+        }
+    };
+    let (read, ()) = tokio::join!(readers, writes);
+    for (n, chunks) in read.into_iter().enumerate() {
+        let chunks = chunks.unwrap();
+        assert_eq!(chunks.len(), if n % 3 == 0 { 32 } else { 30 });
+        assert!(chunks.iter().zip(0..).all(|(chunk, index)| chunk.index == index));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -299,6 +299,30 @@ pub const MUTANTS: &[Mutant] = &[
         &["a_redirect_into_a_private_network_is_not_followed"],
     ),
     mutant(
+        "a closed output stream is written to",
+        ("crates/mainspring-output/src/sql/write.sql", "\n    WHERE s.closed_at IS NULL", ""),
+        "mainspring",
+        CONFORMANCE,
+    ),
+    mutant(
+        "a reader that was woken takes what was seen before",
+        ("crates/mainspring-output/src/tail.rs", "look.number > begun ||", "look.number >= begun ||"),
+        "mainspring-output",
+        &["a_commit_wakes_the_reader_of_another_process"],
+    ),
+    mutant(
+        "readers of a stream share no look that finds nothing",
+        ("crates/mainspring-output/src/tail.rs", "look.number > begun ||", "false ||"),
+        "mainspring-output",
+        &["many_readers_at_the_tail_cost_about_as_much_as_one"],
+    ),
+    mutant(
+        "old output streams of executions are deleted",
+        ("crates/mainspring-output/src/store.rs", "owner = '' AND closed_at < $1", "closed_at < $1"),
+        "mainspring",
+        CONFORMANCE,
+    ),
+    mutant(
         "names of statements outlive their transaction",
         (
             "crates/mainspring-pg/src/statements.rs",
