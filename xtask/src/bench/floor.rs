@@ -11,6 +11,7 @@ use std::{
 
 use mainspring_pg::Settings;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use tokio_postgres::{Client, NoTls};
 
 use super::{
@@ -30,6 +31,8 @@ CREATE TABLE floor.q (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, state 
 CREATE TABLE floor.checkpoints (id int PRIMARY KEY, position bigint NOT NULL);
 CREATE TABLE floor.log (stream text NOT NULL, position bigint NOT NULL, data jsonb NOT NULL,
   created_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (stream, position));
+CREATE TABLE floor.streams (name text PRIMARY KEY, chunks bigint NOT NULL);
+CREATE TABLE floor.chunks (stream text NOT NULL, index bigint NOT NULL, data bytea NOT NULL, PRIMARY KEY (stream, index));
 CREATE TABLE floor.documents (id text PRIMARY KEY, data jsonb NOT NULL);
 CREATE INDEX q_ready ON floor.q (id) WHERE state = 0;";
 
@@ -68,6 +71,24 @@ impl Floor {
             clients.push(Arc::new(self.client().await?));
         }
         Ok(clients)
+    }
+
+    /// A client that listens, and what it hears.
+    pub async fn listener(
+        &self,
+        channel: &str,
+    ) -> Result<(Client, mpsc::UnboundedReceiver<()>), tokio_postgres::Error> {
+        let (client, mut wire) = tokio_postgres::connect(&self.url, NoTls).await?;
+        let (tell, heard) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(Ok(message)) = std::future::poll_fn(|context| wire.poll_message(context)).await {
+                if matches!(message, tokio_postgres::AsyncMessage::Notification(_)) {
+                    tell.send(()).ok();
+                }
+            }
+        });
+        client.batch_execute(&format!("LISTEN {channel}")).await?;
+        Ok((client, heard))
     }
 
     /// Single-row inserts, each its own commit.

@@ -13,6 +13,7 @@ mod floor_events;
 mod flow;
 mod load;
 pub mod queues;
+mod streams;
 mod workflows;
 mod world;
 
@@ -30,7 +31,7 @@ use load::{Load, Rate};
 pub struct Args {
     /// Only these: commit.single, commit.group, flow.steps.16, flow.steps, events.append, .batch, .hot, events.fence,
     /// events.read, events.catchup.100, .1000, events.project, world.storage, .16,
-    /// workflow.steps, .16, .256, workflow.latency, .history, .resume, .parked,
+    /// streams.write, .tail, workflow.steps, .16, .256, workflow.latency, .history, .resume, .parked,
     /// and queue.push, .single, .drain, .one, .4p, .latency, .backlog, .pinned, .cpu, .many, .stuck, .wal, .lanes. The
     /// beginning of names means all of them.
     names: Vec<String>,
@@ -75,6 +76,9 @@ const NAMES: [&str; 14] = [
     "world.storage.16",
 ];
 
+/// In front of the names of our tables.
+const PREFIX: &str = "bench_";
+
 /// Events of the stream that is read.
 const LONG: usize = 10_000;
 
@@ -82,7 +86,7 @@ pub fn run(args: Args) -> Outcome {
     if cfg!(debug_assertions) {
         return in_release();
     }
-    let known = || NAMES.into_iter().chain(workflows::NAMES).chain(queues::NAMES);
+    let known = || NAMES.into_iter().chain(streams::NAMES).chain(workflows::NAMES).chain(queues::NAMES);
     if let Some(unknown) = args.names.iter().find(|name| !known().any(|known| known.starts_with(*name))) {
         let names: Vec<&str> = known().collect();
         return Err(format!("no bench `{unknown}`; there are {}", names.join(", ")).into());
@@ -107,7 +111,7 @@ fn in_release() -> Outcome {
 }
 
 async fn measure(url: &str, args: &Args) -> Outcome {
-    let options = PgStoreOptions { table_prefix: "bench_".into(), ..PgStoreOptions::default() };
+    let options = PgStoreOptions { table_prefix: PREFIX.into(), ..PgStoreOptions::default() };
     Migrator::new(Settings::parse(url)?, options.names()?).run(mainspring_pg::Mode::DangerouslyForce).await?;
     let bench = Bench {
         floor: Floor::new(url).await?,
@@ -127,6 +131,9 @@ async fn measure(url: &str, args: &Args) -> Outcome {
         }
         print(name, Rate::median(&ours), Rate::median(&floor), args.json);
     }
+    for name in streams::NAMES.into_iter().filter(wanted) {
+        streams::run(&bench, name).await?;
+    }
     for name in workflows::NAMES.into_iter().filter(wanted) {
         workflows::run(&bench, name).await?;
     }
@@ -139,6 +146,14 @@ async fn measure(url: &str, args: &Args) -> Outcome {
 impl Bench {
     fn load(&self) -> Load {
         Load { meter: self.floor.meter, time: self.time }
+    }
+
+    /// Stores as another process has them.
+    fn elsewhere(&self, listens: bool) -> Result<PgStores<'static>, Box<dyn std::error::Error>> {
+        let settings = Settings::parse(&self.floor.url)?;
+        let listen = listens.then(|| settings.clone());
+        let options = PgStoreOptions { table_prefix: PREFIX.into(), listen, ..PgStoreOptions::default() };
+        Ok(mainspring::create_pg_stores(mainspring_pg::pool(&settings, 4)?, options)?)
     }
 
     async fn floor_of(&self, name: &str) -> Result<Rate, Box<dyn std::error::Error>> {
@@ -196,6 +211,7 @@ fn print(bench: &str, ours: Rate, floor: Rate, json: bool) {
         "commit.single" | "commit.group" => "commits/s",
         "flow.steps" | "flow.steps.16" => "steps/s",
         "world.storage" | "world.storage.16" => "writes/s",
+        "streams.write" => "chunks/s",
         "workflow.resume" => "executions/s",
         name if name.starts_with("workflow") => "steps/s",
         _ => "events/s",

@@ -6,23 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mainspring::{
-    PgStoreOptions, PgStores, QueueDriver, Settings, Settlement, Verdict, Worker, deliver_fn, pool,
-};
+use mainspring::{QueueDriver, Settlement, Verdict, Worker, deliver_fn};
 use tokio::{sync::mpsc, time::sleep};
 
 use super::{Bench, Line, Result, batch, empty, percentile};
 
 const QUEUE: &str = "latency";
 const POLL: Duration = Duration::from_millis(100);
-
-/// Stores as another process has them.
-fn elsewhere(bench: &Bench, listens: bool) -> Result<PgStores<'static>> {
-    let settings = Settings::parse(&bench.floor.url)?;
-    let listen = listens.then(|| settings.clone());
-    let options = PgStoreOptions { table_prefix: "bench_".into(), listen, ..PgStoreOptions::default() };
-    Ok(mainspring::create_pg_stores(pool(&settings, 4)?, options)?)
-}
 
 pub async fn latency(bench: &Bench) -> Result<()> {
     empty(&bench.stores).await?;
@@ -44,7 +34,7 @@ pub async fn latency(bench: &Bench) -> Result<()> {
 
 /// From before the push in one process to the handler in another, in milliseconds.
 async fn pickup(bench: &Bench, by_hint: bool, times: usize) -> Result<Vec<f64>> {
-    let (there, here) = (elsewhere(bench, by_hint)?, elsewhere(bench, false)?);
+    let (there, here) = (bench.elsewhere(by_hint)?, bench.elsewhere(false)?);
     let (tell, mut begun) = mpsc::unbounded_channel();
     let handler = deliver_fn(move |_, _| {
         let told = tell.send(Instant::now());
@@ -72,16 +62,8 @@ async fn pickup(bench: &Bench, by_hint: bool, times: usize) -> Result<Vec<f64>> 
 
 /// The same with plain statements: an insert that notifies, and a claim as soon as that is heard.
 async fn pickup_floor(bench: &Bench, times: usize) -> Result<Vec<f64>> {
-    let (listener, mut wire) = tokio_postgres::connect(&bench.floor.url, tokio_postgres::NoTls).await?;
-    let (tell, mut heard) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        while let Some(Ok(message)) = std::future::poll_fn(|context| wire.poll_message(context)).await {
-            if matches!(message, tokio_postgres::AsyncMessage::Notification(_)) {
-                tell.send(()).ok();
-            }
-        }
-    });
-    listener.batch_execute("LISTEN floor_q; TRUNCATE floor.q").await?;
+    let (listener, mut heard) = bench.floor.listener("floor_q").await?;
+    listener.batch_execute("TRUNCATE floor.q").await?;
     let (here, there) = (bench.floor.client().await?, bench.floor.client().await?);
     let insert = "WITH i AS (INSERT INTO floor.q (data) VALUES ($1) RETURNING id) SELECT id, pg_notify('floor_q', '') FROM i";
     let insert = here.prepare(insert).await?;

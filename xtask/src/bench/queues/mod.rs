@@ -63,17 +63,17 @@ pub(super) async fn run(bench: &Bench, name: &str) -> Result<()> {
 }
 
 /// One line of results.
-struct Line<'a> {
-    bench: &'a str,
-    ours: f64,
-    floor: f64,
-    unit: &'a str,
+pub(super) struct Line<'a> {
+    pub(super) bench: &'a str,
+    pub(super) ours: f64,
+    pub(super) floor: f64,
+    pub(super) unit: &'a str,
     /// What each message cost, ours and the floor's.
-    costs: Option<(Cost, Cost)>,
+    pub(super) costs: Option<(Cost, Cost)>,
 }
 
 impl Line<'_> {
-    fn print(&self, bench: &Bench) {
+    pub(super) fn print(&self, bench: &Bench) {
         let Self { bench: name, ours, floor, unit, costs } = self;
         let ratio = ours / floor;
         if bench.json {
@@ -107,7 +107,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// The value below which so much of all lies.
-fn percentile(values: &mut [f64], part: f64) -> f64 {
+pub(super) fn percentile(values: &mut [f64], part: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let at = ((values.len().saturating_sub(1)) as f64 * part).round() as usize;
     values.get(at).copied().unwrap_or(0.0)
