@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     Append, Appended, Error, Execution, ExecutionId, Failure, Job, JobLease, NewEvent, NewMessage, NewToken,
-    Result, Settle, Timestamp, TokenHash, queue::check_messages,
+    OutputWrite, Result, Settle, Timestamp, TokenHash, queue::check_messages,
 };
 
 /// What a handler decided. All of it becomes durable, or none of it.
@@ -28,6 +28,8 @@ pub struct Changes {
     pub jobs: Vec<JobWrite>,
     /// Tokens made, spent or revoked.
     pub tokens: Vec<TokenWrite>,
+    /// Chunks for output streams, in this order.
+    pub outputs: Vec<OutputWrite>,
     /// What becomes of the message that caused all this, fenced by its lease.
     pub settle: Option<Settle>,
 }
@@ -40,6 +42,7 @@ impl Changes {
             && self.messages.is_empty()
             && self.jobs.is_empty()
             && self.tokens.is_empty()
+            && self.outputs.is_empty()
             && self.settle.is_none()
     }
 
@@ -59,6 +62,7 @@ impl Changes {
                 token.check()?;
             }
         }
+        self.outputs.iter().try_for_each(OutputWrite::check)?;
         self.settle.as_ref().map_or(Ok(()), Settle::check)
     }
 }

@@ -61,7 +61,7 @@ pub use message::{
     Available, ClaimRequest, Claimed, DEFAULT_QUEUE, DeadLetter, Delivery, MessageLease, NewMessage,
     QueueStats, SUSPECT_AFTER, Select, Settle, Settlement, Upkeep,
 };
-pub use output::{Chunk, ChunkPage, ChunkQuery, OutputInfo, OutputStore, OutputStream};
+pub use output::{Chunk, ChunkPage, ChunkQuery, OutputInfo, OutputStore, OutputStream, OutputWrite};
 pub use queue::{
     Backoff, BlockedKey, Group, GroupLimit, MessageOptions, MessageQuery, MessageRef, MessageStatus,
     MessageUpdate, Origin, ParentFailure, Policy, Pushed, Queue, QueueCreated, QueueOptions, QueueStore,

@@ -152,6 +152,28 @@ pub fn check_chunks(chunks: &[Bytes]) -> Result<()> {
     Ok(())
 }
 
+/// What is added to one output stream, together and in order, and whether it ends it. A closed stream ignores it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputWrite {
+    /// Which stream. Its execution must exist.
+    pub stream: OutputStream,
+    /// At most 1,000, and 8 MiB together.
+    pub chunks: Vec<Bytes>,
+    /// Whether the stream ends behind them.
+    pub closes: bool,
+}
+
+impl OutputWrite {
+    /// Checks everything a caller could have put in.
+    ///
+    /// # Errors
+    /// Invalid, naming the field and the limit.
+    pub fn check(&self) -> Result<()> {
+        self.stream.check()?;
+        check_chunks(&self.chunks)
+    }
+}
+
 /// Output streams.
 pub trait OutputStore: Send + Sync {
     /// Adds chunks at the end, together and in order; the index of the first. `None` when the stream is closed: nothing was
@@ -199,7 +221,7 @@ pub trait OutputStore: Send + Sync {
     /// Deletes a stream; whether it was there. Its readers are told that it expired.
     fn delete<'a>(&'a self, stream: &'a OutputStream) -> BoxFuture<'a, Result<bool>>;
 
-    /// Deletes streams that were closed before `before`, at most 100; how many. Those of executions go with them besides.
+    /// Deletes streams of nobody that were closed before `before`, at most 100; how many. Those of executions go with them.
     fn delete_old(&self, before: Timestamp) -> BoxFuture<'_, Result<u64>>;
 
     /// Begins to follow a stream: for [`read`](Self::read), and for readers with needs of their own.

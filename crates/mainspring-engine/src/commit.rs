@@ -6,7 +6,7 @@ use mainspring_core::{Changes, Committed, Execution, ExecutionId, Result, Timest
 use mainspring_worker::jittered;
 use tokio::time::{Instant, sleep};
 
-use crate::engine::Inner;
+use crate::{engine::Inner, workflow::with_ends};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -14,7 +14,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 impl Inner {
     /// Commits and tells the listeners. Hiccups of the database are waited out for as long as a lease lasts.
     pub(crate) async fn commit(&self, changes: &Changes) -> Result<Committed> {
-        let committed = self.patiently(|| self.backend.commit(changes.clone())).await?;
+        let whole = with_ends(changes);
+        let committed = self.patiently(|| self.backend.commit((*whole).clone())).await?;
         self.tell(changes, committed.at);
         Ok(committed)
     }

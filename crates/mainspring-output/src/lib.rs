@@ -34,3 +34,4 @@ mod tail;
 mod write;
 
 pub use store::PgOutputStore;
+pub use write::{output_hint, write_query};

@@ -7,16 +7,15 @@ use std::{
 
 use bytes::Bytes;
 use mainspring_core::{
-    BoxFuture, ChunkPage, ChunkQuery, Error, ExecutionId, OutputInfo, OutputStore, OutputStream, Result,
-    Timestamp, limits,
-    output::{Follow, check_chunks},
+    BoxFuture, ChunkPage, ChunkQuery, Error, ExecutionId, OutputInfo, OutputStore, OutputStream, OutputWrite,
+    Result, Timestamp, limits, output::Follow,
 };
 use mainspring_pg::{Db, Hints, Share, TxRef, row::get};
 
 use crate::{
     page,
     tail::Tails,
-    write::{Answer, SharedWrites, Wish, Writes},
+    write::{Answer, SharedWrites, Writes},
 };
 
 /// How long a reader waits for a hint before it looks by itself.
@@ -72,9 +71,8 @@ impl<'t> PgOutputStore<'t> {
     }
 
     async fn ask(&self, stream: &OutputStream, chunks: Vec<Bytes>, closes: bool) -> Result<Answer> {
-        stream.check()?;
-        check_chunks(&chunks)?;
-        let wish = Wish { stream: stream.clone(), chunks, closes };
+        let wish = OutputWrite { stream: stream.clone(), chunks, closes };
+        wish.check()?;
         match &self.shared {
             Some(shared) => shared.ask(wish).await,
             None => {
@@ -100,7 +98,7 @@ const LIST: &str =
 const DELETE: &str = "DELETE FROM {output_streams} WHERE owner = $1 AND name = $2";
 
 const DELETE_OLD: &str = "DELETE FROM {output_streams} WHERE id = ANY (ARRAY(
-    SELECT id FROM {output_streams} WHERE closed_at < $1 ORDER BY closed_at LIMIT 100 FOR UPDATE SKIP LOCKED))";
+    SELECT id FROM {output_streams} WHERE owner = '' AND closed_at < $1 ORDER BY closed_at LIMIT 100 FOR UPDATE SKIP LOCKED))";
 
 impl OutputStore for PgOutputStore<'_> {
     fn write_many<'a>(

@@ -17,7 +17,7 @@ use std::{
 use mainspring_core::{BoxFuture, ChunkPage, OutputStream, Result, output::Follow};
 use mainspring_pg::{Db, Hints, Subscription};
 
-use crate::{page, write::hint_of};
+use crate::{page, write::output_hint};
 
 /// The streams that are followed in this process.
 pub(crate) struct Tails {
@@ -46,7 +46,7 @@ struct Look {
 
 impl Tails {
     pub(crate) fn follow(self: &Arc<Self>, stream: &OutputStream) -> Follower {
-        let hint = self.hints.subscribe(&hint_of(stream));
+        let hint = self.hints.subscribe(&output_hint(stream));
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let tail = open.get(stream).and_then(Weak::upgrade).unwrap_or_else(|| {
             let tail = Tail {

@@ -2,18 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-use mainspring_core::{Error, OutputStream, Result};
+use mainspring_core::{Error, OutputStream, OutputWrite, Result};
 use mainspring_pg::{Batch, Column, Db, Hints, Query, constraint, hint_name, row::get};
 
-/// What one caller wants of a stream.
-pub(crate) struct Wish {
-    pub(crate) stream: OutputStream,
-    pub(crate) chunks: Vec<Bytes>,
-    pub(crate) closes: bool,
-}
-
-/// What it is answered: where its chunks begin, `None` when the stream was closed before.
+/// What a writer is answered: where its chunks begin, `None` when the stream was closed before.
 pub(crate) type Answer = Option<i64>;
 
 /// Writes where `db` stands, and tells who waits.
@@ -26,17 +18,17 @@ pub(crate) struct Writes<'t> {
 pub(crate) struct SharedWrites(pub(crate) Writes<'static>);
 
 impl Batch for SharedWrites {
-    type Wish = Wish;
+    type Wish = OutputWrite;
     type Answer = Answer;
     /// Bytes.
     const MOST: usize = 4 * 1024 * 1024;
 
     /// A chunk weighs something even when it is empty.
-    fn weight(wish: &Wish) -> usize {
+    fn weight(wish: &OutputWrite) -> usize {
         wish.chunks.iter().map(|chunk| chunk.len() + 256).sum::<usize>() + 256
     }
 
-    fn run(&self, wishes: &[Wish]) -> impl Future<Output = Result<Vec<Answer>>> + Send {
+    fn run(&self, wishes: &[OutputWrite]) -> impl Future<Output = Result<Vec<Answer>>> + Send {
         self.0.write(wishes)
     }
 }
@@ -48,9 +40,16 @@ struct Sum {
     closes: bool,
 }
 
-impl Writes<'_> {
-    /// All of them in one statement.
-    pub(crate) async fn write(&self, wishes: &[Wish]) -> Result<Vec<Answer>> {
+/// All of them in one statement.
+struct Plan<'w> {
+    numbers: BTreeMap<&'w OutputStream, usize>,
+    /// For each wish its stream, and where it begins among what is new there.
+    places: Vec<Option<(usize, i64)>>,
+    query: Query,
+}
+
+impl<'w> Plan<'w> {
+    fn of(wishes: &[&'w OutputWrite]) -> Self {
         // Rows are locked in this order by everybody.
         let mut numbers: BTreeMap<&OutputStream, usize> =
             wishes.iter().map(|wish| (&wish.stream, 0)).collect();
@@ -81,6 +80,20 @@ impl Writes<'_> {
             .bind(Column::bigint(of.into_iter()))
             .bind(Column::bigint(at.into_iter()))
             .bind(Column::bytea(data.into_iter()));
+        Self { numbers, places, query }
+    }
+}
+
+/// The statement that does `writes` in this order, each ignored when its stream is closed: for commits of more than this.
+/// Fails when an execution does not exist. Tell [who waits](output_hint) after the commit.
+pub fn write_query(writes: &[&OutputWrite]) -> Query {
+    Plan::of(writes).query
+}
+
+impl Writes<'_> {
+    /// All of them in one statement.
+    pub(crate) async fn write(&self, wishes: &[OutputWrite]) -> Result<Vec<Answer>> {
+        let Plan { numbers, places, query } = Plan::of(&wishes.iter().collect::<Vec<_>>());
         let rows = self.db.run(query).await.map_err(|error| refusal(error, &numbers))?;
         let mut firsts: Vec<Option<i64>> = vec![None; numbers.len()];
         for row in &rows {
@@ -101,14 +114,14 @@ impl Writes<'_> {
 
     fn tell<'s>(&self, streams: impl Iterator<Item = &'s OutputStream>) {
         if let Some(hints) = &self.hints {
-            let names: Vec<String> = streams.map(hint_of).collect();
+            let names: Vec<String> = streams.map(output_hint).collect();
             hints.notify(names.iter().map(String::as_str));
         }
     }
 }
 
 /// What hints for a stream go by.
-pub(crate) fn hint_of(stream: &OutputStream) -> String {
+pub fn output_hint(stream: &OutputStream) -> String {
     hint_name("output", &[stream.owner(), &stream.name])
 }
 

@@ -71,12 +71,20 @@ pub fn crash_everywhere<'a, I: Serialize, O, E>(
     input: &'a I,
     register: impl Fn(EngineBuilder) -> EngineBuilder + 'a,
 ) -> CrashEverywhere<'a, I, O, E> {
-    CrashEverywhere { workflow, input, register: Box::new(register), signals: Vec::new(), outside: None }
+    CrashEverywhere {
+        workflow,
+        input,
+        register: Box::new(register),
+        signals: Vec::new(),
+        outside: None,
+        compare: None,
+    }
 }
 
 /// Those of them that end a step.
 const ENDS: [&str; 3] = [kind::STEP_COMPLETED, kind::STEP_FAILED, kind::CHILD_FINISHED];
 
+type Compare<'a> = Box<dyn Fn(MemoryBackend) -> LocalBoxFuture<'a, Value> + 'a>;
 type Outside<'a> = Box<dyn Fn(Engine, ExecutionId) -> LocalBoxFuture<'a, ()> + 'a>;
 
 /// A workflow about to be crashed everywhere; [`run`](Self::run) does. See [`crash_everywhere`].
@@ -87,6 +95,7 @@ pub struct CrashEverywhere<'a, I, O, E> {
     register: Box<dyn Fn(EngineBuilder) -> EngineBuilder + 'a>,
     signals: Vec<(String, Value)>,
     outside: Option<Outside<'a>>,
+    compare: Option<Compare<'a>>,
 }
 
 /// What a workflow survived.
@@ -127,6 +136,16 @@ where
         Fut: Future<Output = ()> + 'a,
     {
         self.outside = Some(Box::new(move |engine, id| Box::pin(act(engine, id))));
+        self
+    }
+
+    /// What else has to be the same at the end of every run, such as what it published.
+    pub fn compare<F, Fut>(mut self, read: F) -> Self
+    where
+        F: Fn(MemoryBackend) -> Fut + 'a,
+        Fut: Future<Output = Value> + 'a,
+    {
+        self.compare = Some(Box::new(move |backend| Box::pin(read(backend))));
         self
     }
 
@@ -205,7 +224,12 @@ where
             engine.worker().lease(LEASE).drain().await.expect("the worker works");
             let last = handle.execution().await.expect("the execution is there");
             if last.status.is_terminal() {
-                return Ended { outcome: outcome(&last), steps: recorded(memory, place).await };
+                let more = match &self.compare {
+                    Some(read) => read(memory.clone()).await,
+                    None => Value::Null,
+                };
+                let outcome = json!([outcome(&last), more]);
+                return Ended { outcome, steps: recorded(memory, place).await };
             }
             if let Some(act) = &self.outside {
                 act(outside.clone(), handle.id().clone()).await;

@@ -5,7 +5,7 @@ use mainspring_core::{BoxFuture, Changes, Result};
 use mainspring_events::{LOG_HINT, PgEventStore};
 use mainspring_pg::{Db, Hints};
 
-use crate::commit::{commit_within, touches_the_log};
+use crate::commit::{commit_within, tell, touches_the_log};
 
 /// Everything a [`Changes`] can hold, in the transaction of a checkpoint.
 pub(crate) struct CommitsAll {
@@ -26,8 +26,6 @@ impl Commits for CommitsAll {
         if changes.iter().any(|changes| touches_the_log(changes)) {
             hints.mention(LOG_HINT);
         }
-        hints.notify(
-            changes.iter().flat_map(|changes| &changes.messages).map(|message| message.queue.as_str()),
-        );
+        tell(hints, changes.iter().copied());
     }
 }

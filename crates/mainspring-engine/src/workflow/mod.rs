@@ -19,6 +19,7 @@ mod cleanup;
 mod cx;
 mod deliver;
 mod drive;
+mod emit;
 mod end;
 mod error;
 mod export;
@@ -74,6 +75,7 @@ pub use verify::Replay;
 pub use wait::{Hook, SignalWait, Sleep};
 
 pub(crate) use cleanup::{cleans_up, has_cleanups};
+pub(crate) use emit::with_ends;
 pub(crate) use handle::is_workflow;
 pub(crate) use inbox::stream as inbox_of;
 pub(crate) use kept::KeptLive;

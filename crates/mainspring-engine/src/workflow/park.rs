@@ -55,8 +55,8 @@ pub(crate) fn changes_of(
     now: Timestamp,
 ) -> Changes {
     let cleaning = execution.status == ExecutionStatus::Cancelling;
-    let Batch { mut events, steps, last, children, messages, tokens, jobs, attributes } = batch;
-    let mut changes = Changes { messages, tokens, jobs, ..Changes::default() };
+    let Batch { mut events, steps, last, children, messages, tokens, jobs, outputs, attributes } = batch;
+    let mut changes = Changes { messages, tokens, jobs, outputs, ..Changes::default() };
     let over = matches!(then, Then::End(_) | Then::Again(_));
     execution.context = context;
     execution.attributes.extend(attributes);

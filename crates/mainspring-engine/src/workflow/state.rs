@@ -7,7 +7,7 @@ use std::{
 
 use mainspring_core::{
     Attributes, Changes, Committed, ExecutionId, ExecutionWrite, Failure, JobWrite, NewEvent, NewMessage,
-    RecordedEvent, Timestamp, TokenWrite,
+    OutputWrite, RecordedEvent, Timestamp, TokenWrite,
 };
 use serde_json::{Map, Value};
 
@@ -83,6 +83,8 @@ pub(crate) struct Batch {
     pub(crate) messages: Vec<NewMessage>,
     pub(crate) tokens: Vec<TokenWrite>,
     pub(crate) jobs: Vec<JobWrite>,
+    /// What was published.
+    pub(crate) outputs: Vec<OutputWrite>,
     /// Search attributes that were set.
     pub(crate) attributes: Attributes,
 }
@@ -273,7 +275,7 @@ impl State {
     pub(super) fn put_back(&mut self, mut batch: Batch) {
         self.under_way = false;
         std::mem::swap(&mut batch, &mut self.batch);
-        let Batch { events, steps, last, children, messages, tokens, jobs, attributes } = batch;
+        let Batch { events, steps, last, children, messages, tokens, jobs, outputs, attributes } = batch;
         self.batch.events.extend(events);
         self.batch.steps += steps;
         self.batch.last = last.or(self.batch.last.take());
@@ -281,6 +283,7 @@ impl State {
         self.batch.messages.extend(messages);
         self.batch.tokens.extend(tokens);
         self.batch.jobs.extend(jobs);
+        self.batch.outputs.extend(outputs);
         self.batch.attributes.extend(attributes);
     }
 

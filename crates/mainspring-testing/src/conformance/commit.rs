@@ -2,9 +2,9 @@
 
 use futures_util::future::join_all;
 use mainspring_core::{
-    Append, Backend, Changes, Delivery, Error, Execution, ExecutionStatus, ExecutionWrite, ExpectedPosition,
-    Failure, Job, JobStatus, JobWrite, NewEvent, NewToken, Settlement, TokenOptions, TokenSecret,
-    TokenStatus, TokenWrite,
+    Append, Backend, Changes, ChunkQuery, Delivery, Error, Execution, ExecutionStatus, ExecutionWrite,
+    ExpectedPosition, Failure, Job, JobStatus, JobWrite, NewEvent, NewToken, OutputStream, OutputWrite,
+    Settlement, TokenOptions, TokenSecret, TokenStatus, TokenWrite,
     event::{EXECUTIONS, STREAMS},
 };
 use serde_json::json;
@@ -39,6 +39,8 @@ pub async fn suite<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     on(&fresh, sixteen_commits_with_one_lease_have_one_winner).await;
     on(&fresh, jobs_end_with_the_commit).await;
     on(&fresh, an_execution_cancels_what_is_open).await;
+    on(&fresh, chunks_are_published_with_the_commit).await;
+    on(&fresh, chunks_of_nobody_known_undo_everything).await;
     on_time(&fresh, an_expired_token_undoes_everything).await;
     on_time(&fresh, a_key_whose_window_is_over_is_taken_over).await;
 }
@@ -57,8 +59,13 @@ fn harmless(marker: &str) -> Changes {
         appends: vec![Append::to(format!("stream-{marker}"), vec![event("x")])],
         messages: vec![message(77)],
         jobs: vec![JobWrite::Create(Box::new(job))],
+        outputs: vec![published(OutputStream::of(&id(marker), "s"), &["a", "b"])],
         ..Changes::default()
     }
+}
+
+fn published(stream: OutputStream, chunks: &[&'static str]) -> OutputWrite {
+    OutputWrite { stream, chunks: chunks.iter().map(|chunk| (*chunk).into()).collect(), closes: false }
 }
 
 /// Commits `broken` together with something harmless, and looks whether anything of it is there.
@@ -70,6 +77,7 @@ async fn refused(backend: &dyn Backend, broken: Changes) -> Error {
     changes.messages.extend(broken.messages);
     changes.jobs.extend(broken.jobs);
     changes.tokens.extend(broken.tokens);
+    changes.outputs.extend(broken.outputs);
     changes.settle = broken.settle;
     let error = backend.commit(changes).await.unwrap_err();
     assert!(backend.executions().get(&id("trace")).await.unwrap().is_none());
@@ -77,6 +85,7 @@ async fn refused(backend: &dyn Backend, broken: Changes) -> Error {
     assert_eq!(backend.events().position(STREAMS, "", "stream-trace").await.unwrap(), 0);
     assert!(backend.jobs().get_by_execution(&id("trace")).await.unwrap().is_empty());
     assert_eq!(backend.queue().stats(QUEUE).await.unwrap(), stats);
+    assert!(backend.outputs().list(&id("trace"), None).await.unwrap().is_empty());
     error
 }
 
@@ -125,6 +134,7 @@ pub async fn everything_is_committed_together(backend: &dyn Backend) {
     assert_eq!(backend.events().read_stream(EXECUTIONS, "", &stored.stream(), 1, 9).await.unwrap().len(), 1);
     assert_eq!(backend.events().position(STREAMS, "", "stream-new").await.unwrap(), 1);
     assert_eq!(backend.jobs().get_by_execution(&id("new")).await.unwrap().len(), 1);
+    assert_eq!(backend.outputs().info(&OutputStream::of(&id("new"), "s")).await.unwrap().tail_index, 1);
     assert_eq!(backend.jobs().get(&job.id).await.unwrap().unwrap().status, JobStatus::Completed);
     assert_eq!(backend.tokens().get(&spent).await.unwrap().unwrap().status, TokenStatus::Used);
     assert_eq!(backend.tokens().get(&secret).await.unwrap().unwrap().status, TokenStatus::Pending);
@@ -404,4 +414,46 @@ pub async fn a_key_whose_window_is_over_is_taken_over(backend: &dyn Backend, tim
     backend.commit(Changes { executions: vec![write], ..Changes::default() }).await.unwrap();
     let found = backend.executions().find_by_idempotency_key("", "order", "k").await.unwrap().unwrap();
     assert_eq!(found.id, id("second"));
+}
+
+/// In the order of the changes, to whatever else is written to the stream, and not behind its end.
+pub async fn chunks_are_published_with_the_commit(backend: &dyn Backend) {
+    let (own, other) = (OutputStream::of(&id("e"), "s"), OutputStream::named("s"));
+    let end = OutputWrite { closes: true, ..published(own.clone(), &[]) };
+    let outputs = vec![
+        published(own.clone(), &["a"]),
+        published(other.clone(), &["x"]),
+        published(own.clone(), &["b", "c"]),
+        end.clone(),
+        published(own.clone(), &["late"]),
+    ];
+    let executions = vec![ExecutionWrite::create(execution("e"), vec![])];
+    backend.commit(Changes { executions, outputs, ..Changes::default() }).await.unwrap();
+    let all = async |stream: &OutputStream| {
+        let page = backend.outputs().get_chunks(ChunkQuery::of(stream.clone())).await.unwrap();
+        let chunks: Vec<String> =
+            page.chunks.iter().map(|c| String::from_utf8_lossy(&c.data).into()).collect();
+        (chunks.concat(), page.done)
+    };
+    assert_eq!(all(&own).await, ("abc".to_owned(), true));
+    // Whoever comes later finds it closed, and his other changes count.
+    let outputs = vec![published(own.clone(), &["late"]), end, published(other.clone(), &["y"])];
+    backend.commit(Changes { outputs, ..Changes::default() }).await.unwrap();
+    assert_eq!(all(&own).await, ("abc".to_owned(), true));
+    assert_eq!(all(&other).await, ("xy".to_owned(), false));
+    let commits = (0..16).map(|_| {
+        let outputs = vec![published(other.clone(), &["z", "z"])];
+        backend.commit(Changes { outputs, ..Changes::default() })
+    });
+    assert!(join_all(commits).await.iter().all(Result::is_ok));
+    assert_eq!(all(&other).await.0.len(), 34);
+}
+
+/// And so does what can never be stored.
+pub async fn chunks_of_nobody_known_undo_everything(backend: &dyn Backend) {
+    let nobody = published(OutputStream::of(&id("nobody"), "s"), &["x"]);
+    refused(backend, Changes { outputs: vec![nobody], ..Changes::default() }).await;
+    let nameless = published(OutputStream::named(""), &["x"]);
+    let error = refused(backend, Changes { outputs: vec![nameless], ..Changes::default() }).await;
+    assert!(error.is_invalid(), "{error:?}");
 }

@@ -19,6 +19,8 @@ pub(super) fn commit(state: &mut State, changes: Changes, at: Timestamp) -> Resu
     let planned = state.log.plan(&changes.appends)?;
     check_jobs(state, &changes)?;
     check_tokens(state, &changes, at)?;
+    let owners = changes.outputs.iter().filter_map(|output| output.stream.execution.as_ref());
+    owners.into_iter().try_for_each(|owner| require(state, &changes, owner))?;
     changes.messages.iter().try_for_each(|message| state.queue.check_push(message))?;
     state.queue.check_parents(&changes.messages)?;
     let appended = state.log.append_all(&changes.appends, planned, at);
@@ -136,6 +138,7 @@ fn apply(state: &mut State, changes: Changes, at: Timestamp) {
         state.tokens.apply(token, at);
     }
     // Checked above, so that it cannot fail half-way.
+    changes.outputs.into_iter().for_each(|output| drop(state.write_output(output, at)));
     let _ = state.queue.push(changes.messages, at);
     if let Some(settle) = changes.settle {
         state.queue.settle(settle, at);

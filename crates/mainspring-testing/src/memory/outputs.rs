@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use mainspring_core::{
-    BoxFuture, Chunk, ChunkPage, ChunkQuery, ExecutionId, OutputInfo, OutputStore, OutputStream, Result,
-    Timestamp, limits,
-    output::{Follow, MAX_PAGE_BYTES, check_chunks},
+    BoxFuture, Chunk, ChunkPage, ChunkQuery, ExecutionId, OutputInfo, OutputStore, OutputStream, OutputWrite,
+    Result, Timestamp, limits,
+    output::{Follow, MAX_PAGE_BYTES},
 };
 use tokio::sync::watch;
 
@@ -67,6 +67,17 @@ impl State {
         let row = self.outputs.rows.entry(stream.clone()).or_default();
         Ok(row.closed_at.is_none().then_some(row))
     }
+
+    /// Where the chunks begin, `None` when the stream was closed before.
+    pub(super) fn write_output(&mut self, write: OutputWrite, at: Timestamp) -> Result<Option<i64>> {
+        write.check()?;
+        let Some(row) = self.open(&write.stream)? else { return Ok(None) };
+        let first = row.chunks.len() as i64;
+        row.chunks.extend(write.chunks);
+        row.closed_at = write.closes.then_some(at);
+        self.outputs.bell.send_replace(());
+        Ok(Some(first))
+    }
 }
 
 impl OutputStore for MemoryBackend {
@@ -75,25 +86,13 @@ impl OutputStore for MemoryBackend {
         stream: &'a OutputStream,
         chunks: Vec<Bytes>,
     ) -> BoxFuture<'a, Result<Option<i64>>> {
-        self.run(move |state, _| {
-            stream.check()?;
-            check_chunks(&chunks)?;
-            let Some(row) = state.open(stream)? else { return Ok(None) };
-            let first = row.chunks.len() as i64;
-            row.chunks.extend(chunks);
-            state.outputs.bell.send_replace(());
-            Ok(Some(first))
-        })
+        let write = OutputWrite { stream: stream.clone(), chunks, closes: false };
+        self.run(move |state, at| state.write_output(write, at))
     }
 
     fn close<'a>(&'a self, stream: &'a OutputStream) -> BoxFuture<'a, Result<bool>> {
-        self.run(move |state, at| {
-            stream.check()?;
-            let Some(row) = state.open(stream)? else { return Ok(false) };
-            row.closed_at = Some(at);
-            state.outputs.bell.send_replace(());
-            Ok(true)
-        })
+        let write = OutputWrite { stream: stream.clone(), chunks: Vec::new(), closes: true };
+        self.run(move |state, at| Ok(state.write_output(write, at)?.is_some()))
     }
 
     fn get_chunks(&self, query: ChunkQuery) -> BoxFuture<'_, Result<ChunkPage>> {
@@ -140,7 +139,7 @@ impl OutputStore for MemoryBackend {
     fn delete_old(&self, before: Timestamp) -> BoxFuture<'_, Result<u64>> {
         self.run(move |state, _| {
             let is_old = |row: &Row| row.closed_at.is_some_and(|closed| closed < before);
-            let rows = state.outputs.rows.iter();
+            let rows = state.outputs.rows.iter().filter(|(stream, _)| stream.execution.is_none());
             let old = rows.filter(|(_, row)| is_old(row)).map(|(stream, _)| stream.clone());
             let old: Vec<OutputStream> = old.take(DELETED).collect();
             for stream in &old {

@@ -14,6 +14,7 @@ use std::{
 
 use mainspring_core::{Append, Appended, BoxFuture, Changes, Committed, Error, ErrorKind, Result, limits};
 use mainspring_events::{AppendTogether, LOG_HINT, PgEventStore};
+use mainspring_output::output_hint;
 use mainspring_pg::{Db, Hints};
 use tokio::sync::oneshot;
 
@@ -98,8 +99,7 @@ impl GroupCommit {
         changes.check()?;
         let committed = commit_alone(&self.db, events, &changes).await?;
         self.hints.mention(LOG_HINT);
-        self.hints
-            .notify(changes.messages.iter().map(|message| message.queue.as_str()).collect::<HashSet<_>>());
+        tell(&self.hints, [&changes]);
         Ok(committed)
     }
 
@@ -177,17 +177,12 @@ impl Lane {
             self.busy = batch.len();
             let changes: Vec<&Changes> = batch.iter().map(|entry| &entry.changes).collect();
             let answers = commit_batch(&self.group.db, &changes).await;
-            let queues: HashSet<&str> = batch
-                .iter()
-                .zip(&answers)
-                .filter(|(_, answer)| answer.is_ok())
-                .flat_map(|(entry, _)| entry.changes.messages.iter().map(|message| message.queue.as_str()))
-                .collect();
-            let mut committed = batch.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
-            if committed.any(|(entry, _)| touches_the_log(&entry.changes)) {
+            let committed = batch.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
+            let committed: Vec<&Changes> = committed.map(|(entry, _)| &entry.changes).collect();
+            if committed.iter().any(|changes| touches_the_log(changes)) {
                 self.group.hints.mention(LOG_HINT);
             }
-            self.group.hints.notify(queues);
+            tell(&self.group.hints, committed);
             for (entry, answer) in batch.into_iter().zip(answers) {
                 // A caller that went away does not want to know.
                 let _ = entry.answer.send(answer);
@@ -225,6 +220,15 @@ impl AppendTogether for Appends {
     }
 }
 
+/// Wakes whoever waits for the messages and the chunks of what was committed.
+pub(crate) fn tell<'c>(hints: &Hints, committed: impl IntoIterator<Item = &'c Changes> + Clone) {
+    let messages = committed.clone().into_iter().flat_map(|changes| &changes.messages);
+    let queues: HashSet<&str> = messages.map(|message| message.queue.as_str()).collect();
+    let outputs = committed.into_iter().flat_map(|changes| &changes.outputs);
+    let streams: HashSet<String> = outputs.map(|output| output_hint(&output.stream)).collect();
+    hints.notify(queues.into_iter().chain(streams.iter().map(String::as_str)));
+}
+
 /// Whether there are new events.
 pub(crate) fn touches_the_log(changes: &Changes) -> bool {
     changes.appends.iter().any(|append| !append.events.is_empty())
@@ -238,5 +242,7 @@ fn weigh(changes: &Changes) -> usize {
     });
     let messages = changes.messages.iter().map(|message| limits::json_size(&message.data));
     let appends = changes.appends.iter().flat_map(|append| &append.events);
-    executions.chain(messages).chain(appends.map(|event| limits::json_size(&event.data))).sum()
+    let appends = appends.map(|event| limits::json_size(&event.data));
+    let chunks = changes.outputs.iter().flat_map(|output| &output.chunks).map(bytes::Bytes::len);
+    executions.chain(messages).chain(appends).chain(chunks).sum()
 }

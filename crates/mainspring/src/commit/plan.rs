@@ -7,12 +7,13 @@ use std::collections::{HashSet, VecDeque};
 
 use mainspring_core::{
     Append, Appended, Changes, Error, ExecutionId, ExecutionWrite, Expect, Job, JobLease, JobWrite,
-    NewMessage, NewToken, Result, Settle, StreamId, Timestamp, TokenHash, TokenWrite,
+    NewMessage, NewToken, OutputWrite, Result, Settle, StreamId, Timestamp, TokenHash, TokenWrite,
     event::check_streams_once,
 };
 use mainspring_events::{Appending, Decided, events_query, fence_query, history_query, place};
 use mainspring_executions::{Written, create_query, free_keys_query, update_query};
 use mainspring_jobs::{JobEnd, cancel_all_query, create_query as create_jobs, decode_settled, settle_query};
+use mainspring_output::write_query;
 use mainspring_pg::{Query, Row};
 use mainspring_queue::{push_queries, settle_queries, settled};
 use mainspring_tokens::{consume_query, create_query as create_tokens, decode_consumed, revoke_all_query};
@@ -301,6 +302,10 @@ pub(crate) fn rest(batch: &[&Changes], outcomes: &[Outcome]) -> Vec<Query> {
         queries.push(revoke_all_query(&revoked));
     }
 
+    let outputs: Vec<&OutputWrite> = all(winners, |c| c.outputs.iter());
+    if !outputs.is_empty() {
+        queries.push(write_query(&outputs));
+    }
     let messages: Vec<&NewMessage> = all(winners, |c| c.messages.iter());
     queries.extend(push_queries(&messages));
     queries

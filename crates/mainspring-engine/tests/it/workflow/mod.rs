@@ -7,6 +7,7 @@ mod basics;
 mod cleanup;
 mod crashes;
 mod drift;
+mod emits;
 mod keeping;
 mod kept;
 mod parallel;
