@@ -6,7 +6,6 @@ mod demo;
 mod migrate;
 mod mutate;
 mod replay_verify;
-mod report;
 mod schema;
 mod server;
 mod test;
@@ -71,7 +70,7 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(code) => code,
-        Err(error) => report::fail(&*error),
+        Err(error) => mainspring_cli::report::fail(&*error),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
+use mainspring_cli::migrations;
 use mainspring_embedded::Options;
-use mainspring_pg::{MigrationState, Migrator, Names, Prefix, Schema, Settings, Status};
+use mainspring_pg::{Migrator, Names, Prefix, Schema, Settings};
 
 use crate::{Outcome, server};
 
@@ -45,24 +46,9 @@ pub fn run(args: Args) -> Outcome {
             return Ok(ExitCode::SUCCESS);
         }
         let status = if args.status { migrator.status().await? } else { migrator.up().await? };
-        show(&status);
+        println!("{}", migrations::describe(&status));
         migrator.verify().await?;
         println!("tables are as this version expects");
         Ok(ExitCode::SUCCESS)
     })?
-}
-
-fn show(status: &Status) {
-    for (version, name, _, state) in &status.migrations {
-        let state = match state {
-            MigrationState::Applied(on) => format!("applied {on}"),
-            MigrationState::Pending => "pending".to_owned(),
-            MigrationState::Newer(on) => format!("applied {on} by a newer version"),
-            _ => String::new(),
-        };
-        println!("V{version:<3} {name:<12} {state}");
-    }
-    if let Some(note) = &status.note {
-        println!("{note}");
-    }
 }

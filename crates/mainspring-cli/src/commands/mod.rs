@@ -1,0 +1,23 @@
+//! The commands.
+
+mod setup;
+
+use clap::Subcommand;
+
+use crate::{Context, Outcome};
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Create or update the tables; safe to repeat. Ends with 0, or with 1 whatever went wrong.
+    ///
+    /// Example: mainspring setup --database-url postgres://me@localhost/app
+    Setup,
+}
+
+impl Command {
+    pub(crate) async fn run(self, context: &Context) -> Outcome {
+        match self {
+            Self::Setup => setup::run(context).await,
+        }
+    }
+}

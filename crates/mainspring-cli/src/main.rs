@@ -1,0 +1,5 @@
+//! The program `mainspring`.
+
+fn main() -> std::process::ExitCode {
+    mainspring_cli::run()
+}
