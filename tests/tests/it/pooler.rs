@@ -8,8 +8,8 @@ use futures_util::{
     future::{join_all, try_join_all},
 };
 use mainspring::{
-    Backend, Chunk, ClaimRequest, NewMessage, OutputStore, OutputStream, PgStores, QueueStats, Settings,
-    Settle, Settlement, WorkerId,
+    Append, Backend, Chunk, ClaimRequest, EventStoreExt, NewEvent, NewMessage, OutputStore, OutputStream,
+    PgStores, QueueStats, Settings, Settle, Settlement, WorkerId,
 };
 use mainspring_pg::Statements;
 use mainspring_tests::{Bouncer, Lab, worker};
@@ -33,6 +33,7 @@ async fn engine_and_queue(lab: &Lab, way: &Settings) {
         worker.stop().await.unwrap();
     }
     queue(&lab.stores_by(way, CLIENTS)).await;
+    log(&lab.stores_by(way, CLIENTS)).await;
     transactions(&lab.stores_by(way, CLIENTS)).await;
     outputs(&lab.stores_by(way, CLIENTS), &lab.stores_by(way, CLIENTS)).await;
 }
@@ -66,6 +67,15 @@ async fn queue(stores: &PgStores<'static>) {
         taken += join_all((0..4).map(|_| take())).await.into_iter().sum::<usize>();
     }
     assert_eq!(taken, 60);
+}
+
+/// Events that are copied, and read two pages at a time.
+async fn log(stores: &PgStores<'static>) {
+    let events = (0..4_500).map(|n| NewEvent::new("Moved", json!(n))).collect();
+    let imported = stores.events.import([Append::to("moved", events)]).await.unwrap();
+    assert_eq!((imported.events, imported.streams), (4_500, 1));
+    let read = stores.events.read("moved").all().await.unwrap();
+    assert!(read.events.iter().map(|event| event.position).eq(1..=4_500));
 }
 
 /// A transaction of the caller's, committed and given up, and statements of its own in it.

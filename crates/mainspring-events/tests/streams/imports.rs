@@ -36,6 +36,29 @@ async fn an_import_begins_streams_and_goes_on_with_those_that_exist() {
 }
 
 #[tokio::test]
+async fn parts_of_a_long_stream_are_read_to_their_ends() {
+    let db = TestDb::new().await;
+    let log = PgEventStore::new(&db.db());
+    let events = (0..6_500).map(|n| event(&n.to_string())).collect();
+    log.import([Append::to("long", events)]).await.unwrap();
+    let all = || log.read("long");
+    for (read, first, last) in [
+        (all().max_count(4_001), 1, 4_001),
+        (all().max_count(4_000).from(3), 3, 4_002),
+        (all().from(2_000).to(6_000), 2_000, 6_000),
+        (all().to(2_000), 1, 2_000),
+        (all().to(9_000).from(6_500), 6_500, 6_500),
+    ] {
+        let page = read.all().await.unwrap();
+        assert!(page.events.iter().map(|e| e.position).eq(first..=last), "{first} to {last}");
+        assert_eq!(page.head.position, 6_500);
+    }
+    let lose = "DELETE FROM {events} WHERE stream = 'long' AND stream_position = 5000";
+    db.db().exec(lose, &[]).await.unwrap();
+    assert!(all().all().await.unwrap_err().is_conflict(), "an event that is gone is not passed by");
+}
+
+#[tokio::test]
 async fn an_import_that_is_refused_leaves_nothing_behind() {
     let db = TestDb::new().await;
     let log = PgEventStore::new(&db.db());
