@@ -48,6 +48,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
             "mainspring-consumer",
             "mainspring-world",
             "mainspring-broker",
+            "mainspring-embedded",
         ],
     ),
 ];

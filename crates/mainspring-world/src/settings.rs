@@ -10,7 +10,7 @@ use crate::WorldBuilder;
 /// Where a world is and whom it calls. What is `None` comes from the environment, and then from the defaults.
 #[derive(Clone, Default)]
 pub struct WorldSettings {
-    /// The database. From `WORKFLOW_POSTGRES_URL`, then `DATABASE_URL`; there is no default.
+    /// The database. From `WORKFLOW_POSTGRES_URL`, then `DATABASE_URL`. The default is the facade's affair.
     pub url: Option<String>,
     /// What both sides of a call know. From `WORKFLOW_POSTGRES_SECURITY_TOKEN`; there is no default.
     pub security_token: Option<String>,
@@ -33,7 +33,8 @@ impl WorldSettings {
     /// Invalid, naming the variable.
     pub fn or_from(mut self, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let of = |name: &str| variable(&format!("WORKFLOW_POSTGRES_{name}")).filter(|text| !text.is_empty());
-        self.url = self.url.or_else(|| of("URL")).or_else(|| variable("DATABASE_URL"));
+        self.url =
+            self.url.or_else(|| of("URL")).or_else(|| variable("DATABASE_URL").filter(|url| !url.is_empty()));
         self.security_token = self.security_token.or_else(|| of("SECURITY_TOKEN"));
         self.queue_prefix = self.queue_prefix.or_else(|| of("JOB_PREFIX"));
         self.app_url = self.app_url.or_else(|| of("APP_URL"));
@@ -138,16 +139,49 @@ mod tests {
 
     #[test]
     fn an_option_comes_before_a_variable_and_a_variable_before_the_default() {
-        let ours = ("WORKFLOW_POSTGRES_URL", "postgres://ours");
-        let theirs = ("DATABASE_URL", "postgres://theirs");
-        let url = |settings, variables: &[_]| {
-            read(settings, variables).unwrap().database_url().map(ToOwned::to_owned).ok()
+        for (option, ours, theirs, expected) in [
+            ("option", "ours", "theirs", "option"),
+            ("option", "ours", "", "option"),
+            ("option", "", "theirs", "option"),
+            ("option", "", "", "option"),
+            ("", "ours", "theirs", "ours"),
+            ("", "ours", "", "ours"),
+            ("", "", "theirs", "theirs"),
+            ("", "", "", ""),
+        ] {
+            let set = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+            let settings = WorldSettings { url: set(option), ..WorldSettings::default() };
+            // What is set to nothing is not set.
+            let variables = [("WORKFLOW_POSTGRES_URL", ours), ("DATABASE_URL", theirs)];
+            let found = read(settings, &variables).unwrap();
+            assert_eq!(found.database_url().ok().unwrap_or_default(), expected);
+        }
+        let text = |text: &str| Some(text.to_owned());
+        let option = WorldSettings {
+            security_token: text("t"),
+            insecure: Some(false),
+            queue_prefix: text("p"),
+            concurrency: Some(3),
+            app_url: text("http://a"),
+            app_port: Some(1),
+            ..WorldSettings::default()
         };
-        let set = WorldSettings { url: Some("postgres://set".into()), ..WorldSettings::default() };
-        assert_eq!(url(set, &[ours, theirs]).as_deref(), Some("postgres://set"));
-        assert_eq!(url(WorldSettings::default(), &[ours, theirs]).as_deref(), Some("postgres://ours"));
-        assert_eq!(url(WorldSettings::default(), &[theirs]).as_deref(), Some("postgres://theirs"));
-        assert_eq!(url(WorldSettings::default(), &[]), None);
+        let variables = [
+            ("WORKFLOW_POSTGRES_SECURITY_TOKEN", "variable"),
+            ("WORKFLOW_POSTGRES_INSECURE", "true"),
+            ("WORKFLOW_POSTGRES_JOB_PREFIX", "variable"),
+            ("WORKFLOW_POSTGRES_WORKER_CONCURRENCY", "7"),
+            ("WORKFLOW_POSTGRES_APP_URL", "variable"),
+            ("WORKFLOW_POSTGRES_APP_PORT", "7"),
+        ];
+        let all = |s: WorldSettings| {
+            (s.security_token, s.insecure, s.queue_prefix, s.concurrency, s.app_url, s.app_port)
+        };
+        assert_eq!(all(read(option.clone(), &variables).unwrap()), all(option));
+        let (token, insecure, prefix, concurrency, url, port) =
+            all(read(WorldSettings::default(), &variables).unwrap());
+        assert!([token, prefix, url].iter().all(|text| text.as_deref() == Some("variable")));
+        assert_eq!((insecure, concurrency, port), (Some(true), Some(7), Some(7)));
         let port = [("WORKFLOW_POSTGRES_APP_PORT", "8080")];
         assert_eq!(read(WorldSettings::default(), &port).unwrap().app_base(), "http://localhost:8080");
         assert_eq!(WorldSettings::default().app_base(), "http://localhost:3000");

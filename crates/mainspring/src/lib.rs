@@ -43,7 +43,7 @@ mod reactions;
 mod stores;
 mod tx;
 
-pub use from_env::{connect_world, world_from_env};
+pub use from_env::{connect_world, world_from, world_from_env};
 
 pub use tx::{CxTx, Tx};
 

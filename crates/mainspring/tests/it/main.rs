@@ -8,6 +8,7 @@ mod conformance;
 mod emits;
 mod event_workflows;
 mod examples;
+mod from_env;
 mod reactions;
 mod sessions;
 mod transactions;
