@@ -55,3 +55,29 @@ fn crash_me_goes_on_where_it_was_killed() {
     // W44, X1, F03
     runs("crash_me");
 }
+
+#[test]
+fn a_world_in_one_process_publishes_what_it_does() {
+    runs("world_same_process");
+}
+
+#[test]
+fn a_world_with_a_worker_process_calls_the_application_over_http() {
+    runs("world_worker_process");
+}
+
+#[test]
+fn a_world_without_a_standing_process_loses_nothing() {
+    runs("world_serverless");
+}
+
+#[test]
+fn a_queue_of_ones_own_drives_a_world() {
+    // W43
+    runs("world_own_queue");
+}
+
+#[test]
+fn steps_in_python_are_called_by_a_worker_in_rust() {
+    runs("python_steps");
+}
