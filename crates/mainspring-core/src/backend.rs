@@ -440,4 +440,8 @@ pub trait QueueDriver: Send + Sync {
     /// Waits until there may be something new in `queue` since the last claim from it began, at most `timeout`. A hint only:
     /// claims find the truth.
     fn wait<'a>(&'a self, queue: &'a str, timeout: Duration) -> BoxFuture<'a, ()>;
+
+    /// Wakes whoever [waits](Self::wait) for this name, in any process: a queue, or something else that nobody claims from. A
+    /// hint only. Does nothing unless the driver can.
+    fn hint(&self, _name: &str) {}
 }

@@ -409,6 +409,8 @@ pub struct ExecutionFilter {
     pub tenant: Option<String>,
     /// Only of this flow.
     pub flow_id: Option<String>,
+    /// Only of this version of it, as it is in the row: that of a workflow at `2` is `fn-2`.
+    pub flow_version: Option<String>,
     /// Only with this status.
     pub status: Option<ExecutionStatus>,
     /// Only with all of these search attributes.

@@ -6,7 +6,7 @@ use mainspring_core::{Changes, Committed, Execution, ExecutionId, Result, Timest
 use mainspring_worker::jittered;
 use tokio::time::{Instant, sleep};
 
-use crate::{engine::Inner, workflow::with_ends};
+use crate::{ends::hint_of, engine::Inner, workflow::with_ends};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -26,6 +26,12 @@ impl Inner {
             self.listeners.tell(&write.execution, &write.events, at);
         }
         self.ends.tell(changes);
+        if changes.settle.is_some() {
+            let ended = changes.executions.iter().map(|write| &write.execution);
+            for execution in ended.filter(|execution| execution.status.is_terminal()) {
+                self.backend.queue().hint(&hint_of(&execution.id));
+            }
+        }
     }
 
     /// One execution by id, waiting out hiccups of the database.

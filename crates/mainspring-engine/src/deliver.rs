@@ -296,6 +296,10 @@ impl QueueDriver for BackendQueue {
         self.0.queue().dead_letters(queue, limit)
     }
 
+    fn hint(&self, name: &str) {
+        self.0.queue().hint(name);
+    }
+
     fn wait<'a>(&'a self, queue: &'a str, timeout: Duration) -> BoxFuture<'a, ()> {
         self.0.queue().wait(queue, timeout)
     }

@@ -1,6 +1,7 @@
 //! Who waits in this process for the end of an execution, and is told when one of its commits brings it.
 //!
-//! A hint only: an end that another process commits is found by looking, so whoever waits looks now and then all the same.
+//! A hint only: one who waits looks now and then all the same. Other processes are told of the ends that workers commit; of
+//! those that a process brings about for itself, it is the one that waits.
 
 use std::{
     collections::HashMap,
@@ -9,6 +10,11 @@ use std::{
 
 use mainspring_core::{Changes, ExecutionId};
 use tokio::sync::{Notify, futures::OwnedNotified};
+
+/// What hints for the end of an execution go by.
+pub(crate) fn hint_of(id: &ExecutionId) -> String {
+    format!("end-{id}")
+}
 
 #[derive(Default)]
 pub(crate) struct Ends(Mutex<HashMap<ExecutionId, Waiting>>);

@@ -68,26 +68,29 @@ const DELETE: &str = "DELETE FROM {executions} WHERE id = $1";
 const LIST: &str = select!(
     "WHERE ($1::text IS NULL OR e.tenant = $1) AND ($2::text IS NULL OR e.flow_id = $2)
        AND ($3::text IS NULL OR e.status = $3)
-       AND ($4::timestamptz IS NULL OR (e.created_at, e.id) < ($4, $5))
-     ORDER BY e.created_at DESC, e.id DESC LIMIT $6"
+       AND ($4::text IS NULL OR e.flow_version = $4)
+       AND ($5::timestamptz IS NULL OR (e.created_at, e.id) < ($5, $6))
+     ORDER BY e.created_at DESC, e.id DESC LIMIT $7"
 );
 
 /// By the index of the attributes: OFFSET 0 keeps the planner from walking the order of the list instead.
 const LIST_BY_ATTRIBUTES: &str = select!(
-    "JOIN (SELECT x.id FROM {executions} x WHERE x.attributes @> $7 AND x.attributes <> '{}' OFFSET 0) f ON f.id = e.id
+    "JOIN (SELECT x.id FROM {executions} x WHERE x.attributes @> $8 AND x.attributes <> '{}' OFFSET 0) f ON f.id = e.id
      WHERE ($1::text IS NULL OR e.tenant = $1) AND ($2::text IS NULL OR e.flow_id = $2)
        AND ($3::text IS NULL OR e.status = $3)
-       AND ($4::timestamptz IS NULL OR (e.created_at, e.id) < ($4, $5))
-     ORDER BY e.created_at DESC, e.id DESC LIMIT $6"
+       AND ($4::text IS NULL OR e.flow_version = $4)
+       AND ($5::timestamptz IS NULL OR (e.created_at, e.id) < ($5, $6))
+     ORDER BY e.created_at DESC, e.id DESC LIMIT $7"
 );
 
 const COUNT: &str = "SELECT count(*) FROM {executions} e
   WHERE ($1::text IS NULL OR e.tenant = $1) AND ($2::text IS NULL OR e.flow_id = $2)
-    AND ($3::text IS NULL OR e.status = $3)";
+    AND ($3::text IS NULL OR e.status = $3) AND ($4::text IS NULL OR e.flow_version = $4)";
 
 const COUNT_BY_ATTRIBUTES: &str = "SELECT count(*) FROM {executions} e
   WHERE ($1::text IS NULL OR e.tenant = $1) AND ($2::text IS NULL OR e.flow_id = $2)
-    AND ($3::text IS NULL OR e.status = $3) AND e.attributes @> $4 AND e.attributes <> '{}'";
+    AND ($3::text IS NULL OR e.status = $3) AND ($4::text IS NULL OR e.flow_version = $4)
+    AND e.attributes @> $5 AND e.attributes <> '{}'";
 
 const DELETE_FINISHED: &str = "WITH gone AS (
     DELETE FROM {executions} WHERE id = ANY($1) AND finished_at IS NOT NULL RETURNING id, tenant
@@ -167,6 +170,7 @@ impl ExecutionStore for PgExecutionStore<'_> {
                 .bind(filter.tenant)
                 .bind(filter.flow_id)
                 .bind(filter.status.map(ExecutionStatus::as_str))
+                .bind(filter.flow_version)
                 .bind(after)
                 .bind(after_id)
                 .bind(limit);
@@ -181,7 +185,8 @@ impl ExecutionStore for PgExecutionStore<'_> {
             let query = Query::new(if searched { COUNT_BY_ATTRIBUTES } else { COUNT })
                 .bind(filter.tenant)
                 .bind(filter.flow_id)
-                .bind(filter.status.map(ExecutionStatus::as_str));
+                .bind(filter.status.map(ExecutionStatus::as_str))
+                .bind(filter.flow_version);
             let query = if searched { query.bind(to_json(Some(&filter.attributes))) } else { query };
             let rows = self.db.run(query).await?;
             let count: i64 = rows.first().map_or(Ok(0), |row| get(row, 0))?;

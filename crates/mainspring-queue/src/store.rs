@@ -285,6 +285,12 @@ impl QueueDriver for PgQueue<'_> {
         })
     }
 
+    fn hint(&self, name: &str) {
+        if let Some(hints) = &self.hints {
+            hints.notify([name]);
+        }
+    }
+
     fn wait<'a>(&'a self, queue: &'a str, timeout: Duration) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             match &self.hints {

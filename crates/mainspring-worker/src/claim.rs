@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mainspring_core::{ClaimRequest, Claimed, Delivery, Result, Select, Settle, Settlement, Timestamp};
+use mainspring_core::{
+    ClaimRequest, Claimed, Delivery, Error, ErrorKind, Result, Select, Settle, Settlement, Timestamp,
+};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +19,8 @@ use crate::{
 };
 
 const LARGEST_CLAIM: usize = 1_000;
+/// Rounds of upkeep in a row that may fail when nothing else is left, a few seconds in all.
+const MOST_FAILURES: u32 = 8;
 const SHORTEST_POLL: Duration = Duration::from_millis(20);
 
 /// Claims until `stop`, or until nothing is left when `until_idle`.
@@ -24,6 +28,8 @@ pub(crate) async fn run(shared: &Arc<Shared>, stop: &CancellationToken, until_id
     let mut poll =
         Backoff::new(SHORTEST_POLL.min(shared.options.poll_interval), shared.options.poll_interval);
     let mut failing = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
+    let mut upkeep = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
+    let mut failures = 0;
     loop {
         while shared.tasks().try_join_next().is_some() {}
         let Some(room) = stop.run_until_cancelled(room(shared)).await else { return Ok(()) };
@@ -55,8 +61,21 @@ pub(crate) async fn run(shared: &Arc<Shared>, stop: &CancellationToken, until_id
             continue;
         }
         if count == 0 && until_idle {
-            if is_idle(shared).await? {
-                return Ok(());
+            match last_round(shared).await? {
+                Idle::Yes => return Ok(()),
+                Idle::No => {
+                    failures = 0;
+                    upkeep.reset();
+                }
+                Idle::Unknown if failures == MOST_FAILURES => {
+                    return Err(Error::new(ErrorKind::Unavailable, "the upkeep keeps failing"));
+                }
+                Idle::Unknown => {
+                    failures += 1;
+                    if stop.run_until_cancelled(tokio::time::sleep(upkeep.pause())).await.is_none() {
+                        return Ok(());
+                    }
+                }
             }
             continue;
         }
@@ -202,11 +221,23 @@ async fn idle(shared: &Shared, poll: Duration, next_due: Option<Timestamp>) {
     }
 }
 
+/// Whether there is nothing left.
+enum Idle {
+    Yes,
+    No,
+    /// The upkeep, which would say so, failed.
+    Unknown,
+}
+
 /// Waits until everything in flight is settled; whether a last round of upkeep then brings nothing more.
-async fn is_idle(shared: &Shared) -> Result<bool> {
+async fn last_round(shared: &Shared) -> Result<Idle> {
     if shared.room.available_permits() < shared.options.room() {
         drop(shared.take_room(shared.options.room()).await?);
-        return Ok(false);
+        return Ok(Idle::No);
     }
-    Ok(upkeep_once(shared).await == Some(0))
+    Ok(match upkeep_once(shared).await {
+        Some(0) => Idle::Yes,
+        Some(_) => Idle::No,
+        None => Idle::Unknown,
+    })
 }

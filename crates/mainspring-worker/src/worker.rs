@@ -204,7 +204,8 @@ impl Worker {
     /// there were. For tests and for batch processes.
     ///
     /// # Errors
-    /// Invalid, naming the option that is out of range.
+    /// Invalid, naming the option that is out of range; unavailable when nothing is left to claim and the upkeep failed nine
+    /// times in a row.
     pub async fn drain(self) -> Result<u64> {
         let (shared, inbox) = self.ready()?;
         run(shared, inbox, Stop::default(), true).await

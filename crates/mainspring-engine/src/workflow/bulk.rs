@@ -117,7 +117,7 @@ impl<'a> Bulk<'a> {
             if engine.get(&id).await?.is_some() {
                 return Ok(false);
             }
-            engine.0.retry(execution).await.map(|_| true)
+            Ok(engine.0.retry(execution).await?.1)
         };
         self.each(retry).await
     }

@@ -63,8 +63,8 @@ impl<O, E> WorkflowHandle<O, E> {
     /// Conflict when it neither failed nor was cancelled; otherwise as a fork.
     pub async fn retry(&self) -> Result<Self> {
         let execution = self.execution().await?;
-        let id = self.engine().0.retry(&execution).await?;
-        Ok(Self::new(self.engine().clone(), id, true))
+        let (id, created) = self.engine().0.retry(&execution).await?;
+        Ok(Self::new(self.engine().clone(), id, created))
     }
 }
 
@@ -150,15 +150,15 @@ impl Inner {
         self.commit(&changes).await.map(drop)
     }
 
-    /// The id of the execution that takes up a failed one.
-    pub(crate) async fn retry(&self, execution: &Execution) -> Result<ExecutionId> {
+    /// The id of the execution that takes up a failed one, and whether this call made it.
+    pub(crate) async fn retry(&self, execution: &Execution) -> Result<(ExecutionId, bool)> {
         if !matches!(execution.status, ExecutionStatus::Failed | ExecutionStatus::Cancelled) {
             return Err(Error::conflict(format!("execution `{}` is {}", execution.id, execution.status)));
         }
         let id = ExecutionId::new(format!("{}-retry", execution.id))?;
         match self.fork(execution, &Back::BeforeFailure, id.clone(), None).await {
-            Err(error) if error.is_conflict() && self.load(&id).await?.is_some() => Ok(id),
-            result => result.map(|()| id),
+            Err(error) if error.is_conflict() && self.load(&id).await?.is_some() => Ok((id, false)),
+            result => result.map(|()| (id, true)),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, marker::PhantomData};
 
-use mainspring_core::{Execution, Result, limits};
+use mainspring_core::{Execution, ExecutionFilter, Result, limits};
 
 /// In front of the version of a workflow in its execution's row; no flow has such a version.
 const VERSION_PREFIX: &str = "fn-";
@@ -59,6 +59,15 @@ impl<I, O, E> Workflow<I, O, E> {
     /// Its name.
     pub const fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Its executions at this version, to list, count or change in [bulk](crate::Engine::bulk).
+    pub fn executions(&self) -> ExecutionFilter {
+        ExecutionFilter {
+            flow_id: Some(self.name.to_owned()),
+            flow_version: Some(self.version_in_row()),
+            ..ExecutionFilter::default()
+        }
     }
 
     pub(crate) const fn policy(&self) -> Drift {

@@ -25,9 +25,9 @@ pub(crate) fn hook(key: &str) -> String {
     format!("hook `{key}`")
 }
 
-/// What one waits for: the end of the step of this key, done elsewhere.
-pub(crate) fn step(key: &str) -> String {
-    format!("step `{key}`")
+/// What one waits for: the end of the step of this key, done elsewhere by this job. That of a job before a rewind is another.
+pub(crate) fn step(key: &str, job: &str) -> String {
+    format!("step `{key}`, {job}")
 }
 
 pub(crate) fn event(kind: &str, subject: &str, payload: Value, id: Option<String>) -> NewEvent {
@@ -77,7 +77,9 @@ impl Inbox {
             let name = match event.event_type.as_str() {
                 kind::SIGNAL_RECEIVED => signal(&subject),
                 kind::HOOK_RECEIVED => hook(&subject),
-                kind::JOB_COMPLETED | kind::JOB_FAILED => step(&subject),
+                kind::JOB_COMPLETED | kind::JOB_FAILED => {
+                    step(&subject, event.causation_id.as_deref().unwrap_or_default())
+                }
                 _ => continue,
             };
             let again =

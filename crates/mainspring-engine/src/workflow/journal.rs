@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use mainspring_core::{ExecutionId, Failure, NewEvent, Timestamp, event::kind};
+use mainspring_core::{ExecutionId, Failure, JobId, NewEvent, Timestamp, event::kind};
 use serde_json::{Value, json};
 
 use super::{
@@ -58,6 +58,8 @@ pub(crate) struct Note {
     pub(crate) attempts: u32,
     /// The child it started.
     pub(crate) child: Option<ExecutionId>,
+    /// The job it is done by elsewhere.
+    pub(crate) job: Option<JobId>,
     /// Whether it is recorded that it waits.
     pub(crate) waits: bool,
     /// How many steps had ended when it began.
@@ -136,6 +138,8 @@ impl Journal {
                 if let Some(attempt) = data.get("attempt").and_then(Value::as_u64) {
                     note.attempts = u32::try_from(attempt).unwrap_or(u32::MAX);
                 }
+                let job = data.get("jobId").and_then(Value::as_str);
+                note.job = job.map(|id| JobId::from_stored(id.to_owned())).or(note.job.take());
                 let child = data.get("childExecutionId").and_then(Value::as_str);
                 note.child = child.map(|id| ExecutionId::from_stored(id.to_owned())).or(note.child.take());
             }

@@ -6,7 +6,7 @@
 use std::{future::IntoFuture, marker::PhantomData, time::Duration};
 
 use mainspring_core::{
-    BoxFuture, Failure, Job, JobWrite, MessageId, NewEvent, NewMessage, Reply, Result,
+    BoxFuture, Failure, Job, JobId, JobWrite, MessageId, NewEvent, NewMessage, Reply, Result,
     event::kind,
     flow::{JOB_RUN, RetryPolicy},
     limits, nul,
@@ -71,7 +71,7 @@ impl<T> RemoteStep<T> {
     }
 
     /// Decides on the job.
-    fn begin(&self, live: &Live) -> Result<()> {
+    fn begin(&self, live: &Live) -> Result<JobId> {
         let facts = &live.facts;
         let input = nul::escape(self.input.clone());
         let mut job = Job::new(facts.id.clone(), &self.key, &self.handler, input);
@@ -95,12 +95,14 @@ impl<T> RemoteStep<T> {
         message.to = Some(self.handler.clone());
         message.max_attempts = Some(limits::MAX_ATTEMPTS); // the job counts its own
         message.check()?;
-        let waiting = json!({"for": inbox::step(&self.key), "jobId": job.id, "handler": self.handler});
+        let waiting =
+            json!({"for": inbox::step(&self.key, job.id.as_str()), "jobId": job.id, "handler": self.handler});
         live.record(NewEvent::new(kind::STEP_WAITING, waiting).about(&*self.key), false);
+        let id = job.id.clone();
         let mut state = live.lock();
         state.batch.jobs.push(JobWrite::Create(Box::new(job)));
         state.batch.messages.push(message);
-        Ok(())
+        Ok(id)
     }
 
     async fn end(&self, live: &Live) -> End {
@@ -108,19 +110,11 @@ impl<T> RemoteStep<T> {
             Go::Return(end) => return end,
             Go::Work { note, loose } => (note, loose),
         };
-        let name = inbox::step(&self.key);
-        let early = live.lock().inbox.take(&name);
-        let told = match early {
-            Some(told) => Some(told),
-            None => {
-                if !note.waits
-                    && let Err(error) = self.begin(live)
-                {
-                    live.refuse(Failure::new(super::INVALID_STEP, format!("`{}`: {error}", self.key)));
-                }
-                live.wait(&self.key, Wait::Inbox(name, None)).await
-            }
-        };
+        let job = note.job.map_or_else(|| self.begin(live), Ok).unwrap_or_else(|error| {
+            live.refuse(Failure::new(super::INVALID_STEP, format!("`{}`: {error}", self.key)));
+            JobId::generate()
+        });
+        let told = live.wait(&self.key, Wait::Inbox(inbox::step(&self.key, job.as_str()), None)).await;
         let (fact, position) = told.unwrap_or_default();
         let end = End::read(&fact);
         let kind = if matches!(end, End::Completed(_)) { kind::STEP_COMPLETED } else { kind::STEP_FAILED };

@@ -2,19 +2,20 @@
 
 use std::{fmt, marker::PhantomData, time::Duration};
 
+use futures_util::future::select;
 use mainspring_core::{
     Error, Execution, ExecutionId, ExecutionStatus, Failure, RecordedEvent, Result, event::EXECUTIONS,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{
     ResultError, Signal, Workflow,
     child::{continued, end_of},
     journal::End,
 };
-use crate::{CancelRequest, CancelResult, Engine};
+use crate::{CancelRequest, CancelResult, Engine, ends::hint_of};
 
 const FIRST_LOOK: Duration = Duration::from_millis(5);
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
@@ -128,8 +129,8 @@ impl<O, E> WorkflowHandle<O, E> {
         self.engine.nudge(&id).await
     }
 
-    /// Waits until it is over, whoever drives it: told at once of an end that this process commits, and looking for others now
-    /// and then, at first every few milliseconds and at last every second.
+    /// Waits until it is over, whoever drives it: told at once of an end that this process or a worker anywhere commits, and
+    /// looking now and then all the same, at first every few milliseconds and at last every second.
     ///
     /// # Errors
     /// Not found; otherwise those of the backend.
@@ -139,8 +140,14 @@ impl<O, E> WorkflowHandle<O, E> {
         'chain: loop {
             let ending = inner.ends.wait_for(&id);
             let mut look = FIRST_LOOK;
+            let hint = hint_of(&id);
             loop {
-                let told = ending.told();
+                let (begun, told) = (Instant::now(), Box::pin(ending.told()));
+                let mut elsewhere = inner.backend.queue().wait(&hint, look);
+                // From here on no hint is missed.
+                if futures_util::poll!(elsewhere.as_mut()).is_ready() {
+                    elsewhere = Box::pin(std::future::pending());
+                }
                 let found = inner.load(&id).await?;
                 let execution = found.ok_or_else(|| Error::not_found("execution", &id))?;
                 if let Some(next) = continued(&execution) {
@@ -150,7 +157,8 @@ impl<O, E> WorkflowHandle<O, E> {
                 if execution.status.is_terminal() {
                     return Ok(execution);
                 }
-                if timeout(look, told).await.is_err() {
+                drop(timeout(look, select(told, elsewhere)).await);
+                if begun.elapsed() >= look {
                     look = (look * 2).min(LONGEST_LOOK);
                 }
             }

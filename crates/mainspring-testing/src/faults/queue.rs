@@ -57,6 +57,10 @@ impl<B: Backend> QueueDriver for FaultyQueue<B> {
         self.inner.queue().dead_letters(queue, limit)
     }
 
+    fn hint(&self, name: &str) {
+        self.inner.queue().hint(name);
+    }
+
     fn wait<'a>(&'a self, queue: &'a str, timeout: Duration) -> BoxFuture<'a, ()> {
         self.inner.queue().wait(queue, timeout)
     }

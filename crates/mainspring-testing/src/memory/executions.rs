@@ -137,6 +137,7 @@ impl Executions {
 fn is_wanted(filter: &ExecutionFilter, e: &Execution) -> bool {
     filter.tenant.as_ref().is_none_or(|tenant| e.tenant == *tenant)
         && filter.flow_id.as_ref().is_none_or(|flow| e.flow_id == *flow)
+        && filter.flow_version.as_ref().is_none_or(|version| e.flow_version == *version)
         && filter.status.is_none_or(|status| e.status == status)
         && filter.attributes.iter().all(|(name, value)| e.attributes.get(name) == Some(value))
 }

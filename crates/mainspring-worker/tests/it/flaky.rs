@@ -184,3 +184,25 @@ async fn a_worker_out_of_touch_cancels_before_its_lease_ends() {
     // The old lease was not settled: it is the next worker's, as lost.
     assert_eq!(stats(&*queue).await.claimed, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_whose_upkeep_keeps_failing_ends_with_that() {
+    let begun = tokio::time::Instant::now();
+    for (failures, rounds) in [(u32::MAX, 9), (5, 5)] {
+        let queue = Arc::new(Flaky { maintains: AtomicU32::new(failures), ..Flaky::default() });
+        push(&*queue, 3).await;
+        let handler = Arc::new(deliver_fn(|_, _| async { done() }));
+        let drained = Worker::new(Arc::clone(&queue) as Arc<dyn QueueDriver>, handler).drain().await;
+        match drained {
+            Ok(delivered) => assert_eq!((delivered, failures), (3, 5), "a few failures are waited out"),
+            Err(error) => assert_eq!((error.kind(), failures), (ErrorKind::Unavailable, u32::MAX)),
+        }
+        assert_eq!(stats(&*queue).await, QueueStats::default(), "what was there was done");
+        assert_eq!(
+            failures - queue.maintains.load(Ordering::SeqCst),
+            rounds,
+            "tried again, and not for ever"
+        );
+    }
+    assert!(begun.elapsed() > Duration::from_secs(1), "with pauses in between");
+}

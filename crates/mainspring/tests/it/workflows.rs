@@ -9,8 +9,10 @@ use std::{
 };
 
 use mainspring::{
-    Cx, CxTx, Engine, ExecutionStatus, PgStores, ResultError, TxError, Workflow, WorkflowResult, abort,
+    Backend, Cx, CxTx, Engine, ExecutionStatus, PgStoreOptions, PgStores, ResultError, TxError, Workflow,
+    WorkflowResult, abort,
 };
+use mainspring_testing::TestDb;
 
 const TRANSFER: Workflow<(i32, i32, i64), i64, String> = Workflow::new("transfer");
 
@@ -162,4 +164,24 @@ async fn a_workflow_starts_with_the_callers_transaction_or_not_at_all() {
     }
     engine.worker().drain().await.unwrap();
     assert_eq!(balances(&stores).await, [4, 6]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_in_one_process_hears_of_an_end_in_another() {
+    // F55
+    let db = TestDb::new().await;
+    let connect = || PgStores::connect(db.url(), PgStoreOptions::default()).unwrap();
+    let (here, elsewhere) = (connect(), connect());
+    let waiting = here.queue().wait("end-e1", Duration::from_secs(600));
+    let hinting = async {
+        loop {
+            elsewhere.queue().hint("end-e1");
+            tokio::time::sleep(Duration::from_millis(50)).await; // it may not listen yet
+        }
+    };
+    tokio::select! {
+        () = waiting => {}
+        () = hinting => {}
+        () = tokio::time::sleep(Duration::from_secs(60)) => panic!("nobody heard of it"),
+    }
 }

@@ -148,6 +148,7 @@ async fn a_failed_execution_is_retried_from_where_it_failed_and_once() {
     assert!(matches!(result(&handle).await, Err(ResultError::App(text)) if text == "out of order"));
     shop.mended.store(true, Ordering::SeqCst);
     let (first, second) = (handle.retry().await.unwrap(), handle.retry().await.unwrap());
+    assert!(first.was_created() && !second.was_created());
     assert_eq!((first.id().as_str(), second.id()), ("it-retry", first.id()));
     drain(&engine).await;
     assert_eq!(result(&first).await.unwrap()[1..], [1, 2], "`a` was not done again");

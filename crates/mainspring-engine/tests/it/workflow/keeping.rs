@@ -42,6 +42,8 @@ async fn executions_are_found_by_what_they_say_of_themselves() {
     drain(&engine).await;
     assert_eq!(found(by().with("stage", "paid").with("lines", 3)).await.len(), 2);
     assert_eq!(found(by().with("stage", "new")).await.len(), 0);
+    assert_eq!(found(ORDER.executions()).await.len(), 2);
+    assert_eq!(found(ORDER.version("2").executions()).await.len(), 0);
     assert_eq!(handles[0].custom_status().await.unwrap(), "checking");
     assert_eq!(handles[0].event("total").await.unwrap(), Some(json!(1)));
     let before = row(&backend, handles[0].id()).await.revision;
@@ -124,6 +126,29 @@ async fn a_result_that_another_process_brings_is_found() {
     };
     assert_eq!(value, 5);
     worker.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_that_a_worker_elsewhere_brings_is_told() {
+    // F55
+    const WAIT: Workflow<u32, u32, String> = Workflow::new("wait");
+    let backend = backend();
+    let here = builder(&backend).build().unwrap();
+    let there = builder(&backend)
+        .register(WAIT, async |cx: Cx, n: u32| {
+            cx.signal::<()>("go").await?;
+            Ok(n)
+        })
+        .build()
+        .unwrap();
+    let handle = here.start(WAIT, &5).await.unwrap();
+    let mut waiting = Box::pin(handle.result());
+    assert!(tokio::time::timeout(secs(60), waiting.as_mut()).await.is_err()); // by now it looks once a second
+    handle.signal("go", &()).await.unwrap();
+    drain(&there).await;
+    let before = tokio::time::Instant::now();
+    assert_eq!(waiting.await.unwrap(), 5);
+    assert_eq!(before.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]

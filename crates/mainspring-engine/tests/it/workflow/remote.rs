@@ -277,3 +277,29 @@ async fn a_step_that_is_given_up_is_told_all_the_same() {
     let failed = result(&flows.workflow(ONE, id)).await.unwrap_err();
     assert!(matches!(failed, ResultError::Failed(failure) if failure.code == "BY_HAND"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn going_back_before_a_finished_call_calls_again() {
+    let (backend, bodies) = (backend(), Counter::default());
+    let theirs = bodies.clone();
+    let engine = builder(&backend)
+        .step_fn("count", move |_job: JobRun, _: u32| {
+            let n = theirs.up();
+            async move { Ok(n) }
+        })
+        .register(ONE, async |cx: Cx, _| {
+            let called: Value = cx.call("count", &0).await?;
+            cx.signal::<()>("go").await?;
+            Ok(called)
+        })
+        .build()
+        .unwrap();
+    let handle = engine.start(ONE, &json!(0)).await.unwrap();
+    settle(&[&engine]).await;
+    assert_eq!(bodies.get(), 1);
+    handle.rewind("count").await.unwrap();
+    settle(&[&engine]).await;
+    handle.signal("go", &()).await.unwrap();
+    settle(&[&engine]).await;
+    assert_eq!((result(&handle).await.unwrap(), bodies.get()), (json!(2), 2));
+}

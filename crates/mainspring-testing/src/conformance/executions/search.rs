@@ -56,6 +56,11 @@ pub async fn executions_are_found_by_their_attributes(backend: &dyn Backend, tim
     check(filter().with("nothing", 1), &[]).await;
     let failed = ExecutionFilter { status: Some(ExecutionStatus::Failed), ..filter() };
     check(failed.with("paid", true), &[]).await;
+    let of = |version: &str| ExecutionFilter { flow_version: Some(version.to_owned()), ..filter() };
+    check(of("1.0.0"), &["d", "c", "b", "a"]).await;
+    check(of("1.0.0").with("paid", true), &["c", "a"]).await;
+    check(of("2.0.0"), &[]).await;
+    check(of("2.0.0").with("paid", true), &[]).await;
     let page = ExecutionFilter { limit: 1, ..filter().with("paid", true) };
     let first = backend.executions().list(page.clone()).await.unwrap();
     assert_eq!(ids(&first), ["c"]);

@@ -237,6 +237,10 @@ impl QueueDriver for MemoryBackend {
         })
     }
 
+    fn hint(&self, name: &str) {
+        self.lock().queue.bell(name).notify_waiters();
+    }
+
     fn wait<'a>(&'a self, queue: &'a str, timeout: Duration) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             let bell = self.lock().queue.bell(queue);
