@@ -168,7 +168,6 @@ async fn a_workflow_starts_with_the_callers_transaction_or_not_at_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_in_one_process_hears_of_an_end_in_another() {
-    // F55
     let db = TestDb::new().await;
     let connect = || PgStores::connect(db.url(), PgStoreOptions::default()).unwrap();
     let (here, elsewhere) = (connect(), connect());

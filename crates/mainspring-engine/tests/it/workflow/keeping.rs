@@ -130,7 +130,6 @@ async fn a_result_that_another_process_brings_is_found() {
 
 #[tokio::test(start_paused = true)]
 async fn a_result_that_a_worker_elsewhere_brings_is_told() {
-    // F55
     const WAIT: Workflow<u32, u32, String> = Workflow::new("wait");
     let backend = backend();
     let here = builder(&backend).build().unwrap();

@@ -50,7 +50,6 @@ fn replays(spans: &Spans) -> Vec<(u64, u64)> {
 
 #[tokio::test(start_paused = true)]
 async fn a_long_loop_is_gone_on_with_as_cheaply_as_a_short_one() {
-    // X5
     let long = if std::env::var_os("MAINSPRING_LONG").is_some() { 100_000 } else { 2_000 };
     let mut costs = Vec::new();
     for steps in [200, long] {
