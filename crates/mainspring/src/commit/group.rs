@@ -110,7 +110,7 @@ impl GroupCommit {
     /// Lets whoever is about to commit at this moment come along, such as those who were just answered and take their next
     /// step: as long as every round of the scheduler brings more. It waits for no time and no event, so nobody alone waits.
     async fn gather(&self) {
-        let mut pending = 0;
+        let mut pending = self.lock().pending.len();
         for _ in 0..MOST_ROUNDS {
             tokio::task::yield_now().await;
             let now = self.lock().pending.len();
