@@ -10,6 +10,7 @@ mod event_workflows;
 mod examples;
 mod from_env;
 mod reactions;
+mod scale;
 mod sessions;
 mod transactions;
 mod tx_faults;
