@@ -7,7 +7,7 @@ use std::{collections::HashMap, time::Duration};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, future::join_all};
 use mainspring_core::{ChunkQuery, OutputStore, OutputStream};
-use mainspring_output::PgOutputStore;
+use mainspring_output::{PgOutputStore, output_hint};
 use mainspring_pg::Hints;
 use mainspring_testing::{Proxy, TestDb};
 use tokio::task::JoinSet;
@@ -160,20 +160,27 @@ async fn many_readers_of_a_stream_cost_about_as_much_as_one() {
 #[tokio::test]
 async fn many_readers_at_the_tail_cost_about_as_much_as_one() {
     let test = TestDb::new().await;
-    let store = PgOutputStore::new(&test.db()).with_poll(Duration::from_secs(3_600));
-    let mut readers: Vec<_> = (0..50).map(|_| store.read(&named(0), 0)).collect();
+    let hints = Hints::poll_only();
+    let store = PgOutputStore::new(&test.db()).with_hints(hints.clone());
+    let store = store.with_poll(Duration::from_secs(3_600));
+    store.write(&named(0), "before".into()).await.unwrap();
     let before = scans(&test).await;
-    for index in 0..20_i64 {
-        let write = async {
-            tokio::task::yield_now().await;
-            store.write(&named(0), index.to_string().into()).await.unwrap();
-        };
-        let read = join_all(readers.iter_mut().map(StreamExt::next));
-        let (read, ()) = tokio::join!(read, write);
-        assert!(read.into_iter().all(|chunk| chunk.unwrap().unwrap().index == index));
-    }
+    let read = join_all((0..50).map(|_| store.read(&named(0), 1).try_collect::<Vec<_>>()));
+    let wake = async {
+        for _ in 0..20 {
+            hints.notify([&*output_hint(&named(0))]);
+            // As long as all of them would need, one after the other.
+            for _ in 0..50 {
+                store.info(&named(0)).await.unwrap();
+            }
+        }
+        store.write(&named(0), "x".into()).await.unwrap();
+        store.close(&named(0)).await.unwrap();
+    };
+    let (read, ()) = tokio::join!(read, wake);
+    assert!(read.into_iter().all(|chunks| chunks.unwrap().len() == 1));
     let cost = scans(&test).await - before;
-    assert!(cost < 300, "{cost} looks of 50 readers at 20 chunks");
+    assert!(cost < 200, "{cost} looks of 50 readers that were woken 20 times");
 }
 
 /// How often the table of chunks was looked into.
