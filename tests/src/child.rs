@@ -6,7 +6,7 @@ use mainspring::{PgStoreOptions, Settings, Worker, create_pg_stores, pool};
 use mainspring_testing::{ChildWorker, Faults, FaultyBackend, faults::VARIABLE as FAULTS};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{Ledger, chaos, durable, lab::CONNECTIONS, order, worker};
+use crate::{Ledger, called, chaos, durable, lab::CONNECTIONS, order, worker};
 
 const URL: &str = "CHAOS_URL";
 const LEDGER: &str = "CHAOS_LEDGER";
@@ -14,6 +14,7 @@ const CONCURRENCY: &str = "CHAOS_CONCURRENCY";
 const MAX_LOST: &str = "CHAOS_MAX_LOST";
 const QUEUE: &str = "CHAOS_QUEUE";
 const DURABLE: &str = "CHAOS_DURABLE";
+const CALLED: &str = "CHAOS_CALLED";
 
 /// What a child is to be like; see [`Lab::child`](crate::Lab::child).
 #[must_use = "nothing runs until it is spawned"]
@@ -28,7 +29,8 @@ impl ChildPlan {
             .env(LEDGER, ledger.path())
             .env_remove(FAULTS)
             .env_remove(QUEUE)
-            .env_remove(DURABLE);
+            .env_remove(DURABLE)
+            .env_remove(CALLED);
         Self(command)
     }
 
@@ -53,6 +55,12 @@ impl ChildPlan {
     /// It runs durable functions instead of flows.
     pub fn durable(mut self) -> Self {
         self.0.env(DURABLE, "1");
+        self
+    }
+
+    /// It is the worker and the application of a world whose code is called.
+    pub fn called(mut self, kind: called::Kind) -> Self {
+        self.0.env(CALLED, kind.as_text());
         self
     }
 
@@ -86,6 +94,13 @@ pub async fn work() -> Result<(), Box<dyn Error>> {
         let concurrency = number(CONCURRENCY)?.unwrap_or(1);
         return until_asked(chaos::worker(backend.driver(), &ledger, &faults, concurrency)).await;
     }
+    if let Ok(kind) = env::var(CALLED) {
+        let world = called::world(backend, kind.parse()?, &ledger, &faults).await;
+        let stop = ready()?;
+        world.start().await?;
+        stop.await;
+        return Ok(world.close().await?);
+    }
     let engine = match env::var_os(DURABLE) {
         Some(_) => durable::builder(backend, &ledger, &faults).build()?,
         None => order::builder(backend, &ledger, &faults).build()?,
@@ -99,16 +114,20 @@ pub async fn work() -> Result<(), Box<dyn Error>> {
 
 #[allow(clippy::print_stdout, reason = "a parent process waits for these lines")]
 async fn until_asked(worker: Worker) -> Result<(), Box<dyn Error>> {
+    worker.run_until(ready()?).await?;
+    println!("stopped");
+    Ok(())
+}
+
+/// Says so; when it is asked to end.
+#[allow(clippy::print_stdout, reason = "a parent process waits for this line")]
+fn ready() -> Result<impl Future<Output = ()> + Send + 'static, Box<dyn Error>> {
     die_with(std::os::unix::process::parent_id());
     let mut terminated = signal(SignalKind::terminate())?;
     println!("ready");
-    worker
-        .run_until(async move {
-            terminated.recv().await;
-        })
-        .await?;
-    println!("stopped");
-    Ok(())
+    Ok(async move {
+        terminated.recv().await;
+    })
 }
 
 fn number(variable: &str) -> Result<Option<usize>, Box<dyn Error>> {

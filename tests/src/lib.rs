@@ -18,6 +18,7 @@
 )]
 
 mod bouncer;
+pub mod called;
 pub mod chaos;
 mod child;
 pub mod durable;

@@ -30,6 +30,7 @@ mod sleep;
 mod stop;
 mod unknown;
 mod wakeups;
+mod world_kills;
 mod zombies;
 
 use futures_util::{StreamExt, future::LocalBoxFuture, stream};

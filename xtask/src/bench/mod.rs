@@ -16,6 +16,7 @@ pub mod queues;
 mod streams;
 mod workflows;
 mod world;
+mod world_queue;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -31,7 +32,8 @@ use load::{Load, Rate};
 pub struct Args {
     /// Only these: commit.single, commit.group, flow.steps.16, flow.steps, events.append, .batch, .hot, events.fence,
     /// events.read, events.catchup.100, .1000, events.project, world.storage, .16,
-    /// streams.write, .tail, workflow.steps, .16, .256, workflow.latency, .history, .resume, .parked,
+    /// world.queue, .http, streams.write, .tail,
+    /// workflow.steps, .16, .256, workflow.latency, .history, .resume, .parked,
     /// and queue.push, .single, .drain, .one, .4p, .latency, .backlog, .pinned, .cpu, .many, .stuck, .wal, .lanes. The
     /// beginning of names means all of them.
     names: Vec<String>,
@@ -59,7 +61,7 @@ struct Bench {
     json: bool,
 }
 
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 16] = [
     "commit.single",
     "commit.group",
     "flow.steps.16",
@@ -74,6 +76,8 @@ const NAMES: [&str; 14] = [
     "events.project",
     "world.storage",
     "world.storage.16",
+    "world.queue",
+    "world.queue.http",
 ];
 
 /// In front of the names of our tables.
@@ -173,6 +177,9 @@ impl Bench {
             }
             "world.storage" => world::storage_floor(self.floor.clients(64).await?, self.load()).await,
             "world.storage.16" => world::storage_floor(self.floor.clients(16).await?, self.load()).await,
+            "world.queue" | "world.queue.http" => {
+                world_queue::floor(self.floor.clients(17).await?, self.load()).await
+            }
             _ => self.floor.read(LONG, self.load()).await,
         }
     }
@@ -196,6 +203,8 @@ impl Bench {
             "events.project" => consume::project(&self.stores, self.load()).await,
             "world.storage" => world::storage(&self.stores, 64, self.load()).await,
             "world.storage.16" => world::storage(&self.stores, 16, self.load()).await,
+            "world.queue" => world_queue::ours(&self.stores, false, self.load()).await,
+            "world.queue.http" => world_queue::ours(&self.stores, true, self.load()).await,
             _ => events::read(&self.stores, LONG, self.load()).await,
         }
     }
@@ -212,6 +221,7 @@ fn print(bench: &str, ours: Rate, floor: Rate, json: bool) {
         "flow.steps" | "flow.steps.16" => "steps/s",
         "world.storage" | "world.storage.16" => "writes/s",
         "streams.write" => "chunks/s",
+        "world.queue" | "world.queue.http" => "messages/s",
         "workflow.resume" => "executions/s",
         name if name.starts_with("workflow") => "steps/s",
         _ => "events/s",

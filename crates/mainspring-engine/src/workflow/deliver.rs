@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mainspring_core::{Delivery, Execution, ExecutionStatus, NewEvent, Result, Settlement};
 use mainspring_worker::Verdict;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{cleanup::cleans_up, drive::Drove, outside::KNOCK};
@@ -17,6 +17,8 @@ use crate::{drive::Seat, engine::Inner};
 const PATIENCE: Duration = Duration::from_millis(200);
 /// When one knocks again.
 const AGAIN: Duration = Duration::from_millis(250);
+/// How long a park takes, about.
+const MOMENT: Duration = Duration::from_millis(2);
 /// How soon another worker may have the code.
 const NO_CODE: Duration = Duration::from_secs(5);
 
@@ -65,6 +67,15 @@ impl Inner {
                 Some(at) if at > now => return Ok(Some(Settlement::SnoozeUntil(at).into())),
                 _ => {}
             },
+            // Another one of many knocks has taken it up here since the row was read.
+            ExecutionStatus::Waiting if knocks(delivery) && self.workflows.live(&execution.id).is_some() => {
+                if self.seen_here(&execution).await {
+                    return Ok(Some(Settlement::Done.into()));
+                }
+                // It is just being parked, and the row about to change.
+                sleep(MOMENT).await;
+                return Ok(None);
+            }
             ExecutionStatus::Waiting if knocks(delivery) => {}
             ExecutionStatus::Waiting => return Ok(Some(Settlement::Done.into())),
         }
@@ -88,13 +99,17 @@ impl Inner {
 
     /// Whoever drives it here sees that something came in; otherwise one knocks again.
     async fn knock_at(&self, execution: &Execution) -> Verdict {
-        if let Some(live) = self.workflows.live(&execution.id)
-            && let Some((number, mut covered)) = live.knock()
-            && let Ok(Ok(_)) = timeout(PATIENCE, covered.wait_for(|covered| *covered >= number)).await
-        {
-            return Settlement::Done.into();
+        match self.seen_here(execution).await {
+            true => Settlement::Done.into(),
+            false => Settlement::SnoozeUntil(self.backend.now() + AGAIN).into(),
         }
-        Settlement::SnoozeUntil(self.backend.now() + AGAIN).into()
+    }
+
+    /// Whether it is driven here, and its driver has looked since.
+    async fn seen_here(&self, execution: &Execution) -> bool {
+        let Some(live) = self.workflows.live(&execution.id) else { return false };
+        let Some((number, mut covered)) = live.knock() else { return false };
+        matches!(timeout(PATIENCE, covered.wait_for(|covered| *covered >= number)).await, Ok(Ok(_)))
     }
 }
 

@@ -97,6 +97,9 @@ impl Inner {
         cancel: &CancellationToken,
     ) -> Result<Drove> {
         let Some(code) = self.workflows.code(&execution) else { return Ok(Drove::Unknown(execution)) };
+        if self.workflows.kept.is_ahead_of(&execution) {
+            return Ok(Drove::Changed);
+        }
         let cleaning = execution.status == ExecutionStatus::Cancelling;
         if cleaning {
             self.finish_cancel(&execution.id).await?; // of its family, should whoever began it be gone

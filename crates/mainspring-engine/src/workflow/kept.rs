@@ -69,6 +69,11 @@ impl KeptLive {
         same.then_some(kept.standing)
     }
 
+    /// Whether the row was read before its code was driven and parked here, so that it has to be read again.
+    pub(super) fn is_ahead_of(&self, execution: &Execution) -> bool {
+        self.table().get(&execution.id).is_some_and(|kept| kept.revision > execution.revision)
+    }
+
     /// Drops those that were idle for too long.
     pub(crate) fn evict(&self) {
         let old: Vec<Kept> = {

@@ -31,6 +31,8 @@ const MOST_BYTES: usize = 64 * 1024 * 1024;
 
 pub(crate) struct Lanes {
     backend: Arc<dyn Backend>,
+    /// By which new runs are called.
+    queue: Arc<str>,
     table: Mutex<HashMap<ExecutionId, Arc<Lane>>>,
     clock: AtomicU64,
 }
@@ -55,8 +57,8 @@ struct Request {
 }
 
 impl Lanes {
-    pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
-        Self { backend, table: Mutex::default(), clock: AtomicU64::new(0) }
+    pub(crate) fn new(backend: Arc<dyn Backend>, queue: &str) -> Self {
+        Self { backend, queue: queue.into(), table: Mutex::default(), clock: AtomicU64::new(0) }
     }
 
     pub(crate) fn backend(&self) -> &Arc<dyn Backend> {
@@ -97,7 +99,7 @@ impl Lanes {
             !std::mem::replace(&mut inbox.busy, true)
         };
         if begins {
-            tokio::spawn(run(Arc::clone(&lane), Arc::clone(&self.backend)));
+            tokio::spawn(run(Arc::clone(&lane), Arc::clone(&self.backend), Arc::clone(&self.queue)));
         }
         answered.await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::CommitUnknown, "the runtime stopped while the event was under way"))
@@ -151,12 +153,12 @@ impl Lane {
     }
 }
 
-async fn run(lane: Arc<Lane>, backend: Arc<dyn Backend>) {
+async fn run(lane: Arc<Lane>, backend: Arc<dyn Backend>, queue: Arc<str>) {
     // Let those come along who are about to ask, such as the siblings of whoever was first.
     tokio::task::yield_now().await;
     while let Some(requests) = lane.take() {
         let mut known = lane.known.lock().await;
-        Round { lane: &lane, backend: &*backend, fresh: false, alone: false, tries: 0 }
+        Round { lane: &lane, backend: &*backend, queue: &queue, fresh: false, alone: false, tries: 0 }
             .work(&mut known, requests)
             .await;
         lane.weigh(known.as_ref());
@@ -166,6 +168,7 @@ async fn run(lane: Arc<Lane>, backend: Arc<dyn Backend>) {
 struct Round<'l> {
     lane: &'l Lane,
     backend: &'l dyn Backend,
+    queue: &'l str,
     /// Whether what is known was just read or written.
     fresh: bool,
     /// Whether each event is a commit of its own, because one of them cannot be committed.
@@ -210,7 +213,7 @@ impl Round<'_> {
             let problem = format!("run `{}` has code of the engine, which writes its events", known.row.id);
             return Ok(Some(requests.iter().map(|_| Err(Error::conflict(problem.clone()))).collect()));
         }
-        let mut plan = Plan::default();
+        let mut plan = Plan::new(self.queue);
         let most = if self.alone { 1 } else { requests.len() };
         for request in requests.iter().take(most) {
             if !plan.add(self.backend, &self.lane.id, known, &request.ask).await? {

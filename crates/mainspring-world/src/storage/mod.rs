@@ -12,7 +12,7 @@ mod waits;
 
 use std::{fmt, sync::Arc};
 
-use mainspring_core::{Backend, ExecutionId, Timestamp};
+use mainspring_core::{Backend, DEFAULT_QUEUE, ExecutionId, Timestamp};
 use serde::Serialize;
 
 use crate::{Event, Hook, Run, Step, Wait};
@@ -23,6 +23,7 @@ pub use runs::{RunFilter, Runs};
 pub use steps::Steps;
 pub use waits::Waits;
 
+pub(crate) use known::Known;
 pub(crate) use lanes::Lanes;
 
 /// What became of an event: the event as recorded, and what it is about as it is then. The times are those of the commit; in
@@ -63,7 +64,12 @@ pub struct Storage {
 impl Storage {
     /// The storage on this backend.
     pub fn new(backend: impl Into<Arc<dyn Backend>>) -> Self {
-        Self { lanes: Arc::new(Lanes::new(backend.into())) }
+        Self::of_queue(backend.into(), DEFAULT_QUEUE)
+    }
+
+    /// The storage of a world; its runs say which queue they are called by.
+    pub(crate) fn of_queue(backend: Arc<dyn Backend>, queue: &str) -> Self {
+        Self { lanes: Arc::new(Lanes::new(backend, queue)) }
     }
 
     /// What it stands on.

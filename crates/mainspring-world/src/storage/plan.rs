@@ -30,7 +30,8 @@ pub(crate) struct Ask {
 
 /// A change in the making. The state it stands on is already as it will be.
 #[derive(Default)]
-pub(crate) struct Plan {
+pub(crate) struct Plan<'l> {
+    queue: &'l str,
     history: Vec<NewEvent>,
     late: Vec<NewEvent>,
     tokens: Vec<Append>,
@@ -41,7 +42,12 @@ pub(crate) struct Plan {
     pub(crate) answers: Vec<Result<Created>>,
 }
 
-impl Plan {
+impl<'l> Plan<'l> {
+    /// Nothing yet. A run that it creates is called by `queue`.
+    pub(crate) fn new(queue: &'l str) -> Self {
+        Self { queue, ..Self::default() }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.history.is_empty() && self.late.is_empty()
     }
@@ -112,6 +118,7 @@ impl Plan {
         };
         check_run_id(id, now)?;
         let mut row = row_of(id, run);
+        self.queue.clone_into(&mut row.queue);
         if let Some(parent) = &run.parent_run_id {
             let found = backend.executions().get(parent).await?;
             let parent = found.ok_or_else(|| Error::not_found("parent run", parent))?;

@@ -7,13 +7,14 @@ use mainspring_engine::{Cx, Engine, EngineBuilder, Workflow, WorkflowResult};
 use mainspring_http::Invoker;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Inner, Names, Transport, World, steps};
+use super::{Inner, Names, Transport, World, calls::Calls, recovery::Recovery, steps};
 use crate::{Storage, handlers::StepHandlers};
 
 /// The prefix of the seed.
 const PREFIX: &str = "workflow_";
 /// Handlers at the same time, of each queue. Parents that wait for children hold none.
 const CONCURRENCY: usize = 10;
+const RECOVERY: Duration = Duration::from_secs(60);
 
 /// A [`World`] being put together; see [`World::builder`].
 #[must_use = "a builder does nothing until it builds"]
@@ -27,6 +28,7 @@ pub struct WorldBuilder {
     concurrency: usize,
     grace: Duration,
     lease: Duration,
+    recovery: Option<Duration>,
 }
 
 impl WorldBuilder {
@@ -41,6 +43,7 @@ impl WorldBuilder {
             concurrency: CONCURRENCY,
             grace: Duration::from_secs(30),
             lease: Duration::from_secs(30),
+            recovery: Some(RECOVERY),
         }
     }
 
@@ -99,6 +102,14 @@ impl WorldBuilder {
         self
     }
 
+    /// How often runs whose code is called are looked for that would never be called again, and how long nothing has happened
+    /// to such a run; `None` for never. One process does it at a time. Not with a [`transport`](Self::transport), whose messages
+    /// are not seen here. Defaults to a minute.
+    pub fn recovery(mut self, every: impl Into<Option<Duration>>) -> Self {
+        self.recovery = every.into();
+        self
+    }
+
     /// The world. Nothing runs until it is [started](World::start).
     ///
     /// # Errors
@@ -108,7 +119,10 @@ impl WorldBuilder {
             return Err(Error::invalid("transport", "brings messages to an invoker, and there is none"));
         }
         let name = |what: &str| format!("{}{what}", self.prefix);
-        let names = Names { flows: name("flows"), steps: name("steps"), calls: name("calls") };
+        let names =
+            Names { flows: name("flows"), steps: name("steps"), calls: Calls { queue: name("calls") } };
+        let every = self.recovery.unwrap_or(RECOVERY);
+        limits::check_duration("recovery", every)?;
         limits::check_name("queue_prefix", &names.flows)?;
         let mut engine = self.engine.queue(&names.flows).step_queue(&names.steps).lease(self.lease);
         let local = Arc::new(self.steps);
@@ -119,13 +133,16 @@ impl WorldBuilder {
             engine = steps::elsewhere(engine, Arc::clone(invoker));
         }
         Ok(World(Arc::new(Inner {
-            storage: Storage::new(self.backend),
+            recovery: Arc::new(Recovery::new(Arc::clone(&self.backend), names.calls.clone(), every)),
+            recovers: self.recovery.is_some(),
+            storage: Storage::of_queue(self.backend, &names.calls.queue),
             engine: engine.build()?,
             invoker: self.invoker,
             transport: self.transport,
             names,
             concurrency: self.concurrency,
             grace: self.grace,
+            lease: self.lease,
             workers: tokio::sync::Mutex::default(),
             ready: tokio::sync::OnceCell::new(),
         })))

@@ -4,15 +4,18 @@
 use std::{sync::Arc, time::Duration};
 
 use mainspring_core::{
-    Available, Backend, BoxFuture, Delivery, Failure, MessageOptions, NewMessage, QueueOptions, Result,
-    Settlement, Timestamp, Unique,
+    Available, Backend, BoxFuture, Delivery, ExecutionId, Failure, MessageOptions, NewMessage, QueueOptions,
+    Result, Settlement, Timestamp, Unique,
 };
 use mainspring_http::{Call, Entrypoint, Invoker, MessageData, QueueName, Reply};
 use mainspring_worker::{Deliver, Verdict};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::World;
+use super::{
+    World,
+    recovery::{RECOVER, Recovery},
+};
 
 const CALL: &str = "world.call";
 /// How long a message with a key is remembered.
@@ -70,40 +73,79 @@ pub(super) fn options() -> QueueOptions {
     QueueOptions { keep_queued: EVER, keep_finished: Duration::ZERO, ..QueueOptions::default() }
 }
 
-/// # Errors
-/// Invalid, naming the field and the limit.
-pub(super) fn message(
-    queue: &str,
-    name: QueueName,
-    payload: Value,
-    options: &CallOptions,
-) -> Result<NewMessage> {
-    let data = json!({"queueName": name, "data": payload});
-    let mut message = NewMessage::new(queue, CALL, data);
-    message.to = Some(name.name().to_owned());
-    message.max_attempts = options.max_attempts;
-    if let Some(delay) = options.delay {
-        message.available = Available::After(delay);
+/// The queue of messages, and what is pushed to it.
+#[derive(Debug, Clone)]
+pub(super) struct Calls {
+    pub(super) queue: String,
+}
+
+impl Calls {
+    /// # Errors
+    /// Invalid, naming the field and the limit.
+    pub(super) fn message(
+        &self,
+        name: QueueName,
+        payload: Value,
+        options: &CallOptions,
+    ) -> Result<NewMessage> {
+        let data = json!({"queueName": name, "data": payload});
+        let mut message = NewMessage::new(&self.queue, CALL, data);
+        message.to = Some(name.name().to_owned());
+        message.max_attempts = options.max_attempts;
+        if let Some(delay) = options.delay {
+            message.available = Available::After(delay);
+        }
+        if let Some(key) = &options.idempotency_key {
+            // Keys of two workflows have nothing to do with each other.
+            message.key = Some(format!("{name}/{key}"));
+            message.options =
+                MessageOptions { unique: Some(Unique::For(WINDOW)), ..MessageOptions::default() };
+        }
+        message.check()?;
+        Ok(message)
     }
-    if let Some(key) = &options.idempotency_key {
-        // Keys of two workflows have nothing to do with each other.
-        message.key = Some(format!("{name}/{key}"));
-        message.options = MessageOptions { unique: Some(Unique::For(WINDOW)), ..MessageOptions::default() };
+
+    /// The message that calls the code of a run.
+    ///
+    /// # Errors
+    /// Invalid, when no queue can have the name of the workflow.
+    pub(super) fn flow(&self, workflow_name: &str, run: &ExecutionId) -> Result<NewMessage> {
+        let name = QueueName::new(Entrypoint::Flow, workflow_name)?;
+        self.message(name, json!({"runId": run}), &CallOptions::default())
     }
-    message.check()?;
-    Ok(message)
+
+    /// The message that calls a step of a run; there is one however often it is pushed.
+    ///
+    /// # Errors
+    /// Invalid, when no queue can have the name of the step.
+    pub(super) fn step(
+        &self,
+        workflow_name: &str,
+        run: &ExecutionId,
+        step_name: &str,
+        step_id: &str,
+    ) -> Result<NewMessage> {
+        let name = QueueName::new(Entrypoint::Step, step_name)?;
+        let data = json!({"workflowName": workflow_name, "workflowRunId": run, "stepId": step_id});
+        let key = Some(format!("{run}/{step_id}"));
+        self.message(name, data, &CallOptions { idempotency_key: key, ..CallOptions::default() })
+    }
 }
 
 /// Delivers messages by invoking, or hands them on.
 pub(super) struct CallDeliver {
     pub(super) backend: Arc<dyn Backend>,
     pub(super) queue: String,
+    pub(super) recovery: Arc<Recovery>,
     pub(super) invoker: Arc<dyn Invoker>,
     pub(super) transport: Option<Arc<dyn Transport>>,
 }
 
 impl CallDeliver {
     async fn handle(&self, delivery: Delivery) -> Verdict {
+        if delivery.message.message_type == RECOVER {
+            return self.recovery.asked().await.into();
+        }
         let message = match unpack(&delivery) {
             Ok(message) => message,
             Err(error) => {

@@ -1,10 +1,9 @@
 //! Payloads for hooks, whoever has them: a run whose code is called, or a workflow of the engine.
 
 use mainspring_core::{Error, ErrorKind, ExecutionId, NewMessage, Result, TokenSecret};
-use mainspring_http::{Entrypoint, QueueName};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{CallOptions, World, calls};
+use super::World;
 use crate::{Fact, Resolve, RunEvent};
 
 impl World {
@@ -39,8 +38,7 @@ impl World {
     /// # Errors
     /// Invalid, when no queue can have the name of the workflow.
     pub fn flow_message(&self, workflow_name: &str, run: &ExecutionId) -> Result<NewMessage> {
-        let name = QueueName::new(Entrypoint::Flow, workflow_name)?;
-        calls::message(&self.0.names.calls, name, json!({"runId": run}), &CallOptions::default())
+        self.0.names.calls.flow(workflow_name, run)
     }
 
     /// The message that calls a step of a run; the same step has one however often it is pushed.
@@ -54,10 +52,6 @@ impl World {
         step_name: &str,
         step_id: &str,
     ) -> Result<NewMessage> {
-        let name = QueueName::new(Entrypoint::Step, step_name)?;
-        let data = json!({"workflowName": workflow_name, "workflowRunId": run, "stepId": step_id});
-        let key = Some(format!("{run}/{step_id}"));
-        let options = CallOptions { idempotency_key: key, ..CallOptions::default() };
-        calls::message(&self.0.names.calls, name, data, &options)
+        self.0.names.calls.step(workflow_name, run, step_name, step_id)
     }
 }

@@ -5,6 +5,7 @@ mod builder;
 mod calls;
 mod health;
 mod hooks;
+mod recovery;
 #[cfg(feature = "server")]
 mod router;
 mod run;
@@ -22,7 +23,10 @@ use mainspring_worker::WorkerHandle;
 use crate::{NewRun, Resolve, Run, Storage, ids::is_world};
 
 pub use builder::WorldBuilder;
+use calls::Calls;
 pub use calls::{CallOptions, Transport};
+pub use recovery::Recovered;
+use recovery::Recovery;
 
 /// Runs and what runs them, on any [`Backend`]. A clone is the same world.
 ///
@@ -62,6 +66,10 @@ pub(crate) struct Inner {
     names: Names,
     concurrency: usize,
     grace: Duration,
+    lease: Duration,
+    recovery: Arc<Recovery>,
+    /// Whether it goes on by itself.
+    recovers: bool,
     workers: tokio::sync::Mutex<Vec<WorkerHandle>>,
     /// Whether the queue of messages is there.
     ready: tokio::sync::OnceCell<()>,
@@ -72,7 +80,7 @@ pub(crate) struct Inner {
 struct Names {
     flows: String,
     steps: String,
-    calls: String,
+    calls: Calls,
 }
 
 impl World {
@@ -88,7 +96,7 @@ impl World {
 
     /// The queue of the messages.
     fn calls_queue(&self) -> &str {
-        &self.0.names.calls
+        &self.0.names.calls.queue
     }
 
     /// What runs the workflows that have code here, and starts those that have it elsewhere.
@@ -150,7 +158,7 @@ impl World {
         payload: impl Into<serde_json::Value>,
         options: CallOptions,
     ) -> Result<MessageId> {
-        let message = calls::message(&self.0.names.calls, queue_name.parse()?, payload.into(), &options)?;
+        let message = self.0.names.calls.message(queue_name.parse()?, payload.into(), &options)?;
         self.ready().await?;
         let pushed = self.0.storage.backend().queues().push_each(vec![message]).await?.pop();
         pushed.map(|pushed| pushed.id).ok_or_else(|| Error::internal("a push was not answered"))

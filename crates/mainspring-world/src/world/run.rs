@@ -71,7 +71,7 @@ impl World {
     /// Those of the backend.
     pub async fn pause_calls(&self, paused: bool) -> Result<Queue> {
         self.ready().await?;
-        self.0.storage.backend().queues().pause_queue(&self.0.names.calls, paused).await
+        self.0.storage.backend().queues().pause_queue(self.calls_queue(), paused).await
     }
 
     /// Makes the queue of messages. [`start`](Self::start) does so by itself; a process that only pushes needs it once before
@@ -81,14 +81,14 @@ impl World {
     /// Those of the backend.
     pub async fn ready(&self) -> Result<()> {
         let queues = self.0.storage.backend().queues();
-        let make = || async { queues.create_queue(&self.0.names.calls, calls::options()).await.map(drop) };
+        let make = || async { queues.create_queue(self.calls_queue(), calls::options()).await.map(drop) };
         self.0.ready.get_or_try_init(make).await.map(drop)
     }
 
     async fn is_idle(&self) -> Result<bool> {
         let queue = self.0.storage.backend().queue();
         let names = &self.0.names;
-        for name in [&names.flows, &names.steps, &names.calls] {
+        for name in [&names.flows, &names.steps, &names.calls.queue] {
             let stats = queue.stats(name).await?;
             if stats.ready + stats.claimed + stats.held > 0 {
                 return Ok(false);
@@ -105,21 +105,27 @@ impl World {
         let steps = inner.engine.worker().queue(&names.steps);
         let mut workers = vec![flows, steps];
         if let Some(invoker) = &inner.invoker {
+            // What a transport was given it looks after itself.
+            if inner.transport.is_none() && inner.recovers {
+                inner.storage.backend().queues().push_each(vec![inner.recovery.message()]).await?;
+            }
             let deliver = CallDeliver {
                 backend: Arc::clone(inner.storage.backend()),
-                queue: names.calls.clone(),
+                queue: names.calls.queue.clone(),
+                recovery: Arc::clone(&inner.recovery),
                 invoker: Arc::clone(invoker),
                 transport: inner.transport.clone(),
             };
             let backend = Arc::clone(inner.storage.backend());
             let calls = Worker::new(inner.engine.queue_driver(), Arc::new(deliver))
-                .queue(&names.calls)
+                .queue(&names.calls.queue)
                 .clock(move || backend.now());
             workers.push(calls);
         }
         let mut handles = Vec::with_capacity(workers.len());
         for worker in workers {
-            handles.push(worker.concurrency(inner.concurrency).grace(inner.grace).start()?);
+            handles
+                .push(worker.concurrency(inner.concurrency).grace(inner.grace).lease(inner.lease).start()?);
         }
         Ok(handles)
     }

@@ -4,11 +4,15 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod app;
+mod called;
 mod events;
 mod ground;
 mod hooks;
 mod races;
+mod recovery;
+mod remote;
 mod runs;
+mod sdk;
 mod steps;
 mod values;
 mod waits;

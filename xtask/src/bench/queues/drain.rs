@@ -15,6 +15,11 @@ use crate::Outcome;
 const QUEUE: &str = "drain";
 const PROCESSES: usize = 4;
 
+pub const FLOOR_CLAIM: &str =
+    "UPDATE floor.q SET state = 1, locked_at = now() WHERE id = ANY (ARRAY(SELECT id FROM floor.q
+     WHERE state = 0 ORDER BY id FOR UPDATE SKIP LOCKED LIMIT $1)) RETURNING id, data";
+pub const FLOOR_COMPLETE: &str = "DELETE FROM floor.q WHERE id = ANY ($1) AND state = 1";
+
 /// What the documentation recommends for quick handlers.
 pub fn quick(stores: &PgStores<'static>, queue: &str) -> Worker {
     let handler = deliver_fn(|_, _| async { Verdict::Settle(Settlement::Done) });
@@ -53,13 +58,8 @@ pub async fn drain_floor(bench: &Bench, rows: usize) -> Result<Cost> {
     let clients = [client, bench.floor.client().await?];
     let before = Before::now(bench).await?;
     let each = clients.into_iter().map(|client| async move {
-        let claim = client
-            .prepare(
-                "UPDATE floor.q SET state = 1, locked_at = now() WHERE id = ANY (ARRAY(SELECT id FROM floor.q
-                 WHERE state = 0 ORDER BY id FOR UPDATE SKIP LOCKED LIMIT $1)) RETURNING id, data",
-            )
-            .await?;
-        let complete = client.prepare("DELETE FROM floor.q WHERE id = ANY ($1) AND state = 1").await?;
+        let claim = client.prepare(FLOOR_CLAIM).await?;
+        let complete = client.prepare(FLOOR_COMPLETE).await?;
         loop {
             let rows = client.query(&claim, &[&(BATCH as i64)]).await?;
             if rows.is_empty() {

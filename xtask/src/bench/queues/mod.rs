@@ -21,7 +21,7 @@ use mainspring::{NewMessage, PgStores, QueueDriver};
 use super::{Bench, floor::payload};
 use cost::Cost;
 
-pub use drain::{DrainerArgs, run_drainer};
+pub use drain::{DrainerArgs, FLOOR_CLAIM, FLOOR_COMPLETE, run_drainer};
 
 pub const NAMES: [&str; 13] = [
     "queue.push",

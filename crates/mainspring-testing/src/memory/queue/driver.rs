@@ -141,7 +141,8 @@ impl Queue {
     }
 
     fn has_ready(&self, queue: &str) -> bool {
-        self.ready.keys().any(|(name, ..)| name == queue)
+        let paused = self.rows.get(queue).is_some_and(|row| row.paused);
+        !paused && self.ready.keys().any(|(name, ..)| name == queue)
     }
 }
 
