@@ -6,7 +6,7 @@ use mainspring::{PgStoreOptions, Settings, Worker, create_pg_stores, pool};
 use mainspring_testing::{ChildWorker, Faults, FaultyBackend, faults::VARIABLE as FAULTS};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{Ledger, called, chaos, durable, lab::CONNECTIONS, order, worker};
+use crate::{Ledger, broker, called, chaos, durable, lab::CONNECTIONS, order, worker};
 
 const URL: &str = "CHAOS_URL";
 const LEDGER: &str = "CHAOS_LEDGER";
@@ -15,6 +15,7 @@ const MAX_LOST: &str = "CHAOS_MAX_LOST";
 const QUEUE: &str = "CHAOS_QUEUE";
 const DURABLE: &str = "CHAOS_DURABLE";
 const CALLED: &str = "CHAOS_CALLED";
+const BROKER: &str = "CHAOS_BROKER";
 
 /// What a child is to be like; see [`Lab::child`](crate::Lab::child).
 #[must_use = "nothing runs until it is spawned"]
@@ -30,7 +31,8 @@ impl ChildPlan {
             .env_remove(FAULTS)
             .env_remove(QUEUE)
             .env_remove(DURABLE)
-            .env_remove(CALLED);
+            .env_remove(CALLED)
+            .env_remove(BROKER);
         Self(command)
     }
 
@@ -64,6 +66,12 @@ impl ChildPlan {
         self
     }
 
+    /// It serves the handlers of a broker instead of running flows.
+    pub fn broker(mut self) -> Self {
+        self.0.env(BROKER, "1");
+        self
+    }
+
     /// How many workers one message may cost.
     pub fn max_lost(mut self, workers: u32) -> Self {
         self.0.env(MAX_LOST, workers.to_string());
@@ -90,6 +98,12 @@ pub async fn work() -> Result<(), Box<dyn Error>> {
     let ledger = Ledger::open(env::var(LEDGER)?)?;
     let faults = Faults::from_env()?;
     let backend = FaultyBackend::new(stores, faults.clone());
+    if env::var_os(BROKER).is_some() {
+        let broker = broker::broker(backend);
+        broker::serve(&broker, number(CONCURRENCY)?.unwrap_or(1)).await?;
+        ready()?.await;
+        return Ok(broker.stop().await?);
+    }
     if env::var_os(QUEUE).is_some() {
         let concurrency = number(CONCURRENCY)?.unwrap_or(1);
         return until_asked(chaos::worker(backend.driver(), &ledger, &faults, concurrency)).await;

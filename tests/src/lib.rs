@@ -18,6 +18,7 @@
 )]
 
 mod bouncer;
+pub mod broker;
 pub mod called;
 pub mod chaos;
 mod child;

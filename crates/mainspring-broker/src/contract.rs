@@ -138,7 +138,7 @@ impl Contract {
     }
 
     /// By numbers where they are numbers: 1.10.0 is later than 1.9.0.
-    fn latest(&self) -> Option<&str> {
+    pub(crate) fn latest(&self) -> Option<&str> {
         let numbers =
             |version: &str| version.split('.').map(|n| n.parse().unwrap_or(0)).collect::<Vec<u64>>();
         self.versions().max_by_key(|version| numbers(version))

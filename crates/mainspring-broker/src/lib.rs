@@ -15,12 +15,39 @@
 //! # Ok(()) }
 //! ```
 
+mod backlog;
+mod broker;
 mod contract;
+mod core;
+mod deliver;
+mod directory;
+mod domain;
+mod draft;
+mod error;
 mod event;
+mod handler;
+mod listener;
+mod memory;
+mod options;
+mod parked;
+mod process;
 mod schema;
+mod sending;
+mod service;
 mod subject;
 
+pub use broker::{Broker, BrokerBuilder};
 pub use contract::{Contract, Terms};
+pub use deliver::Classify;
+pub use domain::Domain;
+pub use draft::Draft;
+pub use error::{HandlerError, OnError, violation};
 pub use event::{CloudEvent, EventBuilder, HttpEvent, PROFILE};
+pub use handler::{Call, Emission, Handler, Reaction};
+pub use memory::{MachineMemory, Memory, MemoryInfo, MemoryOptions, Metadata};
+pub use options::HandlerOptions;
+pub use process::{Collected, Machine, Next, Orchestrator, Resumable, Wake};
 pub use schema::Schema;
-pub use subject::{Orchestrator, Process, Subject};
+pub use sending::{KeyBy, Sending};
+pub use service::{Service, ServiceCall};
+pub use subject::{Orchestration, Process, Subject};

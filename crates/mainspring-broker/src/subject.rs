@@ -22,7 +22,7 @@ const MAX_JSON: u64 = 16 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subject {
     /// Who orchestrates the process.
-    pub orchestrator: Orchestrator,
+    pub orchestrator: Orchestration,
     /// The process.
     pub execution: Process,
     /// What descendants inherit.
@@ -32,7 +32,7 @@ pub struct Subject {
 
 /// Who orchestrates a process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Orchestrator {
+pub struct Orchestration {
     /// The handler's source.
     pub name: String,
     /// The version of its contract.
@@ -65,7 +65,7 @@ impl Subject {
         initiator: impl Into<String>,
     ) -> Result<Self> {
         let subject = Self {
-            orchestrator: Orchestrator { name: handler.into(), version: version.into() },
+            orchestrator: Orchestration { name: handler.into(), version: version.into() },
             execution: Process {
                 id: ulid::Ulid::generate().to_string(),
                 initiator: initiator.into(),

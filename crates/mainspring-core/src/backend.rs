@@ -11,7 +11,7 @@ use crate::{
     EventQuery, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, Expect, Failure, Flow, Job, JobId,
     JobLease, JobStatus, MessageLease, NewMessage, OutputStore, Progress, QueueStats, RecordedEvent, Result,
     ResumeToken, Saved, Settle, Snapshot, StreamHead, StreamId, StreamPage, StreamQuery, Timestamp,
-    TokenOptions, TokenSecret, Upkeep, WorkerId, queue::QueueStore,
+    TokenOptions, TokenSecret, Upkeep, WorkerId, lease::LeaseStore, queue::QueueStore,
 };
 
 /// All stores, and the one write that spans them.
@@ -50,6 +50,8 @@ pub trait Backend: Send + Sync {
     fn queues(&self) -> &dyn QueueStore;
     /// The output streams.
     fn outputs(&self) -> &dyn OutputStore;
+    /// The leases on names.
+    fn leases(&self) -> &dyn LeaseStore;
 }
 
 /// Executions by id, status, family and time.

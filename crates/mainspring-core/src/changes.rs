@@ -7,14 +7,14 @@ use serde_json::Value;
 
 use crate::{
     Append, Appended, Error, Execution, ExecutionId, Failure, Job, JobLease, NewEvent, NewMessage, NewToken,
-    OutputWrite, Result, Settle, Timestamp, TokenHash, queue::check_messages,
+    OutputWrite, Receipt, Result, Settle, Timestamp, TokenHash, queue::check_messages,
 };
 
 /// What a handler decided. All of it becomes durable, or none of it.
 ///
 /// What can refuse it, in this order: the lease behind `settle` and job writes ([fenced](Error::is_fenced)), then a
-/// revision, an id or an idempotency key that is taken, an expected position, a token that is spent
-/// ([conflict](Error::is_conflict)). Touching the same execution, message, job, token or stream twice is
+/// revision, an id or an idempotency key that is taken, an expected position, a token that is spent, a receipt that is there
+/// ([conflict](Error::is_conflict)). Touching the same execution, message, job, token, receipt or stream twice is
 /// [invalid](Error::is_invalid).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Changes {
@@ -30,6 +30,8 @@ pub struct Changes {
     pub tokens: Vec<TokenWrite>,
     /// Chunks for output streams, in this order.
     pub outputs: Vec<OutputWrite>,
+    /// Proof of what was handled; refused when there is one already.
+    pub receipts: Vec<Receipt>,
     /// What becomes of the message that caused all this, fenced by its lease.
     pub settle: Option<Settle>,
 }
@@ -43,6 +45,7 @@ impl Changes {
             && self.jobs.is_empty()
             && self.tokens.is_empty()
             && self.outputs.is_empty()
+            && self.receipts.is_empty()
             && self.settle.is_none()
     }
 
@@ -63,6 +66,7 @@ impl Changes {
             }
         }
         self.outputs.iter().try_for_each(OutputWrite::check)?;
+        self.receipts.iter().try_for_each(Receipt::check)?;
         self.settle.as_ref().map_or(Ok(()), Settle::check)
     }
 }

@@ -29,11 +29,13 @@ pub mod execution;
 pub mod flow;
 mod id;
 mod job;
+pub mod lease;
 pub mod limits;
 pub mod message;
 pub mod nul;
 pub mod output;
 pub mod queue;
+mod receipt;
 mod time;
 mod token;
 
@@ -57,6 +59,7 @@ pub use execution::{
 pub use flow::{Flow, Saved};
 pub use id::{EventId, ExecutionId, JobId, MessageId, TokenId, WorkerId};
 pub use job::{Job, JobLease, JobStatus, Progress};
+pub use lease::{Lease, LeaseStore};
 pub use message::{
     Available, ClaimRequest, Claimed, DEFAULT_QUEUE, DeadLetter, Delivery, MessageLease, NewMessage,
     QueueStats, SUSPECT_AFTER, Select, Settle, Settlement, Upkeep,
@@ -67,6 +70,7 @@ pub use queue::{
     MessageUpdate, Origin, ParentFailure, Policy, Pushed, Queue, QueueCreated, QueueOptions, QueueStore,
     RateLimit, Redrive, Redriven, Retry, StoredMessage, Target, Unique, Which,
 };
+pub use receipt::Receipt;
 pub use time::Timestamp;
 pub use token::{NewToken, ResumeToken, TokenHash, TokenOptions, TokenSecret, TokenStatus};
 

@@ -3,20 +3,13 @@
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use mainspring_core::{Backend, ContextLimits, Execution, ExecutionId, Flow, QueueDriver, Result};
-use mainspring_worker::Worker;
+use mainspring_worker::{BackendQueue, Worker};
 use serde_json::Value;
 
 use crate::{
-    Create, EngineBuilder, HandlerRegistry, Lifecycle, Subscription,
-    cancel::CancelHook,
-    deliver::{BackendQueue, EngineDeliver},
-    ends::Ends,
-    flows::Flows,
-    left::Left,
-    listener::Listeners,
-    local::Local,
-    running::Running,
-    workflow::Workflows,
+    Create, EngineBuilder, HandlerRegistry, Lifecycle, Subscription, cancel::CancelHook,
+    deliver::EngineDeliver, ends::Ends, flows::Flows, left::Left, listener::Listeners, local::Local,
+    running::Running, workflow::Workflows,
 };
 
 /// Runs flows on any [`Backend`]; see the crate. A clone is the same engine.

@@ -100,6 +100,10 @@ impl QueueStore for PgQueue<'_> {
         Box::pin(self.sweep_once())
     }
 
+    fn has_receipt<'a>(&'a self, queue: &'a str, key: &'a str) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(self.receipt(queue, key))
+    }
+
     fn check_queues(&self) -> BoxFuture<'_, Result<Vec<String>>> {
         Box::pin(self.problems())
     }

@@ -60,6 +60,7 @@ mod looks;
 mod messages;
 mod push;
 mod queues;
+mod receipt;
 mod row;
 pub mod schedule;
 mod settle;
@@ -72,5 +73,6 @@ mod touch;
 pub mod upkeep;
 
 pub use push::push_queries;
+pub use receipt::{decode_receipts, receipt_query};
 pub use settle::{settle_queries, settled};
 pub use store::PgQueue;

@@ -8,7 +8,7 @@ use mainspring_pg::{
     row::{get, to_json, typed, unreadable},
 };
 
-use crate::PgQueue;
+use crate::{PgQueue, receipt::FORGET};
 
 const COLUMNS: &str = "name, options, paused, created_at, updated_at";
 
@@ -95,8 +95,11 @@ impl PgQueue<'_> {
     pub(crate) async fn recreate(&self, name: &str, options: QueueOptions) -> Result<Queue> {
         options.check(name)?;
         self.existing(name).await?;
-        let queries =
-            vec![Query::new(EMPTY).bind(name.to_owned()), written(UPDATE, name, &options).bind(true)];
+        let queries = vec![
+            Query::new(EMPTY).bind(name.to_owned()),
+            Query::new(FORGET).bind(name.to_owned()),
+            written(UPDATE, name, &options).bind(true),
+        ];
         let answers = self.db.together(queries).await?;
         let row = answers.last().and_then(|rows| rows.first());
         row.map_or_else(|| Err(Error::not_found("queue", name)), queue_from_row)
@@ -120,6 +123,7 @@ impl PgQueue<'_> {
                     return Err(Error::conflict(problem));
                 }
                 tx.all(EMPTY, &[&name]).await?;
+                tx.exec(FORGET, &[&name]).await?;
                 tx.exec(DELETE, &[&name]).await?;
                 Ok(())
             })

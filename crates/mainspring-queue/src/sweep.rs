@@ -3,7 +3,7 @@
 use mainspring_core::Result;
 use mainspring_pg::{Db, Query, row::get};
 
-use crate::PgQueue;
+use crate::{PgQueue, receipt};
 
 /// Nothing that keeps its place goes: its key would go on as if nothing had happened.
 const ENDED: &str = "WITH c AS MATERIALIZED (SELECT {now}() AS at), done AS (
@@ -62,7 +62,7 @@ const PROBLEMS: &str = include_str!("sql/problems.sql");
 impl PgQueue<'_> {
     pub(crate) async fn sweep_once(&self) -> Result<u64> {
         let mut gone = 0;
-        for sql in [ENDED, UNCLAIMED, UNADMITTED] {
+        for sql in [ENDED, UNCLAIMED, UNADMITTED, receipt::SWEEP] {
             for row in self.db.run(Query::new(sql)).await? {
                 gone += u64::try_from(get::<i64>(&row, 0)?).unwrap_or(0);
             }

@@ -36,6 +36,7 @@
 //! # Ok(()) }
 //! ```
 
+mod backend_queue;
 mod backoff;
 mod beat;
 mod claim;
@@ -57,6 +58,7 @@ mod term;
 mod touch;
 mod worker;
 
+pub use backend_queue::BackendQueue;
 pub use backoff::{jittered, retry_delay};
 pub use deliver::{BatchVerdict, Deliver, DeliverBatchFn, DeliverFn, Verdict, deliver_batch_fn, deliver_fn};
 pub use event::{Activity, Event};

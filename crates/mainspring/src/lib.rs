@@ -34,16 +34,23 @@
 //! | write in your own transaction | [`PgStores::on`] |
 //! | commit a decision of your own | [`Backend::commit`] with [`Changes`] |
 //! | follow the log | [`PgStores::consumer`] |
+//! | route events to handlers, orchestrate | [`Broker`](broker::Broker), [`connect_machine_memory`] |
 //! | keep runs whose code is elsewhere | [`world::Storage`], [`World`] |
-//! | use one store alone | its crate: `mainspring-executions`, `-flows`, `-jobs`, `-events`, `-tokens`, `-context`, `-queue`, `-output` |
+//! | use one store alone | its crate: `mainspring-executions`, `-flows`, `-jobs`, `-events`, `-tokens`, `-context`, `-queue`, `-output`, `-leases` |
 
 mod commit;
 mod from_env;
+mod machine_memory;
 mod reactions;
 mod stores;
 mod tx;
 
 pub use from_env::{connect_world, world_from, world_from_env};
+
+pub use machine_memory::{
+    LockConfig, MachineMemoryConfig, MemoryConnection, Migrate, PgMachineMemory, connect_machine_memory,
+    release_machine_memory, release_postgress_machine_memory,
+};
 
 pub use tx::{CxTx, Tx};
 
@@ -64,6 +71,7 @@ pub use mainspring_events::{
 pub use mainspring_executions::PgExecutionStore;
 pub use mainspring_flows::PgFlowStore;
 pub use mainspring_jobs::PgJobStore;
+pub use mainspring_leases::PgLeaseStore;
 pub use mainspring_output::PgOutputStore;
 pub use mainspring_pg::{Db, Migrator, Mode, Names, Pool, Prefix, Schema, Settings, Statements, pool};
 pub use mainspring_queue::{PgQueue, schedule, stats, topic, upkeep};

@@ -6,12 +6,13 @@ use mainspring_consumer::Consumer;
 use mainspring_context::PgContextStore;
 use mainspring_core::{
     Backend, BoxFuture, Changes, Committed, ContextStore, EventStore, ExecutionStore, FlowStore, JobStore,
-    OutputStore, QueueDriver, QueueStore, Result, Timestamp, TokenStore,
+    LeaseStore, OutputStore, QueueDriver, QueueStore, Result, Timestamp, TokenStore,
 };
 use mainspring_events::{InlineProjection, PgEventStore};
 use mainspring_executions::PgExecutionStore;
 use mainspring_flows::PgFlowStore;
 use mainspring_jobs::PgJobStore;
+use mainspring_leases::PgLeaseStore;
 use mainspring_output::PgOutputStore;
 use mainspring_pg::{
     AsyncFunc, Db, Deadlines, Hints, Names, Pool, Prefix, Schema, Settings, Statements, TxRef,
@@ -85,6 +86,8 @@ pub struct PgStores<'t> {
     pub queue: PgQueue<'t>,
     /// What steps publish for readers.
     pub outputs: PgOutputStore<'t>,
+    /// Who may act on a name.
+    pub leases: PgLeaseStore<'t>,
     db: Db<'t>,
     group: Option<Arc<GroupCommit>>,
     hints: Option<Hints>,
@@ -190,6 +193,7 @@ impl<'t> PgStores<'t> {
             resume_tokens: PgTokenStore::new(&db),
             queue: PgQueue::new(&db),
             outputs: PgOutputStore::new(&db),
+            leases: PgLeaseStore::new(&db),
             db,
             group: None,
             hints: None,
@@ -314,5 +318,9 @@ impl Backend for PgStores<'_> {
 
     fn outputs(&self) -> &dyn OutputStore {
         &self.outputs
+    }
+
+    fn leases(&self) -> &dyn LeaseStore {
+        &self.leases
     }
 }

@@ -9,6 +9,7 @@
 )]
 
 mod away;
+mod broker;
 mod chaos;
 mod connection;
 mod crashes;

@@ -53,6 +53,7 @@ impl Floor {
         let client = connect(url).await?;
         client.batch_execute(TABLES).await?;
         client.batch_execute(super::floor_events::TABLES).await?;
+        client.batch_execute(super::broker::TABLES).await?;
         Ok(Self { url: url.to_owned(), meter: Meter::new(&client).await?, runs: Arc::default() })
     }
 

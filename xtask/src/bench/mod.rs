@@ -4,6 +4,7 @@
 //! ours take turns, at least three rounds, and the medians are compared, so a busy machine slows both. The server is a
 //! durable one of its own (fsync on) unless DATABASE_URL names another.
 
+mod broker;
 mod commit;
 mod consume;
 mod cpu;
@@ -32,6 +33,7 @@ use load::{Load, Rate};
 pub struct Args {
     /// Only these: commit.single, commit.group, flow.steps.16, flow.steps, events.append, .batch, .hot, events.fence,
     /// events.read, events.catchup.100, .1000, events.project, world.storage, .16,
+    /// broker.route, .orchestrate, memory.write, .lock,
     /// world.queue, .http, streams.write, .tail,
     /// workflow.steps, .16, .256, workflow.latency, .history, .resume, .parked,
     /// and queue.push, .single, .drain, .one, .4p, .latency, .backlog, .pinned, .cpu, .many, .stuck, .wal, .lanes. The
@@ -61,7 +63,7 @@ struct Bench {
     json: bool,
 }
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 20] = [
     "commit.single",
     "commit.group",
     "flow.steps.16",
@@ -78,6 +80,10 @@ const NAMES: [&str; 16] = [
     "world.storage.16",
     "world.queue",
     "world.queue.http",
+    "broker.route",
+    "broker.orchestrate",
+    "memory.write",
+    "memory.lock",
 ];
 
 /// In front of the names of our tables.
@@ -180,8 +186,21 @@ impl Bench {
             "world.queue" | "world.queue.http" => {
                 world_queue::floor(self.floor.clients(17).await?, self.load()).await
             }
+            "broker.route" => self.broker_floor(false).await,
+            "broker.orchestrate" => self.broker_floor(true).await,
+            "memory.write" => self.memory_floor(false).await,
+            "memory.lock" => self.memory_floor(true).await,
             _ => self.floor.read(LONG, self.load()).await,
         }
+    }
+
+    async fn broker_floor(&self, orchestrated: bool) -> Result<Rate, Box<dyn std::error::Error>> {
+        broker::events_floor(self.floor.clients(broker::CLIENTS).await?, orchestrated, self.load()).await
+    }
+
+    async fn memory_floor(&self, locked: bool) -> Result<Rate, Box<dyn std::error::Error>> {
+        let clients = self.floor.clients(broker::CLIENTS).await?;
+        broker::memory_floor(clients, locked, self.floor.next_run(), self.load()).await
     }
 
     async fn catch_up_floor(&self, batch: usize) -> Result<Rate, Box<dyn std::error::Error>> {
@@ -205,6 +224,10 @@ impl Bench {
             "world.storage.16" => world::storage(&self.stores, 16, self.load()).await,
             "world.queue" => world_queue::ours(&self.stores, false, self.load()).await,
             "world.queue.http" => world_queue::ours(&self.stores, true, self.load()).await,
+            "broker.route" => broker::events(&self.stores, false, self.load()).await,
+            "broker.orchestrate" => broker::events(&self.stores, true, self.load()).await,
+            "memory.write" => broker::memory(&self.stores, false, self.floor.next_run(), self.load()).await,
+            "memory.lock" => broker::memory(&self.stores, true, self.floor.next_run(), self.load()).await,
             _ => events::read(&self.stores, LONG, self.load()).await,
         }
     }
@@ -222,6 +245,9 @@ fn print(bench: &str, ours: Rate, floor: Rate, json: bool) {
         "world.storage" | "world.storage.16" => "writes/s",
         "streams.write" => "chunks/s",
         "world.queue" | "world.queue.http" => "messages/s",
+        "broker.orchestrate" => "orchestrations/s",
+        "memory.write" => "writes/s",
+        "memory.lock" => "cycles/s",
         "workflow.resume" => "executions/s",
         name if name.starts_with("workflow") => "steps/s",
         _ => "events/s",

@@ -332,6 +332,44 @@ pub const MUTANTS: &[Mutant] = &[
         "mainspring-tests",
         &["everything_works_through_a_pooler_that_knows_no_names_of_statements"],
     ),
+    mutant(
+        "a receipt that is there is written again",
+        ("crates/mainspring-queue/src/receipt.rs", "WHERE r.keep_until <= (SELECT at FROM c)", "WHERE true"),
+        "mainspring",
+        CONFORMANCE,
+    ),
+    mutant(
+        "a commit does not look whether its receipts were written",
+        ("crates/mainspring/src/commit/plan.rs", "check(written, &||", "check(written || true, &||"),
+        "mainspring",
+        CONFORMANCE,
+    ),
+    mutant(
+        "a lease is taken before its time is over",
+        ("crates/mainspring-leases/src/store.rs", "WHERE l.expires_at <= excluded.acquired_at", "WHERE true"),
+        "mainspring",
+        CONFORMANCE,
+    ),
+    mutant(
+        "a lease is released by anybody",
+        (
+            "crates/mainspring-leases/src/store.rs",
+            "DELETE FROM {leases} WHERE name = $1 AND token = $2",
+            "DELETE FROM {leases} WHERE name = $1 AND $2 = $2::bigint",
+        ),
+        "mainspring",
+        CONFORMANCE,
+    ),
+    mutant(
+        "an event is handled without a receipt",
+        (
+            "crates/mainspring-broker/src/deliver.rs",
+            "receipts: vec![receipt.clone()],",
+            "receipts: Vec::new(),",
+        ),
+        "mainspring-broker",
+        &["an_event_is_handled_once_however_often_it_is_sent"],
+    ),
 ];
 
 #[cfg(test)]

@@ -165,7 +165,12 @@ impl EventBuilder {
         schema.check("event.data", &attributes.data)?;
         if let Some((handler, version)) = begins.filter(|_| attributes.subject.is_empty()) {
             let subject = Subject::new(handler, version, &attributes.source)?;
-            attributes.subject = subject.with_domain(attributes.domain.clone())?.encode()?;
+            let subject = subject.with_domain(attributes.domain.clone())?;
+            let subject = match &attributes.redirect_to {
+                Some(handler) => subject.redirected_to(handler),
+                None => subject,
+            };
+            attributes.subject = subject.encode()?;
         }
         attributes.checked()
     }

@@ -1,5 +1,9 @@
 //! The broker, on both backends.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+mod broker;
 mod events;
+mod ground;
+mod memory;
+mod processes;

@@ -124,6 +124,10 @@ pub trait QueueStore: Send + Sync {
     /// Not found; invalid for another policy.
     fn blocked_keys<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Vec<BlockedKey>>>;
 
+    /// Whether there is a [receipt](crate::Receipt) for `key`: what it stands for was handled before. Recreating or deleting
+    /// the queue forgets it.
+    fn has_receipt<'a>(&'a self, queue: &'a str, key: &'a str) -> BoxFuture<'a, Result<bool>>;
+
     /// Deletes what was kept as long as it should be, at most a thousand messages of each kind; how many.
     fn sweep(&self) -> BoxFuture<'_, Result<u64>>;
 

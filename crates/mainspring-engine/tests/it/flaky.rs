@@ -100,6 +100,10 @@ impl Backend for Flaky {
     fn outputs(&self) -> &dyn mainspring_core::OutputStore {
         self.inner.outputs()
     }
+
+    fn leases(&self) -> &dyn mainspring_core::LeaseStore {
+        self.inner.leases()
+    }
 }
 
 fn counting(backend: Arc<Flaky>, steps: usize) -> (Engine, Arc<AtomicU32>) {

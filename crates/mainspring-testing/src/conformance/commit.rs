@@ -14,6 +14,7 @@ use super::{
         QUEUE, claim_one, created, execution, hours, id, job, keyed, message, number, push, settled, worker,
     },
     on, on_time,
+    receipts::received,
 };
 use crate::TimeTravel;
 
@@ -69,7 +70,7 @@ fn published(stream: OutputStream, chunks: &[&'static str]) -> OutputWrite {
 }
 
 /// Commits `broken` together with something harmless, and looks whether anything of it is there.
-async fn refused(backend: &dyn Backend, broken: Changes) -> Error {
+pub(super) async fn refused(backend: &dyn Backend, broken: Changes) -> Error {
     let stats = backend.queue().stats(QUEUE).await.unwrap();
     let mut changes = harmless("trace");
     changes.executions.extend(broken.executions);
@@ -78,6 +79,7 @@ async fn refused(backend: &dyn Backend, broken: Changes) -> Error {
     changes.jobs.extend(broken.jobs);
     changes.tokens.extend(broken.tokens);
     changes.outputs.extend(broken.outputs);
+    changes.receipts.extend(broken.receipts);
     changes.settle = broken.settle;
     let error = backend.commit(changes).await.unwrap_err();
     assert!(backend.executions().get(&id("trace")).await.unwrap().is_none());
@@ -301,12 +303,14 @@ pub async fn nothing_is_touched_twice(backend: &dyn Backend) {
             ..Changes::default()
         },
         consume(&secret),
+        received("k"),
     ];
     for mut twice in once {
         twice.executions.extend(twice.executions.clone());
         twice.jobs.extend(twice.jobs.clone());
         twice.appends.extend(twice.appends.clone());
         twice.tokens.extend(twice.tokens.clone());
+        twice.receipts.extend(twice.receipts.clone());
         assert!(refused(backend, twice).await.is_invalid());
     }
     assert_eq!(backend.executions().get(&id("owner")).await.unwrap().unwrap(), read);

@@ -29,8 +29,10 @@ pub mod events;
 pub mod executions;
 pub mod flows;
 pub mod jobs;
+pub mod leases;
 pub mod outputs;
 pub mod queue;
+pub mod receipts;
 pub mod streams;
 pub mod tokens;
 
@@ -68,7 +70,9 @@ pub async fn all_but_queue<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (
     Box::pin(tokens::suite(&fresh)).await;
     Box::pin(context::suite(&fresh)).await;
     Box::pin(outputs::suite(&fresh)).await;
+    Box::pin(leases::suite(&fresh)).await;
     Box::pin(commit::suite(&fresh)).await;
+    Box::pin(receipts::suite(&fresh)).await;
 }
 
 /// Runs one case on a backend of its own.

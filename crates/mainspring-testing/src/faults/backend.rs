@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mainspring_core::{
     Backend, BoxFuture, Changes, Committed, ContextStore, EventStore, ExecutionStore, FlowStore, JobStore,
-    OutputStore, QueueDriver, QueueStore, Result, Timestamp, TokenStore,
+    LeaseStore, OutputStore, QueueDriver, QueueStore, Result, Timestamp, TokenStore,
 };
 
 use super::{Faults, flows::FaultyFlows, queue::FaultyQueue};
@@ -107,5 +107,9 @@ impl<B: Backend> Backend for FaultyBackend<B> {
 
     fn outputs(&self) -> &dyn OutputStore {
         self.inner.outputs()
+    }
+
+    fn leases(&self) -> &dyn LeaseStore {
+        self.inner.leases()
     }
 }

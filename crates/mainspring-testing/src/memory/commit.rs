@@ -21,6 +21,7 @@ pub(super) fn commit(state: &mut State, changes: Changes, at: Timestamp) -> Resu
     check_tokens(state, &changes, at)?;
     let owners = changes.outputs.iter().filter_map(|output| output.stream.execution.as_ref());
     owners.into_iter().try_for_each(|owner| require(state, &changes, owner))?;
+    state.queue.check_receipts(&changes.receipts, at)?;
     changes.messages.iter().try_for_each(|message| state.queue.check_push(message))?;
     state.queue.check_parents(&changes.messages)?;
     let appended = state.log.append_all(&changes.appends, planned, at);
@@ -60,6 +61,9 @@ fn check_once(changes: &Changes) -> Result<()> {
         if let TokenWrite::Consume(hash) = token {
             touch("token", format!("{hash:?}"));
         }
+    }
+    for receipt in &changes.receipts {
+        touch("receipt", format!("{}/{}", receipt.queue, receipt.key));
     }
     twice.map_or(Ok(()), |problem| Err(Error::invalid("changes", problem)))
 }
@@ -137,6 +141,7 @@ fn apply(state: &mut State, changes: Changes, at: Timestamp) {
     for token in changes.tokens {
         state.tokens.apply(token, at);
     }
+    state.queue.write_receipts(changes.receipts, at);
     // Checked above, so that it cannot fail half-way.
     changes.outputs.into_iter().for_each(|output| drop(state.write_output(output, at)));
     let _ = state.queue.push(changes.messages, at);

@@ -15,6 +15,7 @@ mod events;
 mod executions;
 mod flows;
 mod jobs;
+mod leases;
 mod outputs;
 mod queue;
 mod tokens;
@@ -28,7 +29,7 @@ use std::{
 
 use mainspring_core::{
     Backend, BoxFuture, Changes, Committed, ContextStore, EventStore, ExecutionStore, FlowStore, JobStore,
-    OutputStore, QueueDriver, QueueStore, Result, Timestamp, TokenStore,
+    LeaseStore, OutputStore, QueueDriver, QueueStore, Result, Timestamp, TokenStore,
 };
 
 use clock::Clock;
@@ -67,6 +68,7 @@ struct State {
     values: context::Values,
     queue: queue::Queue,
     outputs: outputs::Outputs,
+    leases: leases::Leases,
 }
 
 impl MemoryBackend {
@@ -163,6 +165,10 @@ impl Backend for MemoryBackend {
     }
 
     fn outputs(&self) -> &dyn OutputStore {
+        self
+    }
+
+    fn leases(&self) -> &dyn LeaseStore {
         self
     }
 }

@@ -1,13 +1,13 @@
 //! What one batch sends, as values, and who won.
 //!
-//! Every write that can lose a race is in the first flight: settlements, job ends, revisions, creates, appends, tokens. Each
+//! Every write that can lose a race is in the first flight: settlements, job ends, revisions, creates, appends, tokens, receipts. Each
 //! is one statement over all changes of the batch that answers which of its rows it wrote.
 
 use std::collections::{HashSet, VecDeque};
 
 use mainspring_core::{
     Append, Appended, Changes, Error, ExecutionId, ExecutionWrite, Expect, Job, JobLease, JobWrite,
-    NewMessage, NewToken, OutputWrite, Result, Settle, StreamId, Timestamp, TokenHash, TokenWrite,
+    NewMessage, NewToken, OutputWrite, Receipt, Result, Settle, StreamId, Timestamp, TokenHash, TokenWrite,
     event::check_streams_once,
 };
 use mainspring_events::{Appending, Decided, events_query, fence_query, history_query, place};
@@ -15,7 +15,7 @@ use mainspring_executions::{Written, create_query, free_keys_query, update_query
 use mainspring_jobs::{JobEnd, cancel_all_query, create_query as create_jobs, decode_settled, settle_query};
 use mainspring_output::write_query;
 use mainspring_pg::{Query, Row};
-use mainspring_queue::{push_queries, settle_queries, settled};
+use mainspring_queue::{decode_receipts, push_queries, receipt_query, settle_queries, settled};
 use mainspring_tokens::{consume_query, create_query as create_tokens, decode_consumed, revoke_all_query};
 
 /// Which statement of the first flight a set of rows belongs to.
@@ -28,6 +28,7 @@ enum Leg {
     Creates,
     Appends,
     Tokens,
+    Receipts,
 }
 
 /// The first flight of a batch: its statements, and who reads their answers.
@@ -122,6 +123,10 @@ impl<'a> Deciding<'a> {
         if !tokens.is_empty() {
             plan.add(Leg::Tokens, consume_query(&tokens));
         }
+        let receipts: Vec<&Receipt> = batch.iter().flat_map(|c| &c.receipts).collect();
+        if !receipts.is_empty() {
+            plan.add(Leg::Receipts, receipt_query(&receipts));
+        }
         Ok(plan)
     }
 
@@ -152,6 +157,7 @@ impl Judge<'_> {
                 Leg::Updates => won.updates = Written::decode(rows)?,
                 Leg::Creates => won.creates = Written::decode(rows)?,
                 Leg::Tokens => won.tokens.extend(decode_consumed(rows)?),
+                Leg::Receipts => won.receipts = decode_receipts(rows)?,
             }
         }
         Ok(batch.iter().map(|changes| won.outcome(changes)).collect())
@@ -168,6 +174,7 @@ struct Winners {
     appends: VecDeque<Decided>,
     appended_at: Option<Timestamp>,
     tokens: HashSet<TokenHash>,
+    receipts: HashSet<(String, String)>,
 }
 
 impl Winners {
@@ -204,6 +211,10 @@ impl Winners {
             check(self.tokens.contains(&hash), &|| {
                 Loss::Error(Error::conflict("resume token was used, revoked or expired before"))
             });
+        }
+        for receipt in &changes.receipts {
+            let written = self.receipts.contains(&(receipt.queue.clone(), receipt.key.clone()));
+            check(written, &|| Loss::Error(receipt.conflict()));
         }
         match loss {
             Some(why) => Outcome::Lost { why, partly: written },
@@ -319,6 +330,7 @@ pub(crate) enum Key {
     Message(i64),
     Job(String),
     Token(TokenHash),
+    Receipt(String, String),
     Stream(StreamId),
 }
 
@@ -380,6 +392,9 @@ pub(crate) fn keys(changes: &Changes) -> Result<Keys> {
     }
     for hash in consumed_tokens(changes) {
         add(Key::Token(hash))?;
+    }
+    for receipt in &changes.receipts {
+        add(Key::Receipt(receipt.queue.clone(), receipt.key.clone()))?;
     }
     for append in &changes.appends {
         let streams = if append.goes_anywhere() { &mut keys.shared } else { &mut keys.own };

@@ -51,6 +51,23 @@ fn transfer_keeps_the_books_balanced() {
 }
 
 #[test]
+fn calculator_ends_with_the_average() {
+    // A38
+    runs("calculator");
+}
+
+#[test]
+fn human_approval_waits_for_a_person() {
+    // A39
+    runs("human_approval");
+}
+
+#[test]
+fn saga_is_undone_over_three_processes() {
+    runs("saga");
+}
+
+#[test]
 fn crash_me_goes_on_where_it_was_killed() {
     // W44, X1, F03
     runs("crash_me");

@@ -9,6 +9,7 @@ mod emits;
 mod event_workflows;
 mod examples;
 mod from_env;
+mod machine_memory;
 mod reactions;
 mod scale;
 mod sessions;

@@ -287,6 +287,7 @@ impl Queue {
         let mut gone = self.dead.extract_if(.., over).count() as u64;
         gone += self.finished.extract_if(.., over).count() as u64;
         self.keys.retain(|_, key| key.until.is_none_or(|until| until > at));
+        self.receipts.retain(|_, until| *until > at);
         let rows = &self.rows;
         let too_old = |m: &Message| {
             let keep = rows.get(&m.pushed.queue).filter(|_| m.managed).map(|row| row.options.keep_queued);

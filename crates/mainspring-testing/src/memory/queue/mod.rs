@@ -7,6 +7,7 @@ mod keys;
 mod messages;
 mod parents;
 mod place;
+mod receipts;
 mod store;
 
 use std::{
@@ -44,6 +45,8 @@ pub(super) struct Queue {
     tokens: HashMap<String, (f64, Timestamp)>,
     /// Holders of leases and until when they count as alive.
     pub(super) workers: HashMap<WorkerId, Timestamp>,
+    /// By queue and key: until when.
+    receipts: HashMap<(String, String), Timestamp>,
     bells: HashMap<String, Arc<Notify>>,
     last_seq: i64,
     last_token: i64,

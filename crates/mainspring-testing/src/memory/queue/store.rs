@@ -78,6 +78,7 @@ impl Queue {
         self.remove(name, &Which::All, at);
         self.rows.remove(name);
         self.tokens.remove(name);
+        self.forget_receipts(name);
         Ok(())
     }
 
@@ -85,6 +86,7 @@ impl Queue {
         options.check(name)?;
         self.row(name)?;
         self.remove(name, &Which::All, at);
+        self.forget_receipts(name);
         self.change(name, options, at)
     }
 
@@ -239,6 +241,10 @@ impl QueueStore for MemoryBackend {
 
     fn sweep(&self) -> BoxFuture<'_, Result<u64>> {
         self.run(move |state, at| Ok(state.queue.sweep(at)))
+    }
+
+    fn has_receipt<'a>(&'a self, queue: &'a str, key: &'a str) -> BoxFuture<'a, Result<bool>> {
+        self.run(move |state, at| Ok(state.queue.has_receipt(queue, key, at)))
     }
 
     fn check_queues(&self) -> BoxFuture<'_, Result<Vec<String>>> {

@@ -1,0 +1,51 @@
+//! Receipts: written with what came of a message, looked at before the same is handled again.
+
+use std::collections::HashSet;
+
+use mainspring_core::{Receipt, Result};
+use mainspring_pg::{Query, Row, row::get};
+
+use crate::{PgQueue, row::micros};
+
+/// One whose time is over is as good as none. In order, so that two batches cannot wait for each other.
+const WRITE: &str = "WITH c AS MATERIALIZED (SELECT {now}() AS at)
+  INSERT INTO {receipts} AS r (queue, key, keep_until)
+  SELECT u.queue, u.key, c.at + u.keep_us * interval '1 microsecond'
+  FROM c, unnest($1::text[], $2::text[], $3::bigint[]) AS u(queue, key, keep_us)
+  ORDER BY u.queue COLLATE \"C\", u.key COLLATE \"C\"
+  ON CONFLICT (queue, key) DO UPDATE SET keep_until = excluded.keep_until
+    WHERE r.keep_until <= (SELECT at FROM c)
+  RETURNING queue, key";
+
+const HAS: &str =
+    "SELECT EXISTS (SELECT FROM {receipts} WHERE queue = $1 AND key = $2 AND keep_until > {now}())";
+
+pub(crate) const FORGET: &str = "DELETE FROM {receipts} WHERE queue = $1";
+
+/// Keys and times go together: a bitmap of the oldest blocks is all that is read.
+pub(crate) const SWEEP: &str = "WITH old AS (DELETE FROM {receipts} WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM {receipts} WHERE keep_until <= (SELECT {now}()) LIMIT 1000 FOR UPDATE SKIP LOCKED)))
+  SELECT 0::bigint";
+
+/// The statement that writes receipts and answers which there were not.
+pub fn receipt_query(receipts: &[&Receipt]) -> Query {
+    let column = |of: fn(&Receipt) -> &str| receipts.iter().map(|r| of(r).to_owned()).collect::<Vec<_>>();
+    Query::new(WRITE)
+        .bind(column(|r| &r.queue))
+        .bind(column(|r| &r.key))
+        .bind(receipts.iter().map(|r| micros(r.keep)).collect::<Vec<_>>())
+}
+
+/// Queue and key of the receipts that were written.
+///
+/// # Errors
+/// Internal, when the rows are not of that statement.
+pub fn decode_receipts(rows: &[Row]) -> Result<HashSet<(String, String)>> {
+    rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect()
+}
+
+impl PgQueue<'_> {
+    pub(crate) async fn receipt(&self, queue: &str, key: &str) -> Result<bool> {
+        get(&self.db.one(HAS, &[&queue, &key]).await?, 0)
+    }
+}
