@@ -31,7 +31,7 @@ CREATE TABLE floor.q (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, state 
 CREATE TABLE floor.checkpoints (id int PRIMARY KEY, position bigint NOT NULL);
 CREATE TABLE floor.log (stream text NOT NULL, position bigint NOT NULL, data jsonb NOT NULL,
   created_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (stream, position));
-CREATE TABLE floor.streams (name text PRIMARY KEY, chunks bigint NOT NULL);
+CREATE TABLE floor.outputs (name text PRIMARY KEY, chunks bigint NOT NULL);
 CREATE TABLE floor.chunks (stream text NOT NULL, index bigint NOT NULL, data bytea NOT NULL, PRIMARY KEY (stream, index));
 CREATE TABLE floor.documents (id text PRIMARY KEY, data jsonb NOT NULL);
 CREATE INDEX q_ready ON floor.q (id) WHERE state = 0;";

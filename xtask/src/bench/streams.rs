@@ -32,7 +32,7 @@ const CHUNK: &[u8] = &[b'x'; 100];
 const TIMES: i64 = 200;
 
 /// One chunk at the end of a stream.
-const ADD: &str = "WITH s AS (INSERT INTO floor.streams AS s VALUES ($1, 1)
+const ADD: &str = "WITH s AS (INSERT INTO floor.outputs AS s VALUES ($1, 1)
     ON CONFLICT (name) DO UPDATE SET chunks = s.chunks + 1 RETURNING chunks)
   INSERT INTO floor.chunks SELECT $1, chunks - 1, $2 FROM s";
 
@@ -119,7 +119,7 @@ async fn tail(bench: &Bench) -> Result<Vec<f64>> {
 async fn tail_floor(bench: &Bench) -> Result<Vec<f64>> {
     let (_listener, mut heard) = bench.floor.listener("floor_streams").await?;
     let (here, there) = (bench.floor.client().await?, bench.floor.client().await?);
-    here.batch_execute("TRUNCATE floor.streams, floor.chunks").await?;
+    here.batch_execute("TRUNCATE floor.outputs, floor.chunks").await?;
     let add = here.prepare(ADD).await?;
     let look = there.prepare("SELECT data FROM floor.chunks WHERE stream = $1 AND index >= $2").await?;
     let mut took = Vec::new();
