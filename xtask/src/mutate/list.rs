@@ -333,6 +333,12 @@ pub const MUTANTS: &[Mutant] = &[
         &["everything_works_through_a_pooler_that_knows_no_names_of_statements"],
     ),
     mutant(
+        "an id that was handed out again after a crash answers for its first owner",
+        ("crates/mainspring-pg/src/tx.rs", "same.then_some(Ending::Committed)", "Some(Ending::Committed)"),
+        "mainspring-tests",
+        &["an_id_that_was_handed_out_again_does_not_answer_for_the_lost_transaction"],
+    ),
+    mutant(
         "a receipt that is there is written again",
         ("crates/mainspring-queue/src/receipt.rs", "WHERE r.keep_until <= (SELECT at FROM c)", "WHERE true"),
         "mainspring",
