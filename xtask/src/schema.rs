@@ -35,7 +35,7 @@ pub fn run(args: &Args) -> Outcome {
 const SCHEMA: &str = "schema_doc";
 
 const TABLES: &str = "SELECT c.relname::text, c.oid FROM pg_catalog.pg_class c
-  WHERE c.relnamespace = $1::text::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+  WHERE c.relnamespace = $1::text::regnamespace AND c.relkind = ANY ($2::text::\"char\"[]) AND NOT c.relispartition
     AND c.relname <> 'schema_history' ORDER BY c.relname";
 
 const COLUMNS: &str = "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull,
@@ -60,11 +60,19 @@ async fn describe(url: &str) -> Result<String, Box<dyn Error>> {
         "# Schema\n\nWritten by `cargo xtask schema` from a migrated database; `cargo xtask schema --check` keeps it true. \
          Names are without\ntheir prefix. Why things are as they are stands in `migrations/`.\n",
     );
-    for table in client.query(TABLES, &[&SCHEMA]).await? {
+    for table in client.query(TABLES, &[&SCHEMA, &"{r,p}"]).await? {
         let name: String = table.get(0);
         let oid: u32 = table.get(1);
         write!(text, "\n## {name}\n\n| column | type | null | default |\n|---|---|---|---|\n")?;
         describe_table(&client, oid, &mut text).await?;
+    }
+    text += "\n# Views\n\nWhat operators read. Their names and columns stay as they are; new columns come last.\n";
+    for view in client.query(TABLES, &[&SCHEMA, &"{v}"]).await? {
+        let name: String = view.get(0);
+        write!(text, "\n## {name}\n\n| column | type |\n|---|---|\n")?;
+        for column in client.query(COLUMNS, &[&view.get::<_, u32>(1)]).await? {
+            writeln!(text, "| {} | {} |", column.get::<_, &str>(0), column.get::<_, &str>(1))?;
+        }
     }
     client.batch_execute(&format!("DROP SCHEMA {SCHEMA} CASCADE")).await?;
     Ok(text)

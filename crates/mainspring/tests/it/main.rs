@@ -16,6 +16,7 @@ mod sessions;
 mod transactions;
 mod tx_faults;
 mod upkeep;
+mod views;
 mod workflows;
 
 use mainspring::{PgStoreOptions, PgStores, create_pg_stores};

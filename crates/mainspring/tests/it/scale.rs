@@ -122,6 +122,17 @@ async fn look_at_everything(stores: &PgStores<'static>) {
     assert_eq!(stores.events().query(first).await.unwrap().len(), 10);
     let chunks = stores.outputs().get_chunks(ChunkQuery::of(OutputStream::of(&id, "out"))).await.unwrap();
     assert_eq!(chunks.chunks.len(), 1);
+
+    // What an operator asks of one execution, or of the newest ones.
+    for sql in [
+        "SELECT * FROM {v_steps} WHERE execution_id = 'e777'",
+        "SELECT * FROM {v_waits} WHERE execution_id = 'e777'",
+        "SELECT * FROM {v_executions} WHERE execution_id = 'e777'",
+        "SELECT * FROM {v_executions} WHERE status = 'failed' AND created_at > {now}() - interval '24 hours'",
+        "SELECT * FROM {v_queues}",
+    ] {
+        stores.db().all(sql, &[]).await.unwrap();
+    }
 }
 
 #[tokio::test]
