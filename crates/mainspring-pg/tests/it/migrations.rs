@@ -171,13 +171,13 @@ async fn f81_verify_names_every_difference() {
     ground.sql("ALTER TABLE {flows} ADD COLUMN of_the_app int").await;
     migrator.verify().await.unwrap(); // extras are welcome
     ground.sql("ALTER TABLE {flows} DROP COLUMN tags").await;
-    ground.sql("ALTER TABLE {executions} ALTER COLUMN step_count TYPE bigint").await;
+    ground.sql("ALTER TABLE {executions} ALTER COLUMN execution_timeout_ms TYPE integer").await;
     ground.sql("DROP TABLE {context_values}").await;
     let error = migrator.verify().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Schema);
     for problem in [
         "column t_flows.tags (text[]) is missing",
-        "column t_executions.step_count is bigint, not integer",
+        "column t_executions.execution_timeout_ms is integer, not bigint",
         "table t_context_values is missing",
     ] {
         assert!(error.to_string().contains(problem), "{error}");

@@ -135,7 +135,7 @@ async fn what_executions_wait_for_and_what_their_steps_came_to() {
     let rows = rows.await;
     assert_eq!(texts(&rows, "execution_id"), texts(&rows, "kind"));
     assert!(rows.iter().all(|row| row.get::<_, Option<std::time::SystemTime>>("since").is_some()));
-    assert_eq!(rows[0].get::<_, Option<&str>>("waits_for").is_some(), true, "the child's id");
+    assert!(rows[0].get::<_, Option<&str>>("waits_for").is_some(), "the child's id");
     assert!(rows[2].get::<_, Option<std::time::SystemTime>>("until").is_some(), "when the timer ends");
     let steps = all(&stores, "SELECT * FROM {v_steps} WHERE execution_id = 'child' ORDER BY position").await;
     let steps: Vec<(&str, &str)> = steps.iter().map(|row| (row.get("step"), row.get("state"))).collect();
