@@ -17,6 +17,7 @@
     reason = "a test kit: what does not work is a failed test"
 )]
 
+mod book;
 mod bouncer;
 pub mod broker;
 pub mod called;

@@ -1,6 +1,7 @@
 //! What the developers and first users of Mainspring run: `cargo xtask <command>`.
 
 mod bench;
+mod book;
 mod chaos;
 mod demo;
 mod migrate;
@@ -48,7 +49,7 @@ enum Command {
     Chaos(chaos::Args),
     /// Replay exported histories against the code of the examples as it is now.
     ReplayVerify(replay_verify::Args),
-    /// Check layers, file sizes, module docs, migration checksums and docs/SCHEMA.md.
+    /// Check layers, file sizes, module docs, migration checksums and the book in docs/.
     Tidy,
     /// Write docs/SCHEMA.md from the migrated tables.
     Schema(schema::Args),

@@ -78,6 +78,7 @@ fn problems(root: &Path) -> io::Result<Vec<String>> {
         found.extend(source_problems(&name, &text));
     }
     found.extend(checksums(root)?);
+    found.extend(crate::book::problems(root)?);
     Ok(found)
 }
 

@@ -10,6 +10,7 @@ mod commands;
 mod database;
 mod environment;
 pub mod migrations;
+mod pages;
 pub mod report;
 
 use std::{error::Error, process::ExitCode};

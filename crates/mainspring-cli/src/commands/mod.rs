@@ -1,5 +1,6 @@
 //! The commands.
 
+mod explain;
 mod setup;
 
 use clap::Subcommand;
@@ -12,12 +13,17 @@ pub(crate) enum Command {
     ///
     /// Example: mainspring setup --database-url postgres://me@localhost/app
     Setup,
+    /// Say what an error code means and what to do about it; ends with 4 for a code that does not exist.
+    ///
+    /// Example: mainspring explain commit_unknown
+    Explain(explain::Args),
 }
 
 impl Command {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         match self {
             Self::Setup => setup::run(context).await,
+            Self::Explain(args) => explain::run(&args),
         }
     }
 }
