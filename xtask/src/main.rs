@@ -60,7 +60,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::DemoWorker(args) => demo::run_worker(args),
         Command::Test(args) => test::run(&args),
-        Command::Migrate(args) => migrate::run(args),
+        Command::Migrate(args) => migrate::run(&args),
         Command::Bench(args) => bench::run(args),
         Command::Mutate(args) => mutate::run(&args),
         Command::BenchDrainer(args) => bench::queues::run_drainer(args),

@@ -1,10 +1,6 @@
-//! `cargo xtask migrate`: the tables, for any schema and prefix.
+//! `cargo xtask migrate`: `mainspring migrate`, on a throwaway server when no database is named.
 
-use std::process::ExitCode;
-
-use mainspring_cli::migrations;
 use mainspring_embedded::Options;
-use mainspring_pg::{Migrator, Names, Prefix, Schema, Settings};
 
 use crate::{Outcome, server};
 
@@ -30,25 +26,20 @@ pub struct Args {
     status: bool,
 }
 
-pub fn run(args: Args) -> Outcome {
-    let names = Names::new(Schema::new(&args.schema)?, Prefix::new(&args.prefix)?);
+pub fn run(args: &Args) -> Outcome {
+    let run = |verb, url: &str| {
+        let Args { prefix, schema, .. } = args;
+        let named = ["--database-url", url, "--prefix", prefix, "--schema", schema];
+        mainspring_cli::run_with(["mainspring", "migrate", verb].into_iter().chain(named))
+    };
     if args.print {
-        println!("{}", Migrator::new(Settings::parse("postgres://localhost")?, names).print()?);
-        return Ok(ExitCode::SUCCESS);
+        return Ok(run("print", "postgres://localhost"));
     }
     let server = server::find(args.url.as_deref(), Options::throwaway())?;
-    let migrator = Migrator::new(Settings::parse(&server.url())?, names);
-    crate::block_on(async {
-        if args.dry_run {
-            for planned in migrator.plan().await? {
-                println!("would apply {}", planned.name);
-            }
-            return Ok(ExitCode::SUCCESS);
-        }
-        let status = if args.status { migrator.status().await? } else { migrator.up().await? };
-        println!("{}", migrations::describe(&status));
-        migrator.verify().await?;
-        println!("tables are as this version expects");
-        Ok(ExitCode::SUCCESS)
-    })?
+    let url = server.url();
+    if args.status {
+        run("status", &url);
+        return Ok(run("verify", &url));
+    }
+    Ok(run(if args.dry_run { "plan" } else { "up" }, &url))
 }

@@ -30,7 +30,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("mainspring-testing", &["mainspring-core", "mainspring-pg", "mainspring-embedded", "mainspring-engine"]),
     ("mainspring-world", &["mainspring-core", "mainspring-worker", "mainspring-engine", "mainspring-http"]),
     ("mainspring-broker", &["mainspring-core", "mainspring-worker"]),
-    ("mainspring-cli", &["mainspring-core", "mainspring-pg"]),
+    ("mainspring-cli", &["mainspring", "mainspring-core", "mainspring-pg", "mainspring-embedded"]),
     (
         "mainspring",
         &[

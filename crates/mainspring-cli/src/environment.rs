@@ -3,8 +3,9 @@
 use std::{collections::HashMap, error::Error, path::Path};
 
 /// The variables of the process, then those of the file.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Environment {
+    process: HashMap<String, String>,
     file: HashMap<String, String>,
 }
 
@@ -14,7 +15,16 @@ impl Environment {
     /// # Errors
     /// When it cannot be read.
     pub(crate) fn here() -> Result<Self, Box<dyn Error>> {
-        Self::with(Path::new(".env"))
+        let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+        let process = std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
+        Ok(Self { process, ..Self::with(Path::new(".env"))? })
+    }
+
+    /// These variables and no others.
+    #[cfg(test)]
+    pub(crate) fn of(variables: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Self { process: variables.iter().map(owned).collect(), file: HashMap::new() }
     }
 
     fn with(path: &Path) -> Result<Self, Box<dyn Error>> {
@@ -29,15 +39,17 @@ impl Environment {
                 entry.map_err(|error| format!("{}: {}", path.display(), without_text(&error)))?;
             file.entry(name).or_insert(value);
         }
-        Ok(Self { file })
+        Ok(Self { process: HashMap::new(), file })
     }
 
     /// The value of a variable. One that is set counts even when it is empty.
     pub(crate) fn get(&self, name: &str) -> Option<String> {
-        std::env::var_os(name)
-            .map(|value| value.to_string_lossy().into_owned())
-            .or_else(|| self.file.get(name).cloned())
-            .filter(|value| !value.is_empty())
+        self.process.get(name).or_else(|| self.file.get(name)).filter(|value| !value.is_empty()).cloned()
+    }
+
+    /// The names of all variables.
+    pub(crate) fn names(&self) -> impl Iterator<Item = String> {
+        self.process.keys().chain(self.file.keys()).cloned()
     }
 }
 
@@ -60,7 +72,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(".env");
         std::fs::write(&path, "A=1\nB='canary\n").unwrap();
-        let error = Environment::with(&path).unwrap_err().to_string();
+        let error = Environment::with(&path).err().unwrap().to_string();
         assert!(error.contains("cannot be read") && !error.contains("canary"), "{error}");
         std::fs::write(&path, "MAINSPRING_TEST_A=1\n# none\nMAINSPRING_TEST_B=\"x y\"\n").unwrap();
         let read = Environment::with(&path).unwrap();

@@ -1,49 +1,85 @@
 //! The command line of Mainspring, `mainspring <command>`: one file a command, and what they share.
 //!
-//! Data goes to standard output, everything else to standard error. A command ends with 0 when it did what it was asked, 2 when
-//! it was asked in a wrong way, and otherwise as [`report::code`] says. A file `.env` in the current folder is read for what the
-//! environment does not say; no library does that.
+//! Data goes to standard output, everything else to standard error. A command ends as [`report`] says. A file `.env` in the
+//! current folder is read for what the environment does not say; no library does that.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks to people and pipes")]
 
 mod commands;
-mod database;
+mod config;
+mod confirm;
+mod context;
 mod environment;
-pub mod migrations;
+mod global;
+mod migrations;
+mod output;
 mod pages;
+mod progress;
 pub mod report;
+mod words;
 
-use std::{error::Error, process::ExitCode};
+use std::{error::Error, ffi::OsString, process::ExitCode, time::Duration};
 
 use clap::Parser;
 
-use crate::{commands::Command, database::DatabaseArgs, environment::Environment};
+use crate::{commands::Command, context::Context, global::Global, report::Ended};
 
 #[derive(Parser)]
-#[command(name = "mainspring", version, about = "Durable workflows, queues and event streams on Postgres")]
+#[command(
+    name = "mainspring",
+    version,
+    about = "Durable workflows, queues and event streams on Postgres",
+    propagate_version = true,
+    disable_help_subcommand = true,
+    after_help = "Exit codes: 0 done, 1 failed, 2 asked in a wrong way, 3 tables do not fit, 4 not found, 5 conflict, \
+        6 unavailable, 7 refused, 130 interrupted."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    database: DatabaseArgs,
+    global: Global,
 }
 
-/// What a command ends with, or an error for people.
-type Outcome = Result<ExitCode, Box<dyn Error>>;
+/// The result of everything here: an error is for people.
+type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
-/// What every command is given.
-struct Context {
-    database: DatabaseArgs,
-    environment: Environment,
-}
+/// What a command ends with.
+type Outcome = Result<ExitCode>;
 
 /// Runs the command that the arguments of the process name; its exit code.
 pub fn run() -> ExitCode {
-    let Cli { command, database } = Cli::parse();
-    let done = Environment::here().and_then(|environment| {
-        let context = Context { database, environment };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(command.run(&context))
+    start(Cli::parse())
+}
+
+/// Runs the command that these arguments name, the first of which is the name of the program; its exit code.
+pub fn run_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {
+    start(Cli::parse_from(arguments))
+}
+
+fn start(Cli { command, global }: Cli) -> ExitCode {
+    let done = Context::new(global).and_then(|context| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let done = runtime.block_on(until_stopped(command, &context));
+        runtime.shutdown_timeout(Duration::from_secs(1)); // a thread that reads standard input ends with the process
+        done
     });
     done.unwrap_or_else(|error| report::fail(&*error))
+}
+
+/// The command, until it ends, somebody interrupts it or its time is over.
+async fn until_stopped(command: Command, context: &Context) -> Outcome {
+    let timeout = context.timeout()?;
+    let graceful = command.stops_by_itself();
+    let over = async {
+        match timeout {
+            Some(timeout) => tokio::time::sleep(timeout).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        done = command.run(context) => done,
+        Ok(()) = tokio::signal::ctrl_c(), if !graceful => Err(Ended::Interrupted.into()),
+        () = over => Err(Ended::TimedOut.into()),
+    }
 }

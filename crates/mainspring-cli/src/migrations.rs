@@ -1,21 +1,36 @@
-//! Where the tables stand, for people.
-
-use std::fmt::Write;
+//! Where the tables stand.
 
 use mainspring_pg::{MigrationState, Status};
+use serde_json::Value;
 
-/// One line for each migration, and a note when there is one.
-pub fn describe(status: &Status) -> String {
-    let mut lines = String::new();
-    for (version, name, _, state) in &status.migrations {
-        let state = match state {
-            MigrationState::Applied(on) => format!("applied {on}"),
-            MigrationState::Pending => "pending".to_owned(),
-            MigrationState::Newer(on) => format!("applied {on} by a newer version"),
-            _ => String::new(),
-        };
-        let _ = writeln!(lines, "V{version:<3} {name:<12} {state}"); // a string takes everything
+use crate::output::{Column, Output, Page, col, text};
+
+type Line = (i32, String, u64, MigrationState);
+
+const COLUMNS: [Column<Line>; 4] = [
+    col("version", |(version, ..)| (*version).into()),
+    col("name", |(_, name, ..)| text(name)),
+    col("state", |(.., state)| text(word(state))),
+    col("applied_at", |(.., state)| match state {
+        MigrationState::Applied(on) | MigrationState::Newer(on) => text(on),
+        _ => Value::Null,
+    }),
+];
+
+const fn word(state: &MigrationState) -> &'static str {
+    match state {
+        MigrationState::Applied(_) => "applied",
+        MigrationState::Pending => "pending",
+        MigrationState::Newer(_) => "newer",
+        _ => "",
     }
-    lines.extend(status.note.as_deref());
-    lines.trim_end().to_owned()
+}
+
+/// A line for each migration, and a note when there is one.
+pub(crate) fn show(output: &Output, status: &Status) -> std::io::Result<()> {
+    output.list(&COLUMNS, &Page::all(status.migrations.clone()), false)?;
+    if let Some(note) = &status.note {
+        output.note(note);
+    }
+    Ok(())
 }

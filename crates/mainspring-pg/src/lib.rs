@@ -25,6 +25,7 @@ mod copy;
 mod db;
 mod error;
 mod flight;
+mod grants;
 mod held;
 mod hints;
 mod history;

@@ -69,6 +69,10 @@ impl Migrator {
         Self { settings, names }
     }
 
+    pub(crate) fn names(&self) -> &Names {
+        &self.names
+    }
+
     /// What `mode` says.
     ///
     /// # Errors

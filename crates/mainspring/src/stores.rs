@@ -122,7 +122,14 @@ impl PgStores<'static> {
     /// # Errors
     /// Invalid, when the URL or an option is. Nothing is connected yet.
     pub fn connect(url: &str, options: PgStoreOptions) -> Result<Self> {
-        let settings = Settings::parse(url)?;
+        Self::connect_with(Settings::parse(url)?, options)
+    }
+
+    /// [`connect`](Self::connect) where the address is read already.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn connect_with(settings: Settings, options: PgStoreOptions) -> Result<Self> {
         let pool = mainspring_pg::pool(&settings, DEFAULT_POOL_SIZE)?;
         let statements = settings.statements();
         let listen = if settings.is_pooled() { options.listen } else { Some(settings) };

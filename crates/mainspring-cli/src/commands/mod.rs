@@ -1,6 +1,11 @@
 //! The commands.
 
+mod completions;
+mod config;
+mod executions;
 mod explain;
+mod man;
+mod migrate;
 mod setup;
 
 use clap::Subcommand;
@@ -9,21 +14,44 @@ use crate::{Context, Outcome};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// What runs, and what ran.
+    #[command(subcommand, visible_alias = "runs")]
+    Executions(executions::Executions),
+    /// Create, update and check the tables.
+    #[command(subcommand)]
+    Migrate(migrate::Migrate),
     /// Create or update the tables; safe to repeat. Ends with 0, or with 1 whatever went wrong.
-    ///
-    /// Example: mainspring setup --database-url postgres://me@localhost/app
+    #[command(after_help = "Example:\n  mainspring setup --database-url postgres://me@localhost/app")]
     Setup,
+    /// What is configured, and where.
+    #[command(subcommand)]
+    Config(config::Config),
+    /// Write the completions of a shell to standard output.
+    #[command(after_help = "Example:\n  mainspring completions bash > /etc/bash_completion.d/mainspring")]
+    Completions(completions::Completions),
+    /// Write the manual.
+    #[command(after_help = "Example:\n  mainspring man --folder /usr/local/share/man/man1")]
+    Man(man::Man),
     /// Say what an error code means and what to do about it; ends with 4 for a code that does not exist.
-    ///
-    /// Example: mainspring explain commit_unknown
+    #[command(after_help = "Example:\n  mainspring explain commit_unknown")]
     Explain(explain::Args),
 }
 
 impl Command {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         match self {
+            Self::Executions(command) => command.run(context).await,
+            Self::Migrate(command) => command.run(context).await,
             Self::Setup => setup::run(context).await,
             Self::Explain(args) => explain::run(&args),
+            Self::Config(command) => command.run(context),
+            Self::Completions(command) => command.run(),
+            Self::Man(command) => command.run(context),
         }
+    }
+
+    /// Whether it ends its work in order when it is interrupted.
+    pub(crate) fn stops_by_itself(&self) -> bool {
+        false
     }
 }

@@ -1,27 +1,21 @@
 //! `mainspring setup`: the tables, for whoever deploys.
 
-use std::{error::Error, process::ExitCode};
+use std::process::ExitCode;
 
-use mainspring_pg::Migrator;
-
-use crate::{Context, Outcome, migrations, report};
+use super::migrate;
+use crate::{Context, Outcome, Result, report};
 
 /// Scripts of the Workflow DevKit know 0 and 1 only.
 pub(crate) async fn run(context: &Context) -> Outcome {
-    if let Err(error) = migrate(context).await {
+    if let Err(error) = set_up(context).await {
         report::print(&*error);
         return Ok(ExitCode::FAILURE);
     }
+    context.output.note("tables are as this version expects");
     Ok(ExitCode::SUCCESS)
 }
 
-async fn migrate(context: &Context) -> Result<(), Box<dyn Error>> {
-    let settings = context.database.settings(&context.environment)?;
-    eprintln!("database: {settings}");
-    let migrator = Migrator::new(settings, context.database.names()?);
-    let status = migrator.up().await?;
-    migrator.verify().await?;
-    println!("{}", migrations::describe(&status));
-    eprintln!("tables are as this version expects");
-    Ok(())
+async fn set_up(context: &Context) -> Result<()> {
+    let migrator = context.migrator()?;
+    migrate::up(context, &migrator).await
 }

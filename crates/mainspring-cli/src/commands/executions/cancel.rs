@@ -1,0 +1,84 @@
+//! `mainspring executions cancel`.
+
+use std::process::ExitCode;
+
+use mainspring::{CancelRequest, ExecutionId, ExecutionStatus};
+use serde_json::json;
+
+use super::filter::FilterArgs;
+use crate::{Context, Outcome, Result};
+
+#[derive(clap::Args)]
+pub(crate) struct Cancel {
+    /// Those with these ids.
+    #[arg(value_name = "ID")]
+    ids: Vec<String>,
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// All that are not over, when nothing else is said.
+    #[arg(long)]
+    all: bool,
+    /// Why, for their histories.
+    #[arg(long)]
+    reason: Option<String>,
+    /// Do not let workflows clean up first.
+    #[arg(long)]
+    at_once: bool,
+}
+
+impl Cancel {
+    pub(super) async fn run(self, context: &Context) -> Outcome {
+        let engine = context.engine()?;
+        let request = CancelRequest {
+            reason: self.reason.clone(),
+            clean_up: !self.at_once,
+            ..CancelRequest::default()
+        };
+        if !self.ids.is_empty() {
+            return self.each(context, &request).await;
+        }
+        if self.filter.is_empty() && !self.all {
+            return Err(mainspring::Error::invalid("cancel", "which? say ids, a filter or --all").into());
+        }
+        let filters = self.filter.filters(context, |status| !status.is_terminal())?;
+        let mut count = 0;
+        for filter in &filters {
+            count += engine.bulk(filter.clone()).count().await?;
+        }
+        if !context.confirmed("cancel", count, "executions")? {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let (bar, mut done, mut skipped) = (context.bar(count), 0, 0);
+        for filter in filters.into_iter().filter(|filter| filter.status != Some(ExecutionStatus::Cancelling))
+        {
+            let told = engine.bulk(filter).progress(|_| bar.inc(1)).cancel(request.clone()).await?;
+            (done, skipped) = (done + told.done, skipped + told.skipped);
+        }
+        bar.finish_and_clear();
+        let facts = json!({"cancelled": done, "skipped": skipped});
+        context.output.done(&format!("{done} cancelled, {skipped} were over already"), facts)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Those that were named. One that is not there is an error, one that is over is none.
+    async fn each(self, context: &Context, request: &CancelRequest) -> Outcome {
+        let ids = self.ids.iter().map(|id| Ok(ExecutionId::new(id.as_str())?)).collect::<Result<Vec<_>>>()?;
+        let engine = context.engine()?;
+        if context.global.dry_run {
+            context.confirmed("cancel", ids.len() as u64, "executions")?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let (mut done, mut skipped) = (0, 0);
+        for id in &ids {
+            let result = engine.cancel(id, request.clone()).await?;
+            if result.previous_status.is_none() {
+                return Err(mainspring::Error::not_found("execution", id).into());
+            }
+            done += u64::from(result.cancelled);
+            skipped += u64::from(!result.cancelled);
+        }
+        let facts = json!({"cancelled": done, "skipped": skipped});
+        context.output.done(&format!("{done} cancelled, {skipped} were over already"), facts)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

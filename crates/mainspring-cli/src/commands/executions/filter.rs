@@ -1,0 +1,94 @@
+//! Which executions are meant.
+
+use mainspring::{Attribute, Attributes, ExecutionFilter, ExecutionId, ExecutionStatus};
+
+use crate::{Context, Result, words};
+
+/// What executions have in common; all of it holds.
+#[derive(clap::Args)]
+pub(crate) struct FilterArgs {
+    /// Only of this flow or workflow.
+    #[arg(long, value_name = "ID")]
+    flow: Option<String>,
+    /// Only of this version of it; that of a workflow at `2` is `fn-2`.
+    #[arg(long, value_name = "VERSION", requires = "flow")]
+    flow_version: Option<String>,
+    /// Only with this status: pending, running, waiting, cancelling, completed, failed or cancelled.
+    #[arg(long)]
+    status: Option<String>,
+    /// Only with this search attribute; may be said several times.
+    #[arg(long = "attribute", value_name = "NAME=VALUE")]
+    attributes: Vec<String>,
+}
+
+impl FilterArgs {
+    /// Whether nothing is said at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.flow.is_none() && self.status.is_none() && self.attributes.is_empty()
+    }
+
+    /// The filter.
+    ///
+    /// # Errors
+    /// Invalid, naming the option.
+    pub(super) fn filter(&self, context: &Context) -> Result<ExecutionFilter> {
+        let attributes =
+            self.attributes.iter().map(|text| attribute(text)).collect::<Result<Attributes>>()?;
+        Ok(ExecutionFilter {
+            tenant: context.tenant(),
+            flow_id: self.flow.clone(),
+            flow_version: self.flow_version.clone(),
+            status: self.status.as_deref().map(str::parse).transpose()?,
+            attributes,
+            ..ExecutionFilter::default()
+        })
+    }
+
+    /// The same once for each status that something can be done about: `possible`, or the one that was asked for.
+    pub(super) fn filters(
+        &self,
+        context: &Context,
+        possible: impl Fn(ExecutionStatus) -> bool,
+    ) -> Result<Vec<ExecutionFilter>> {
+        let filter = self.filter(context)?;
+        let asked: Vec<ExecutionStatus> = match filter.status {
+            Some(status) => vec![status],
+            None => ExecutionStatus::ALL.into_iter().filter(|status| possible(*status)).collect(),
+        };
+        let with = |status| ExecutionFilter { status: Some(status), ..filter.clone() };
+        Ok(asked.into_iter().map(with).collect())
+    }
+}
+
+/// `name=value`: a number or a truth when it looks like one, else text.
+fn attribute(text: &str) -> Result<(String, Attribute)> {
+    let bad = || mainspring::Error::invalid("attribute", "is not like name=value");
+    let (name, value) = text.split_once('=').ok_or_else(bad)?;
+    let typed = serde_json::from_str::<Attribute>(value).unwrap_or_else(|_| value.into());
+    Ok((name.to_owned(), typed))
+}
+
+/// The page of a list.
+#[derive(clap::Args)]
+pub(crate) struct PageArgs {
+    /// At most so many, up to 10,000.
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    limit: u32,
+    /// Only those after this: what the page before said.
+    #[arg(long, value_name = "CURSOR")]
+    after: Option<String>,
+}
+
+impl PageArgs {
+    pub(super) fn apply(&self, mut filter: ExecutionFilter) -> Result<ExecutionFilter> {
+        filter.limit = self.limit;
+        filter.after = match &self.after {
+            Some(after) => {
+                let (time, id) = words::cursor(after)?;
+                Some((time, ExecutionId::new(id)?))
+            }
+            None => None,
+        };
+        Ok(filter)
+    }
+}

@@ -1,0 +1,124 @@
+//! What every command is given: the configuration, the output, and the stores when it asks for them.
+
+use std::{sync::OnceLock, time::Duration};
+
+use mainspring::{Engine, PgStoreOptions, PgStores};
+use mainspring_pg::{Migrator, Names, Prefix, Schema, Settings};
+
+use crate::{
+    Result,
+    config::{Config, Sources, mistyped},
+    environment::Environment,
+    global::Global,
+    output::{Output, colours},
+    words::Span,
+};
+
+/// See the module.
+pub(crate) struct Context {
+    pub(crate) global: Global,
+    pub(crate) config: Config,
+    pub(crate) environment: Environment,
+    pub(crate) output: Output,
+    stores: OnceLock<PgStores<'static>>,
+}
+
+impl Context {
+    /// Reads everything that says something; nothing is connected.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where it stands.
+    pub(crate) fn new(global: Global) -> Result<Self> {
+        let environment = Environment::here()?;
+        let sources =
+            Sources::read(global.settings(), &environment, global.config.as_deref(), global.profile.clone())?;
+        let config = Config::resolve(&sources)?;
+        let output = Output {
+            format: config.get("output").unwrap_or_default().parse()?,
+            quiet: global.quiet,
+            colour: colours(|name| environment.get(name)),
+        };
+        for (name, near) in mistyped(environment.names()) {
+            output.note(format_args!("warning: nobody reads {name}; did you mean {near}?"));
+        }
+        Ok(Self { global, config, environment, output, stores: OnceLock::new() })
+    }
+
+    /// Where the database is.
+    ///
+    /// # Errors
+    /// Invalid, naming the key; the address itself is not repeated.
+    pub(crate) fn settings(&self) -> Result<Settings> {
+        self.settings_of(self.config.get("database_url"))
+    }
+
+    fn settings_of(&self, url: Option<&str>) -> Result<Settings> {
+        Ok(Settings::from_vars(|name| match name {
+            "DATABASE_URL" => url.map(str::to_owned),
+            "PGSSLROOTCERT" if self.config.get("ssl_root_cert").is_some() => {
+                self.config.get("ssl_root_cert").map(str::to_owned)
+            }
+            name => self.environment.get(name),
+        })?)
+    }
+
+    /// What the tables are called.
+    ///
+    /// # Errors
+    /// Invalid, naming the rule it broke.
+    pub(crate) fn names(&self) -> Result<Names> {
+        let text = |key| self.config.get(key).unwrap_or_default().to_owned();
+        Ok(Names::new(Schema::new(text("schema"))?, Prefix::new(text("prefix"))?))
+    }
+
+    /// What creates and checks the tables, as whoever may.
+    ///
+    /// # Errors
+    /// As [`settings`](Self::settings) and [`names`](Self::names).
+    pub(crate) fn migrator(&self) -> Result<Migrator> {
+        let url = self.config.get("migrate_url").or_else(|| self.config.get("database_url"));
+        let settings = self.settings_of(url)?;
+        self.output.note(format_args!("database: {settings}"));
+        Ok(Migrator::new(settings, self.names()?))
+    }
+
+    /// All stores. Nothing is connected before the first statement.
+    ///
+    /// # Errors
+    /// As [`settings`](Self::settings) and [`names`](Self::names).
+    pub(crate) fn stores(&self) -> Result<&PgStores<'static>> {
+        if let Some(stores) = self.stores.get() {
+            return Ok(stores);
+        }
+        let names = self.names()?;
+        let options = PgStoreOptions {
+            table_prefix: names.prefix().to_owned(),
+            schema: names.schema().to_owned(),
+            ..PgStoreOptions::default()
+        };
+        let stores = PgStores::connect_with(self.settings()?, options)?;
+        Ok(self.stores.get_or_init(|| stores))
+    }
+
+    /// An engine without handlers but the built-in ones, for what can be done to executions from outside.
+    ///
+    /// # Errors
+    /// As [`stores`](Self::stores).
+    pub(crate) fn engine(&self) -> Result<Engine> {
+        let queue = self.config.get("queue").unwrap_or(mainspring::DEFAULT_QUEUE);
+        Ok(Engine::builder(self.stores()?.clone()).queue(queue).build()?)
+    }
+
+    /// Whose things are meant, when somebody said so.
+    pub(crate) fn tenant(&self) -> Option<String> {
+        self.config.get("tenant").map(str::to_owned)
+    }
+
+    /// How long the command may take.
+    ///
+    /// # Errors
+    /// Invalid, when it cannot be read.
+    pub(crate) fn timeout(&self) -> Result<Option<Duration>> {
+        Ok(self.config.parsed::<Span>("timeout")?.map(|Span(span)| span))
+    }
+}

@@ -1,0 +1,62 @@
+//! What people write for times and JSON.
+
+use std::{str::FromStr, time::Duration};
+
+use mainspring_core::{Error, Timestamp};
+
+/// A length of time: `250ms`, `30s`, `1h30m`, `7d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span(pub(crate) Duration);
+
+impl FromStr for Span {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let bad =
+            || Error::invalid("time", format!("`{}` is not like 250ms, 30s or 1h30m", text.escape_debug()));
+        let mut millis = 0_u64;
+        let mut rest = text.trim();
+        if rest.is_empty() {
+            return Err(bad());
+        }
+        while !rest.is_empty() {
+            let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
+            let (number, tail) = rest.split_at(digits);
+            let letters = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+            let (unit, next) = tail.split_at(letters);
+            let unit = match unit {
+                "ms" => 1,
+                "s" => 1_000,
+                "m" => 60_000,
+                "h" => 3_600_000,
+                "d" => 86_400_000,
+                _ => return Err(bad()),
+            };
+            let number: u64 = number.parse().map_err(|_| bad())?;
+            millis = number.checked_mul(unit).and_then(|part| millis.checked_add(part)).ok_or_else(bad)?;
+            rest = next;
+        }
+        Ok(Self(Duration::from_millis(millis)))
+    }
+}
+
+/// Where a page begins: a time and an id with `/` between them.
+pub(crate) fn cursor(text: &str) -> Result<(Timestamp, &str), Error> {
+    let bad = || Error::invalid("after", "is not what a list said");
+    let (time, id) = text.split_once('/').ok_or_else(bad)?;
+    Ok((time.parse().map_err(|_| bad())?, id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_time_are_read() {
+        let read = |text: &str| text.parse::<Span>().map(|Span(span)| span.as_millis()).ok();
+        assert_eq!(read("1d2h3m4s5ms"), Some(93_784_005));
+        for bad in ["", "5", "s", "-5s", "5 s", "99999999999999999999d", "5x", "1h30"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+}

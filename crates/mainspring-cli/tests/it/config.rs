@@ -1,0 +1,72 @@
+//! `mainspring config`, and what every command does with what is configured.
+
+use serde_json::json;
+
+use crate::ground::{Ground, run_in};
+
+#[test]
+fn every_value_is_shown_with_its_origin_and_no_secret_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let file = "prefix = 'a_'\nsecurity_token = 'canary'\n[profile.p]\nschema = 'b'";
+    std::fs::write(at("mainspring.toml"), file).unwrap();
+    std::fs::create_dir_all(at("home/.config/mainspring")).unwrap();
+    std::fs::write(at("home/.config/mainspring/config.toml"), "queue = 'q'\nprefix = 'not this'").unwrap();
+    std::fs::write(at("redis"), "redis://u:canary@r/0\n").unwrap();
+    std::fs::write(at(".env"), "WORKFLOW_POSTGRES_WORKER_CONCURRENCY=7\nMAINSPRING_TENANT=not_this\n")
+        .unwrap();
+    let home = at("home").to_string_lossy().into_owned();
+    let variables = [
+        ("HOME", &*home),
+        ("MAINSPRING_TENANT", "t"),
+        ("MAINSPRING_REDIS_URL_FILE", "redis"),
+        ("WORKFLOW_POSTGRES_URL", "postgres://u:canary@h/d"),
+        ("DATABASE_URL", "postgres://not@this"),
+        ("PGPASSWORD", "canary"),
+        ("MAINSPRING_DATABSE_URL", "canary"),
+    ];
+    let arguments = ["config", "show", "--origin", "--profile", "p", "--timeout", "3s", "-o", "json"];
+    let said = run_in(&folder, &arguments, &variables);
+    assert!(!said.out.contains("canary") && !said.err.contains("canary"), "{said:?}");
+    assert!(said.err.contains("did you mean MAINSPRING_DATABASE_URL?"), "{said:?}");
+    let items = said.items();
+    for (key, value, origin) in [
+        ("timeout", "3s", "--timeout"),
+        ("tenant", "t", "MAINSPRING_TENANT"),
+        ("redis_url", "redis://***@r/0", "MAINSPRING_REDIS_URL_FILE"),
+        ("schema", "b", "mainspring.toml [profile.p]"),
+        ("prefix", "a_", "mainspring.toml"),
+        ("security_token", "***", "mainspring.toml"),
+        ("queue", "q", &*format!("{home}/.config/mainspring/config.toml")),
+        ("concurrency", "7", "WORKFLOW_POSTGRES_WORKER_CONCURRENCY"),
+        ("database_url", "postgres://u:***@h/d?sslmode=verify-full", "WORKFLOW_POSTGRES_URL"),
+        ("app_port", "3000", "default"),
+        ("PGPASSWORD", "***", "PGPASSWORD"),
+    ] {
+        let line = items.iter().find(|line| line["key"] == key).unwrap();
+        assert_eq!((&line["value"], &line["origin"]), (&json!(value), &json!(origin)), "{key}");
+    }
+}
+
+#[test]
+fn what_nobody_knows_is_refused_with_the_nearest_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let show = |more: &[&str]| run_in(&folder, &[&["config", "show"], more].concat(), &[]);
+    std::fs::write(folder.path().join("mainspring.toml"), "prefx = 'canary'").unwrap();
+    let said = show(&[]).refused(2);
+    assert!(said.contains("did you mean `prefix`?") && !said.contains("canary"), "{said}");
+    std::fs::remove_file(folder.path().join("mainspring.toml")).unwrap();
+    show(&["--profile", "none"]).refused(2);
+    show(&["--config", "none.toml"]).refused(2);
+    show(&["--timeout", "soon"]).refused(2);
+    show(&["--output", "xml"]).refused(2);
+}
+
+#[tokio::test]
+async fn a_command_that_takes_too_long_ends_with_6_and_an_insecure_one_with_7() {
+    let ground = Ground::new().await;
+    ground.run(&["migrate", "status", "--timeout", "0ms"]).refused(6);
+    let remote = "postgres://u:canary@db.example/d?sslmode=prefer";
+    let said = ground.run(&["migrate", "status", "--database-url", remote]).refused(7);
+    assert!(!said.contains("canary"), "{said}");
+}
