@@ -32,6 +32,15 @@ pub trait Backend: Send + Sync {
     /// The database's time as far as this process knows it: the last time it saw plus what has passed since.
     fn now(&self) -> Timestamp;
 
+    /// Begins the upkeep that the backend needs now and then: due messages, leases of dead workers, what is old. One process
+    /// of all that began does it at a time. `None` when it needs none, which is the default. Called within a tokio runtime.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    fn start_upkeep(&self) -> Result<Option<Box<dyn UpkeepTask>>> {
+        Ok(None)
+    }
+
     /// The executions.
     fn executions(&self) -> &dyn ExecutionStore;
     /// The flows.
@@ -52,6 +61,15 @@ pub trait Backend: Send + Sync {
     fn outputs(&self) -> &dyn OutputStore;
     /// The leases on names.
     fn leases(&self) -> &dyn LeaseStore;
+}
+
+/// Upkeep that is being done. Dropping it ends it at once, and another process does it a little later.
+pub trait UpkeepTask: Send + Sync {
+    /// Ends it after what is under way, so that another process can do it at once.
+    ///
+    /// # Errors
+    /// Internal when it ended early.
+    fn stop(self: Box<Self>) -> BoxFuture<'static, Result<()>>;
 }
 
 /// Executions by id, status, family and time.

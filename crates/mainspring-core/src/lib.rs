@@ -42,6 +42,7 @@ mod token;
 pub use attribute::{Attribute, Attributes, check_attributes};
 pub use backend::{
     Backend, ContextStore, EventStore, ExecutionStore, FlowStore, JobStore, QueueDriver, TokenStore,
+    UpkeepTask,
 };
 pub use changes::{Changes, Committed, ExecutionWrite, Expect, JobWrite, TokenWrite};
 pub use context::{ContextLimits, ContextRef};

@@ -82,6 +82,18 @@ events! {
 }
 
 impl EventType {
+    /// Whether the code of a run waits for such events.
+    pub(crate) const fn wakes(self) -> bool {
+        matches!(
+            self,
+            Self::StepCompleted
+                | Self::StepFailed
+                | Self::HookReceived
+                | Self::WaitCompleted
+                | Self::RunResumed
+        )
+    }
+
     /// The one of this name in the log; `None` for what the World does not show.
     pub(crate) fn of_log(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|event| event.log_name() == name)

@@ -1,6 +1,7 @@
 //! What a run waits for that only a message can bring: the flow when nothing else would wake it, steps that nobody has ended.
 //!
-//! Pure. A run that waits for a hook, for a time to come, or for a step that may not be begun yet is owed nothing.
+//! Pure. A run that waits for a hook, for a time to come, or for a step that may not be begun yet is owed nothing, unless its
+//! code has not seen everything that came meanwhile.
 
 use mainspring_core::Timestamp;
 
@@ -14,6 +15,8 @@ use crate::{
 pub(crate) struct Owed<'s> {
     /// Its code is to be called.
     pub(crate) flow: bool,
+    /// Something came that its code has not seen, and a call at a later time is not meant for that.
+    pub(crate) woken: bool,
     /// These steps are to be done.
     pub(crate) steps: Vec<&'s Numbered<Step>>,
     /// When more may be owed though nothing happens.
@@ -22,19 +25,20 @@ pub(crate) struct Owed<'s> {
 
 impl Owed<'_> {
     pub(crate) fn is_nothing(&self) -> bool {
-        !self.flow && self.steps.is_empty()
+        !self.flow && !self.woken && self.steps.is_empty()
     }
 }
 
-pub(crate) fn owed(state: &RunState, now: Timestamp) -> Owed<'_> {
+/// `seen` is the position of the last event that its code has seen.
+pub(crate) fn owed(state: &RunState, seen: i64, now: Timestamp) -> Owed<'_> {
     match state.run.status {
         RunStatus::Pending => Owed { flow: true, ..Owed::default() },
-        RunStatus::Running => of_running(state, now),
+        RunStatus::Running => of_running(state, seen, now),
         _ => Owed::default(),
     }
 }
 
-fn of_running(state: &RunState, now: Timestamp) -> Owed<'_> {
+fn of_running(state: &RunState, seen: i64, now: Timestamp) -> Owed<'_> {
     let waits =
         || state.waits.values().map(|wait| &wait.entity).filter(|wait| wait.status == WaitStatus::Waiting);
     let open: Vec<_> = state.steps.values().filter(|step| !step.entity.status.is_terminal()).collect();
@@ -47,6 +51,7 @@ fn of_running(state: &RunState, now: Timestamp) -> Owed<'_> {
     let parked = hooks || !open.is_empty() || waits().next().is_some();
     Owed {
         flow: !parked || waits().any(|wait| wait.resume_at <= now),
+        woken: state.woken > seen,
         next: times.min(),
         steps: open.into_iter().filter(|step| later(&step.entity).is_none()).collect(),
     }

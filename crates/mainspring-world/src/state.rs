@@ -33,6 +33,8 @@ pub(crate) struct RunState {
     pub(crate) waits: HashMap<String, Numbered<Wait>>,
     /// Correlation ids under which attributes were set.
     pub(crate) marks: HashSet<String>,
+    /// Position of the last event its code waits for, of those that were read from the log.
+    pub(crate) woken: i64,
     /// About how many bytes of values it holds.
     pub(crate) weight: usize,
     next: u64,
@@ -82,6 +84,7 @@ impl RunState {
             hooks: HashMap::new(),
             waits: HashMap::new(),
             marks: HashSet::new(),
+            woken: 0,
             weight: 0,
             next: 0,
             keep,
@@ -90,7 +93,10 @@ impl RunState {
 
     /// Takes in the next recorded event.
     pub(crate) fn read(&mut self, recorded: RecordedEvent) {
-        let RecordedEvent { event, created_at, .. } = recorded;
+        let RecordedEvent { event, created_at, position, .. } = recorded;
+        if EventType::of_log(&event.event_type).is_some_and(EventType::wakes) {
+            self.woken = position;
+        }
         let data = if is_world_spec(&self.run) { nul::unescape(event.data) } else { event.data };
         self.evolve(&event.event_type, event.subject.as_deref(), data, created_at);
     }

@@ -2,10 +2,10 @@
 
 use mainspring_consumer::Commits;
 use mainspring_core::{BoxFuture, Changes, Result};
-use mainspring_events::{LOG_HINT, PgEventStore};
+use mainspring_events::PgEventStore;
 use mainspring_pg::{Db, Hints};
 
-use crate::commit::{commit_within, tell, touches_the_log};
+use crate::commit::{commit_within, tell};
 
 /// Everything a [`Changes`] can hold, in the transaction of a checkpoint.
 pub(crate) struct CommitsAll {
@@ -22,10 +22,8 @@ impl Commits for CommitsAll {
     }
 
     fn committed(&self, changes: &[&Changes]) {
-        let Some(hints) = &self.hints else { return };
-        if changes.iter().any(|changes| touches_the_log(changes)) {
-            hints.mention(LOG_HINT);
+        if let Some(hints) = &self.hints {
+            tell(hints, changes.iter().copied());
         }
-        tell(hints, changes.iter().copied());
     }
 }

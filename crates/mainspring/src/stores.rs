@@ -6,7 +6,7 @@ use mainspring_consumer::Consumer;
 use mainspring_context::PgContextStore;
 use mainspring_core::{
     Backend, BoxFuture, Changes, Committed, ContextStore, EventStore, ExecutionStore, FlowStore, JobStore,
-    LeaseStore, OutputStore, QueueDriver, QueueStore, Result, Timestamp, TokenStore,
+    LeaseStore, OutputStore, QueueDriver, QueueStore, Result, Timestamp, TokenStore, UpkeepTask,
 };
 use mainspring_events::{InlineProjection, PgEventStore};
 use mainspring_executions::PgExecutionStore;
@@ -285,6 +285,16 @@ impl Backend for PgStores<'_> {
 
     fn as_any(&self) -> Option<&(dyn std::any::Any + Send + Sync)> {
         self.group.as_deref().map(|group| group as &(dyn std::any::Any + Send + Sync))
+    }
+
+    fn start_upkeep(&self) -> Result<Option<Box<dyn UpkeepTask>>> {
+        let Some(group) = &self.group else { return Ok(None) };
+        let outputs = Arc::new(PgOutputStore::new(group.db()));
+        let mut upkeep = QueueUpkeep::new(group.db(), UpkeepOptions::default())?.with_outputs(outputs);
+        if let Some(hints) = &self.hints {
+            upkeep = upkeep.with_hints(hints.clone());
+        }
+        Ok(Some(Box::new(Arc::new(upkeep).start())))
     }
 
     fn now(&self) -> Timestamp {

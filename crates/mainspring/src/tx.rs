@@ -101,17 +101,19 @@ where
 {
     fn commit<'a>(&'a self, record: &'a Record<'a, T>) -> BoxFuture<'a, Result<(T, Committed), TxError<E>>> {
         Box::pin(async move {
-            let db = self.backend.as_any().and_then(|any| any.downcast_ref::<GroupCommit>());
-            let Some(db) = db.map(GroupCommit::db) else {
+            let group = self.backend.as_any().and_then(|any| any.downcast_ref::<GroupCommit>());
+            let Some(group) = group else {
                 let problem = "needs an engine on PgStores with a pool";
                 return Err(TxError::Database(Error::invalid("cx.tx", problem)));
             };
             let aborted = Mutex::new(None);
-            let done = db
+            let done = group
+                .db()
                 .with_tx(async |db| match (self.body)(db).await {
                     Ok(value) => {
-                        let committed = commit_within(db, &PgEventStore::new(db), &record(&value)?).await?;
-                        Ok((value, committed))
+                        let changes = record(&value)?;
+                        let committed = commit_within(db, &PgEventStore::new(db), &changes).await?;
+                        Ok((value, committed, changes))
                     }
                     Err(TxError::Database(error)) => Err(error),
                     Err(TxError::App(error)) => {
@@ -120,10 +122,13 @@ where
                     }
                 })
                 .await;
-            done.map_err(|error| match aborted.into_inner().unwrap_or_else(PoisonError::into_inner) {
-                Some(error) => TxError::App(error),
-                None => TxError::Database(error),
-            })
+            let (value, committed, changes) =
+                done.map_err(|error| match aborted.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                    Some(error) => TxError::App(error),
+                    None => TxError::Database(error),
+                })?;
+            group.tell([&changes]);
+            Ok((value, committed))
         })
     }
 }

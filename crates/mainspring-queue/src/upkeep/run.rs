@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mainspring_core::{Error, Result};
+use mainspring_core::{BoxFuture, Error, Result, UpkeepTask};
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -44,6 +44,12 @@ impl RunningUpkeep {
         self.stop.send_replace(true);
         let ended = (&mut self.task).await;
         ended.map_err(|error| Error::internal("upkeep ended early").with_source(error))
+    }
+}
+
+impl UpkeepTask for RunningUpkeep {
+    fn stop(self: Box<Self>) -> BoxFuture<'static, Result<()>> {
+        Box::pin(Self::stop(*self))
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mainspring_core::{
     Backend, BoxFuture, Changes, Committed, ContextStore, EventStore, ExecutionStore, FlowStore, JobStore,
-    LeaseStore, OutputStore, QueueDriver, QueueStore, Result, Timestamp, TokenStore,
+    LeaseStore, OutputStore, QueueDriver, QueueStore, Result, Timestamp, TokenStore, UpkeepTask,
 };
 
 use super::{Faults, flows::FaultyFlows, queue::FaultyQueue};
@@ -67,6 +67,10 @@ impl<B: Backend> Backend for FaultyBackend<B> {
 
     fn as_any(&self) -> Option<&(dyn std::any::Any + Send + Sync)> {
         self.inner.as_any()
+    }
+
+    fn start_upkeep(&self) -> Result<Option<Box<dyn UpkeepTask>>> {
+        self.inner.start_upkeep()
     }
 
     fn now(&self) -> Timestamp {

@@ -7,7 +7,7 @@ use mainspring_engine::{Cx, Engine, EngineBuilder, Workflow, WorkflowResult};
 use mainspring_http::Invoker;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Inner, Names, Transport, World, calls::Calls, recovery::Recovery, steps};
+use super::{Inner, Names, Transport, World, calls::Calls, circuit::Circuit, recovery::Recovery, steps};
 use crate::{Storage, handlers::StepHandlers};
 
 /// The prefix of the seed.
@@ -29,6 +29,7 @@ pub struct WorldBuilder {
     grace: Duration,
     lease: Duration,
     recovery: Option<Duration>,
+    upkeep: bool,
 }
 
 impl WorldBuilder {
@@ -44,6 +45,7 @@ impl WorldBuilder {
             grace: Duration::from_secs(30),
             lease: Duration::from_secs(30),
             recovery: Some(RECOVERY),
+            upkeep: true,
         }
     }
 
@@ -110,6 +112,13 @@ impl WorldBuilder {
         self
     }
 
+    /// Whether a started world does the [upkeep](Backend::start_upkeep) of its backend, beside all other processes that would:
+    /// one of them does it at a time. For where it is done elsewhere, or with options of one's own. Defaults to yes.
+    pub fn upkeep(mut self, does: bool) -> Self {
+        self.upkeep = does;
+        self
+    }
+
     /// The world. Nothing runs until it is [started](World::start).
     ///
     /// # Errors
@@ -125,12 +134,12 @@ impl WorldBuilder {
         limits::check_duration("recovery", every)?;
         limits::check_name("queue_prefix", &names.flows)?;
         let mut engine = self.engine.queue(&names.flows).step_queue(&names.steps).lease(self.lease);
-        let local = Arc::new(self.steps);
+        let (local, circuit) = (Arc::new(self.steps), Arc::new(Circuit::new()));
         for step in local.names() {
             engine = steps::here(engine, step, Arc::clone(&local));
         }
         if let Some(invoker) = &self.invoker {
-            engine = steps::elsewhere(engine, Arc::clone(invoker));
+            engine = steps::elsewhere(engine, Arc::clone(invoker), Arc::clone(&circuit));
         }
         Ok(World(Arc::new(Inner {
             recovery: Arc::new(Recovery::new(Arc::clone(&self.backend), names.calls.clone(), every)),
@@ -143,7 +152,9 @@ impl WorldBuilder {
             concurrency: self.concurrency,
             grace: self.grace,
             lease: self.lease,
-            workers: tokio::sync::Mutex::default(),
+            upkeep: self.upkeep,
+            started: tokio::sync::Mutex::default(),
+            circuit,
             ready: tokio::sync::OnceCell::new(),
         })))
     }

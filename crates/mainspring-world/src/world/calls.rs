@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     World,
+    called::Called,
     recovery::{RECOVER, Recovery},
 };
 
@@ -137,6 +138,8 @@ pub(super) struct CallDeliver {
     pub(super) backend: Arc<dyn Backend>,
     pub(super) queue: String,
     pub(super) recovery: Arc<Recovery>,
+    /// Whether recovery goes on by itself, and so how far code sees is of use.
+    pub(super) recovers: bool,
     pub(super) invoker: Arc<dyn Invoker>,
     pub(super) transport: Option<Arc<dyn Transport>>,
 }
@@ -166,7 +169,15 @@ impl CallDeliver {
                     }
                 }
             }
-            None => self.verdict(&delivery, self.invoker.invoke(&Call::new(message)).await).await,
+            None => {
+                let backend = &*self.backend;
+                let called = if self.recovers { Called::by(backend, &message).await } else { None };
+                let reply = self.invoker.invoke(&Call::new(message)).await;
+                if let (Some(called), Reply::Ok(_) | Reply::Again(_)) = (called, &reply) {
+                    called.keep(backend).await;
+                }
+                self.verdict(&delivery, reply).await
+            }
         }
     }
 

@@ -2,7 +2,9 @@
 
 mod app;
 mod builder;
+mod called;
 mod calls;
+mod circuit;
 mod health;
 mod hooks;
 mod recovery;
@@ -18,13 +20,13 @@ use std::{fmt, sync::Arc, time::Duration};
 use mainspring_core::{Backend, Error, ExecutionId, MessageId, Result};
 use mainspring_engine::{CancelRequest, Engine};
 use mainspring_http::{Call, Invoker, MessageData, Reply};
-use mainspring_worker::WorkerHandle;
 
 use crate::{NewRun, Resolve, Run, Storage, ids::is_world};
 
 pub use builder::WorldBuilder;
 use calls::Calls;
 pub use calls::{CallOptions, Transport};
+use circuit::Circuit;
 pub use recovery::Recovered;
 use recovery::Recovery;
 
@@ -70,7 +72,11 @@ pub(crate) struct Inner {
     recovery: Arc<Recovery>,
     /// Whether it goes on by itself.
     recovers: bool,
-    workers: tokio::sync::Mutex<Vec<WorkerHandle>>,
+    /// Whether a start does the upkeep of the backend.
+    upkeep: bool,
+    started: tokio::sync::Mutex<Option<run::Started>>,
+    /// Of the steps that are done elsewhere.
+    circuit: Arc<Circuit>,
     /// Whether the queue of messages is there.
     ready: tokio::sync::OnceCell<()>,
 }
@@ -135,6 +141,12 @@ impl World {
             crate::RunStatus::Cancelled => Ok(run),
             status => Err(Error::conflict(format!("run `{id}` is {}", status.as_str()))),
         }
+    }
+
+    /// Whether the secret of this process was refused by whoever does its steps elsewhere, so that none is called but one every
+    /// 30 seconds, until an answer shows that the secret is taken.
+    pub fn is_refused(&self) -> bool {
+        self.0.circuit.is_open()
     }
 
     /// Delivers a message that came by other ways, such as a queue of the user's own, and says what became of it: for serverless

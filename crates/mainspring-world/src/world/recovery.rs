@@ -20,11 +20,11 @@ use std::{
 use mainspring_core::{
     Backend, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, MessageOptions, NewMessage, Result,
     Settlement, Timestamp, Unique,
-    queue::{MessageQuery, MessageStatus},
+    queue::{MessageQuery, MessageStatus, StoredMessage},
 };
 use serde_json::{Value, json};
 
-use super::{World, calls::Calls};
+use super::{World, called, calls::Calls};
 use crate::{
     ids::{SPEC_VERSION, is_world, spec_of},
     owed::{Owed, owed},
@@ -174,7 +174,8 @@ impl Recovery {
     /// Pushes what is owed to a run and not on its way; how many. `None` when that is nothing.
     async fn look_at(&self, row: Execution) -> Result<Option<u64>> {
         let Some(known) = Known::load(&*self.backend, &row.id, Keep::Open).await? else { return Ok(None) };
-        let owed = owed(&known.state, self.backend.now());
+        let seen = called::seen(&*self.backend, &known).await?;
+        let owed = owed(&known.state, seen, self.backend.now());
         if owed.is_nothing() {
             self.remembered(|memory| {
                 if memory.parked.len() >= MOST_PARKED {
@@ -186,9 +187,9 @@ impl Recovery {
         }
         let missing = self.missing(&known, owed).await?;
         let now_there = self.backend.executions().get(&row.id).await?;
-        // A message may have been done while these were looked for; then something has happened to the run.
+        // A message may have been done while these were looked for; then something has happened to the run, or was seen.
         let same = now_there.is_some_and(|now_there| now_there.revision == known.row.revision);
-        if missing.is_empty() || !same {
+        if missing.is_empty() || !same || called::seen(&*self.backend, &known).await? != seen {
             return Ok(None);
         }
         let pushed = self.backend.queues().push_each(missing).await?;
@@ -199,20 +200,23 @@ impl Recovery {
     /// The messages for what is owed and for which there is none.
     async fn missing(&self, known: &Known, owed: Owed<'_>) -> Result<Vec<NewMessage>> {
         let (run, workflow) = (&known.row.id, &known.row.flow_id);
+        let calls = self.of(json!({"runId": run})).await?;
         // Whoever calls its code finds out about everything else.
-        if !self.of(json!({"runId": run}), 1).await?.is_empty() {
+        if calls.iter().any(|call| self.comes_soon(call)) {
             return Ok(Vec::new());
         }
         let mut missing = Vec::new();
-        if owed.flow {
+        if owed.woken || owed.flow && calls.is_empty() {
             let key = format!("recover/{run}/{}", known.row.position);
             missing.push(once(self.calls.flow(workflow, run)?, key));
         }
         if !owed.steps.is_empty() {
-            let there = self.of(json!({"workflowRunId": run}), 1_000).await?;
+            let there = self.of(json!({"workflowRunId": run})).await?;
+            let there: Vec<_> =
+                there.iter().map(|step| step.message.data["data"]["stepId"].as_str()).collect();
             for step in owed.steps {
                 let (id, name) = (&step.entity.step_id, &step.entity.step_name);
-                if !there.contains(&Some(id.clone())) {
+                if !there.contains(&Some(id.as_str())) {
                     let key = format!("recover/{run}/{}/{}", step.number, step.entity.attempt);
                     missing.push(once(self.calls.step(workflow, run, name, id)?, key));
                 }
@@ -221,17 +225,21 @@ impl Recovery {
         Ok(missing)
     }
 
-    /// The steps whose messages have this in their payload, `None` for messages that are not of steps.
-    async fn of(&self, payload: Value, most: u32) -> Result<Vec<Option<String>>> {
+    /// The messages that have this in their payload and stand for what is owed.
+    async fn of(&self, payload: Value) -> Result<Vec<StoredMessage>> {
         let query = MessageQuery {
             data: Some(json!({"data": payload})),
             statuses: COVERS.to_vec(),
-            limit: most,
+            limit: 1_000,
             ..MessageQuery::default()
         };
-        let found = self.backend.queues().find_messages(&self.calls.queue, query).await?;
-        let step = |data: &Value| data["data"]["stepId"].as_str().map(ToOwned::to_owned);
-        Ok(found.iter().map(|found| step(&found.message.data)).collect())
+        self.backend.queues().find_messages(&self.calls.queue, query).await
+    }
+
+    /// Whether a call is not put off to a time that its code chose. After a failure the time is the queue's.
+    fn comes_soon(&self, call: &StoredMessage) -> bool {
+        let soon = self.backend.now() + self.every;
+        call.failures > 0 || call.available_at.is_none_or(|at| at <= soon)
     }
 
     fn remembered<T>(&self, work: impl FnOnce(&mut Memory) -> T) -> T {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mainspring_core::{Queue, Result};
+use mainspring_core::{Queue, Result, UpkeepTask};
 use mainspring_worker::{Worker, WorkerHandle};
 
 use super::{World, calls, calls::CallDeliver};
@@ -13,18 +13,27 @@ use super::{World, calls, calls::CallDeliver};
 /// How often an idle world is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// What runs in this process.
+pub(super) struct Started {
+    workers: Vec<WorkerHandle>,
+    upkeep: Option<Box<dyn UpkeepTask>>,
+}
+
 impl World {
-    /// Starts the workers of this process. Starting again does nothing.
+    /// Starts the workers of this process, and the upkeep of the backend unless [told not to](super::WorldBuilder::upkeep).
+    /// Starting again does nothing.
     ///
     /// # Errors
     /// Those of the backend and of the transport; invalid, naming the option.
     pub async fn start(&self) -> Result<()> {
-        let mut workers = self.0.workers.lock().await;
-        if !workers.is_empty() {
+        let mut started = self.0.started.lock().await;
+        if started.is_some() {
             return Ok(());
         }
-        *workers = self.workers().await?;
-        drop(workers);
+        let workers = self.workers().await?;
+        let upkeep = if self.0.upkeep { self.0.storage.backend().start_upkeep()? } else { None };
+        *started = Some(Started { workers, upkeep });
+        drop(started);
         if let Some(transport) = &self.0.transport {
             transport.start(self.clone()).await?;
         }
@@ -37,16 +46,21 @@ impl World {
     /// # Errors
     /// Those of the backend; the leases expire then.
     pub async fn close(&self) -> Result<()> {
-        let workers = std::mem::take(&mut *self.0.workers.lock().await);
+        let started = self.0.started.lock().await.take();
         if let Some(transport) = &self.0.transport {
             transport.stop().await;
         }
-        stop(workers).await?;
+        if let Some(Started { workers, upkeep }) = started {
+            stop(workers).await?;
+            if let Some(upkeep) = upkeep {
+                upkeep.stop().await?;
+            }
+        }
         self.0.engine.shutdown().await
     }
 
     /// Works until nothing is ready or under way, at most about `budget`: for environments that give a process only so long.
-    /// Whether everything was done. What is not yet due waits for the next time.
+    /// Whether everything was done. What is not yet due waits for the next time. No upkeep is done.
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -113,6 +127,7 @@ impl World {
                 backend: Arc::clone(inner.storage.backend()),
                 queue: names.calls.queue.clone(),
                 recovery: Arc::clone(&inner.recovery),
+                recovers: inner.recovers,
                 invoker: Arc::clone(invoker),
                 transport: inner.transport.clone(),
             };

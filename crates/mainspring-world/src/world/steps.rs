@@ -8,6 +8,7 @@ use mainspring_http::{Call, Entrypoint, Invoker, MessageData, QueueName, Reply};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use super::circuit::Circuit;
 use crate::handlers::{ESCAPED, StepContext, StepFailure, StepHandlers};
 
 /// The first pause after a call that did not come through, and the longest.
@@ -24,10 +25,20 @@ pub(super) fn here(engine: EngineBuilder, name: &str, steps: Arc<StepHandlers>) 
     })
 }
 
-pub(super) fn elsewhere(engine: EngineBuilder, invoker: Arc<dyn Invoker>) -> EngineBuilder {
+pub(super) fn elsewhere(
+    engine: EngineBuilder,
+    invoker: Arc<dyn Invoker>,
+    circuit: Arc<Circuit>,
+) -> EngineBuilder {
     engine.other_steps(move |job, input| {
-        let invoker = Arc::clone(&invoker);
-        async move { invoke(&*invoker, &job, input).await }
+        let (invoker, circuit) = (Arc::clone(&invoker), Arc::clone(&circuit));
+        async move {
+            tokio::select! {
+                ended = invoke(&*invoker, &circuit, &job, input) => ended,
+                // What is said after this does not count.
+                () = job.cancel().cancelled() => Err(HandlerError::new(code::CANCELLED, "told to stop")),
+            }
+        }
     })
 }
 
@@ -57,7 +68,12 @@ fn failed(failure: StepFailure) -> HandlerError {
 }
 
 /// Calls until there is an answer of the step itself: whoever cannot be reached has not failed, and uses up no attempt.
-async fn invoke(invoker: &dyn Invoker, job: &JobRun, input: Value) -> Result<Value, HandlerError> {
+async fn invoke(
+    invoker: &dyn Invoker,
+    circuit: &Circuit,
+    job: &JobRun,
+    input: Value,
+) -> Result<Value, HandlerError> {
     let queue = QueueName::new(Entrypoint::Step, job.handler())?;
     let mut data = json!({
         "stepId": job.id(),
@@ -76,13 +92,13 @@ async fn invoke(invoker: &dyn Invoker, job: &JobRun, input: Value) -> Result<Val
     message.attempt = attempt(job);
     let call = Call::new(message);
     let mut pause = SOON;
-    // What is said after this does not count.
-    let told_to_stop = || HandlerError::new(code::CANCELLED, "told to stop");
     loop {
-        let reply = tokio::select! {
-            reply = invoker.invoke(&call) => reply,
-            () = job.cancel().cancelled() => return Err(told_to_stop()),
-        };
+        circuit.enter().await;
+        let reply = invoker.invoke(&call).await;
+        let reached = !matches!(reply, Reply::Unauthorized | Reply::Unavailable { .. });
+        if reached && circuit.taken() {
+            tracing::info!(step = job.handler(), "the secret is taken; steps are called again");
+        }
         let wait = match reply {
             Reply::Ok(output) => return Ok(output),
             Reply::Failed { error, fatal: true, .. } => {
@@ -94,11 +110,13 @@ async fn invoke(invoker: &dyn Invoker, job: &JobRun, input: Value) -> Result<Val
             Reply::BadRequest(error) => return Err(HandlerError::terminal(code::INPUT_ERROR, error)),
             Reply::Again(after) => after,
             Reply::Unauthorized => {
-                tracing::error!(
-                    step = job.handler(),
-                    "the secret is refused; the step waits until it is not"
-                );
-                LATE
+                if circuit.refused() {
+                    tracing::error!(
+                        step = job.handler(),
+                        "the secret is refused: this process calls no step until it is taken"
+                    );
+                }
+                continue;
             }
             Reply::Unavailable { error, retry_after } => {
                 tracing::warn!(step = job.handler(), %error, "a step cannot be reached now");
@@ -107,9 +125,6 @@ async fn invoke(invoker: &dyn Invoker, job: &JobRun, input: Value) -> Result<Val
                 wait
             }
         };
-        tokio::select! {
-            () = sleep(wait) => {}
-            () = job.cancel().cancelled() => return Err(told_to_stop()),
-        }
+        sleep(wait).await;
     }
 }

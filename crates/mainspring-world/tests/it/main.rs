@@ -14,6 +14,7 @@ mod remote;
 mod runs;
 mod sdk;
 mod steps;
+mod upkeep;
 mod values;
 mod waits;
 mod way;

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mainspring_core::{Backend, ExecutionId, NewMessage};
+use mainspring_core::{
+    Backend, ClaimRequest, ExecutionId, Failure, NewMessage, Settle, Settlement, WorkerId,
+};
 use mainspring_testing::MemoryBackend;
 use mainspring_world::{
     CallOptions, Fact, NewRun, Recovered, RunEvent, RunStatus, StepHandlers, Storage, World,
@@ -10,7 +12,8 @@ use mainspring_world::{
 use serde_json::json;
 
 use crate::{
-    ground::{self, create_hook, create_step, start, start_step},
+    ground::{self, create_hook, create_step, receive, start, start_step},
+    sdk::{Replay, Sdk},
     way::{Way, over_both},
 };
 
@@ -19,6 +22,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 over_both! {
     #[tokio::test(start_paused = true)]
     a_stranded_run_goes_on_by_itself
+    an_event_behind_an_open_hook_is_brought_to_the_code_that_waits
 }
 
 fn nothing() -> Recovered {
@@ -101,8 +105,7 @@ async fn a_run_that_waits_is_left_alone() {
     // Called just now, and claimed by a worker for longer than a minute.
     let called = begun(&world).await;
     push(&world, world.flow_message("order", &called).unwrap()).await;
-    let holder = mainspring_core::WorkerId::generate();
-    let claim = mainspring_core::ClaimRequest::new("workflow_calls", holder, MINUTE * 60, 10);
+    let claim = ClaimRequest::new("workflow_calls", WorkerId::generate(), MINUTE * 60, 10);
     assert_eq!(backend.queue().claim(claim).await.unwrap().deliveries.len(), 1);
     // Of another application, and of nobody who calls.
     let theirs = World::builder(backend.clone()).queue_prefix("other_").build().unwrap();
@@ -113,6 +116,91 @@ async fn a_run_that_waits_is_left_alone() {
     backend.advance(MINUTE * 25);
     assert_eq!(world.recover().await.unwrap(), one(), "the sleep is over");
     assert_eq!(theirs.recover().await.unwrap(), one(), "each its own");
+}
+
+/// It waits for two payloads, or for half an hour and one of them.
+fn approve(replay: &Replay, _: &serde_json::Value) -> Option<Result<serde_json::Value, String>> {
+    let payloads = replay.hook("h", "token");
+    match (payloads.as_slice(), replay.steps_done()) {
+        ([first, second, ..], _) => Some(Ok(json!([first, second]))),
+        ([_], 0) => replay.step("s", "plus", json!(1)).map(|_| unreachable!("it was not done")),
+        _ => None,
+    }
+}
+
+async fn an_event_behind_an_open_hook_is_brought_to_the_code_that_waits(way: Way) {
+    // W45 with a hook: what came in was written down, and its message was lost with the process that was to push it.
+    let backend = MemoryBackend::new();
+    let sdk = Sdk::new(world(&backend).await).workflow("order", approve).step("plus", |input, _| Ok(input));
+    let invoker = way.to(sdk.clone(), backend.clone()).await;
+    let world = World::builder(backend.clone()).invoker(invoker).build().unwrap();
+    let works = async || assert!(world.run_until_idle(MINUTE).await.unwrap());
+    let id = world.start_run(NewRun::new("order", json!(1))).await.unwrap().run_id;
+    works().await;
+    backend.advance(MINUTE);
+    assert_eq!(world.recover().await.unwrap(), nothing(), "it waits for what has not come");
+
+    does(&world, &id, receive("h", json!("first"))).await;
+    assert_eq!(world.recover().await.unwrap(), nothing(), "its message may still be pushed");
+    backend.advance(MINUTE);
+    assert_eq!(world.recover().await.unwrap(), one());
+    // The code was called for the payload, its step was done, and it was called for that, and waits again.
+    works().await;
+    assert_eq!(sdk.counts(), (3, 1));
+    for _ in 0..2 {
+        backend.advance(MINUTE * 120);
+        assert_eq!(world.recover().await.unwrap(), nothing(), "its code has seen everything");
+        let other = World::builder(backend.clone()).build().unwrap();
+        assert_eq!(other.recover().await.unwrap(), nothing(), "and every process knows");
+    }
+    does(&world, &id, receive("h", json!("second"))).await;
+    backend.advance(MINUTE);
+    assert_eq!(world.recover().await.unwrap(), one());
+    works().await;
+    let run = world.storage().runs().get(&id, Default::default()).await.unwrap();
+    assert_eq!((run.status, run.output), (RunStatus::Completed, Some(json!(["first", "second"]))));
+    assert_eq!((sdk.counts(), world.recovered().repaired), ((4, 1), 2));
+}
+
+#[tokio::test]
+async fn an_event_does_not_wait_for_a_message_of_a_later_time() {
+    // The run sleeps for half an hour, and the message that wakes it then is there; its hook was told something meanwhile.
+    let backend = MemoryBackend::new();
+    let sdk = Sdk::new(world(&backend).await).workflow("order", |replay, _| {
+        match replay.hook("h", "token").pop() {
+            Some(payload) => Some(Ok(payload)),
+            None => replay.sleep("w", MINUTE * 30).map(|()| Ok(json!("nobody said anything"))),
+        }
+    });
+    let invoker = Way::Function.to(sdk.clone(), backend.clone()).await;
+    let world = World::builder(backend.clone()).invoker(invoker).build().unwrap();
+    let id = world.start_run(NewRun::new("order", json!(1))).await.unwrap().run_id;
+    assert!(world.run_until_idle(MINUTE).await.unwrap());
+    backend.advance(MINUTE);
+    assert_eq!(world.recover().await.unwrap(), nothing());
+    does(&world, &id, receive("h", json!("yes"))).await;
+    backend.advance(MINUTE);
+    assert_eq!(world.recover().await.unwrap(), one());
+    assert!(world.run_until_idle(MINUTE).await.unwrap());
+    let run = world.storage().runs().get(&id, Default::default()).await.unwrap();
+    assert_eq!((run.status, run.output), (RunStatus::Completed, Some(json!("yes"))));
+}
+
+#[tokio::test]
+async fn a_call_that_is_put_off_after_a_failure_is_not_hurried() {
+    let backend = MemoryBackend::new();
+    let world = world(&backend).await;
+    let id = begun(&world).await;
+    does(&world, &id, create_hook("h", "token")).await;
+    does(&world, &id, receive("h", json!(1))).await;
+    push(&world, world.flow_message("order", &id).unwrap()).await;
+    let claim = ClaimRequest::new("workflow_calls", WorkerId::generate(), MINUTE, 1);
+    let lease = backend.queue().claim(claim).await.unwrap().deliveries.remove(0).lease;
+    let error = Failure::new("FAILED", "busy");
+    let settlement = Settlement::RetryAfter { delay: MINUTE * 10, error };
+    backend.queue().settle(vec![Settle { lease, settlement }]).await.unwrap();
+    backend.advance(MINUTE * 2);
+    assert_eq!(world.recover().await.unwrap(), nothing(), "it is on its way");
 }
 
 #[tokio::test]
@@ -135,7 +223,7 @@ async fn what_was_given_up_is_for_people() {
 async fn a_stranded_run_goes_on_by_itself(way: Way) {
     // W45: its process was killed between the event and the message
     let backend = MemoryBackend::new();
-    let sdk = crate::sdk::Sdk::new(world(&backend).await)
+    let sdk = Sdk::new(world(&backend).await)
         .workflow("order", |replay, input| replay.step("s1", "plus", input.clone()))
         .step("plus", |input, _| Ok(input));
     let invoker = way.to(sdk.clone(), backend.clone()).await;

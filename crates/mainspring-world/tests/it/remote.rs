@@ -5,14 +5,14 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use mainspring_core::Backend;
+use mainspring_core::{Backend, BoxFuture};
 use mainspring_engine::{Cx, Workflow, WorkflowResult};
-use mainspring_http::{Credential, Guard, Secret};
+use mainspring_http::{Call, Credential, Guard, Invoker, Reply, Secret};
 use mainspring_testing::MemoryBackend;
 use mainspring_world::{CallOptions, RunStatus, StepFailure, StepHandlers, World};
 use serde_json::json;
@@ -169,4 +169,47 @@ async fn a_wrong_secret_pauses_the_messages_until_it_is_right(way: Way) {
     assert!(!calls().await.paused);
     // They have come through: nothing there has this name, and that is for good.
     assert_eq!(backend.queue().dead_letters("workflow_calls", 100).await.unwrap().len(), 20);
+}
+
+/// An application that refuses the secret for as long as it is told to.
+#[derive(Clone, Default)]
+struct Refuses {
+    wrong: Arc<AtomicBool>,
+    calls: Arc<AtomicUsize>,
+    attempts: Arc<Mutex<Vec<u32>>>,
+}
+
+impl Invoker for Refuses {
+    fn invoke<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Reply> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let reply = if self.wrong.load(Ordering::Relaxed) {
+            Reply::Unauthorized
+        } else {
+            self.attempts.lock().unwrap().push(call.message.attempt);
+            Reply::Ok(json!(1))
+        };
+        Box::pin(std::future::ready(reply))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_secret_opens_the_circuit_of_steps_until_it_is_right() {
+    // F91, F92: 20 steps of a workflow, and for ten minutes nobody takes the secret
+    let backend = MemoryBackend::new();
+    let app = Refuses::default();
+    app.wrong.store(true, Ordering::Relaxed);
+    let world = workflows(&backend, &Begun::default()).concurrency(4);
+    let world = world.invoker(Arc::new(app.clone())).build().unwrap();
+    world.start().await.unwrap();
+    let handle = world.engine().start(FAN, &20).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(world.is_refused());
+    // Those that were under way when it was refused first, and one in each half minute.
+    let calls = app.calls.load(Ordering::Relaxed);
+    assert!((2..=4 + 20).contains(&calls), "{calls}");
+    app.wrong.store(false, Ordering::Relaxed);
+    assert_eq!(handle.result().await.unwrap(), 20);
+    assert!(!world.is_refused());
+    assert_eq!(*app.attempts.lock().unwrap(), [1; 20]);
+    world.close().await.unwrap();
 }

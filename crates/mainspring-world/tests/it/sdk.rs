@@ -222,6 +222,11 @@ impl Replay {
         }
     }
 
+    /// How many steps are done.
+    pub(crate) fn steps_done(&self) -> usize {
+        self.steps.values().filter(|step| step.status == StepStatus::Completed).count()
+    }
+
     /// A step that is done in the middle of the code.
     pub(crate) fn inline(&self, id: &str, body: impl FnOnce() -> Value) -> Value {
         if let Some(step) = self.steps.get(id) {

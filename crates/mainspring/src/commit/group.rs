@@ -98,9 +98,13 @@ impl GroupCommit {
     ) -> Result<Committed> {
         changes.check()?;
         let committed = commit_alone(&self.db, events, &changes).await?;
-        self.hints.mention(LOG_HINT);
-        tell(&self.hints, [&changes]);
+        self.tell([&changes]);
         Ok(committed)
+    }
+
+    /// Wakes whoever waits for what was committed.
+    pub(crate) fn tell<'c>(&self, committed: impl IntoIterator<Item = &'c Changes> + Clone) {
+        tell(&self.hints, committed);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -179,10 +183,7 @@ impl Lane {
             let answers = commit_batch(&self.group.db, &changes).await;
             let committed = batch.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
             let committed: Vec<&Changes> = committed.map(|(entry, _)| &entry.changes).collect();
-            if committed.iter().any(|changes| touches_the_log(changes)) {
-                self.group.hints.mention(LOG_HINT);
-            }
-            tell(&self.group.hints, committed);
+            self.group.tell(committed);
             for (entry, answer) in batch.into_iter().zip(answers) {
                 // A caller that went away does not want to know.
                 let _ = entry.answer.send(answer);
@@ -220,8 +221,11 @@ impl AppendTogether for Appends {
     }
 }
 
-/// Wakes whoever waits for the messages and the chunks of what was committed.
+/// Wakes whoever waits for the events, the messages and the chunks of what was committed.
 pub(crate) fn tell<'c>(hints: &Hints, committed: impl IntoIterator<Item = &'c Changes> + Clone) {
+    if committed.clone().into_iter().any(touches_the_log) {
+        hints.mention(LOG_HINT);
+    }
     let messages = committed.clone().into_iter().flat_map(|changes| &changes.messages);
     let queues: HashSet<&str> = messages.map(|message| message.queue.as_str()).collect();
     let outputs = committed.into_iter().flat_map(|changes| &changes.outputs);
@@ -230,7 +234,7 @@ pub(crate) fn tell<'c>(hints: &Hints, committed: impl IntoIterator<Item = &'c Ch
 }
 
 /// Whether there are new events.
-pub(crate) fn touches_the_log(changes: &Changes) -> bool {
+fn touches_the_log(changes: &Changes) -> bool {
     changes.appends.iter().any(|append| !append.events.is_empty())
         || changes.executions.iter().any(|write| !write.events.is_empty())
 }

@@ -17,5 +17,5 @@ mod group;
 mod plan;
 mod transaction;
 
-pub(crate) use group::{Appends, GroupCommit, tell, touches_the_log};
+pub(crate) use group::{Appends, GroupCommit, tell};
 pub(crate) use transaction::{commit_alone, commit_batch, commit_within};

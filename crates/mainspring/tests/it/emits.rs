@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use mainspring::{
-    Cx, Engine, OutputStore, OutputStream, PgOutputStore, PgStoreOptions, PgStores, Workflow, WorkflowResult,
+    Cx, CxTx, Db, Engine, OutputStore, OutputStream, PgOutputStore, PgStoreOptions, PgStores, TxError,
+    Workflow, WorkflowResult,
 };
 use mainspring_pg::Hints;
 use mainspring_testing::{Cut, Proxy, TestDb};
@@ -65,4 +66,30 @@ async fn the_commit_of_a_workflow_wakes_the_readers_of_another_process() {
     let handle = engine.start(REPORT, &20).await.unwrap();
     assert_eq!(read(&there, handle.id()).await.len(), 40);
     worker.stop().await.unwrap();
+}
+
+const LEDGER: Workflow<(), (), String> = Workflow::new("ledger");
+
+async fn ledger(cx: Cx, (): ()) -> WorkflowResult<(), String> {
+    cx.emit("progress", "noted").await;
+    cx.tx("note", async |db: &Db<'_>| Ok::<_, TxError<String>>(db.exec("SELECT 1", &[]).await?)).await?;
+    // No later commit could wake anybody.
+    std::future::pending().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_transaction_of_a_step_wakes_the_readers_of_another_process() {
+    // It would be found by polling only after an hour.
+    let db = TestDb::new().await;
+    let here = PgStores::connect(db.url(), PgStoreOptions::default()).unwrap();
+    let hints = Hints::new(None, Some(db.settings().clone()), db.names().clone());
+    let mut there = here.clone();
+    there.outputs = PgOutputStore::new(&db.db()).with_hints(hints).with_poll(Duration::from_secs(3_600));
+    let engine = Engine::builder(here).register(LEDGER, ledger).build().unwrap();
+    let handle = engine.start(LEDGER, &()).await.unwrap();
+    let stream = OutputStream::of(handle.id(), "progress");
+    let mut chunks = there.outputs.read(&stream, 0);
+    let worker = engine.worker().start().unwrap();
+    assert_eq!(chunks.try_next().await.unwrap().unwrap().data, "noted");
+    drop(worker);
 }
