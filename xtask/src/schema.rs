@@ -1,4 +1,4 @@
-//! `cargo xtask schema`: docs/SCHEMA.md, read from the catalogue of a freshly migrated database.
+//! `cargo xtask schema`: docs/SCHEMA.md and what the doctor compares with, read from the catalogue of a freshly migrated database.
 
 use std::{error::Error, fmt::Write as _, fs, process::ExitCode};
 
@@ -10,26 +10,28 @@ use crate::{Outcome, server};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Fail when docs/SCHEMA.md is not what would be written.
+    /// Fail when they are not what would be written.
     #[arg(long)]
     check: bool,
 }
 
 pub fn run(args: &Args) -> Outcome {
     let server = server::find(None, Options::throwaway())?;
-    let text = crate::block_on(describe(&server.url()))??;
-    let path = crate::root().join("docs/SCHEMA.md");
-    if !args.check {
-        fs::write(&path, text)?;
-        println!("wrote {}", path.display());
-        return Ok(ExitCode::SUCCESS);
+    let (text, record) = crate::block_on(describe(&server.url()))??;
+    let files = [("docs/SCHEMA.md", text), ("crates/mainspring-doctor/src/catalog/expected.json", record)];
+    for (name, text) in files {
+        let path = crate::root().join(name);
+        if !args.check {
+            fs::write(&path, text)?;
+            println!("wrote {}", path.display());
+        } else if fs::read_to_string(&path).unwrap_or_default() == text {
+            println!("{name} is fresh");
+        } else {
+            eprintln!("error: {name} is out of date: run `cargo xtask schema`");
+            return Ok(ExitCode::FAILURE);
+        }
     }
-    if fs::read_to_string(&path).unwrap_or_default() == text {
-        println!("docs/SCHEMA.md is fresh");
-        return Ok(ExitCode::SUCCESS);
-    }
-    eprintln!("error: docs/SCHEMA.md is out of date: run `cargo xtask schema`");
-    Ok(ExitCode::FAILURE)
+    Ok(ExitCode::SUCCESS)
 }
 
 const SCHEMA: &str = "schema_doc";
@@ -52,7 +54,8 @@ const RULES: &str = "SELECT conname || ': ' || pg_get_constraintdef(oid) FROM pg
   FROM pg_catalog.pg_inherits h JOIN pg_catalog.pg_class c ON c.oid = h.inhrelid
   WHERE h.inhparent = $1 AND c.relkind = 'r' ORDER BY 1";
 
-async fn describe(url: &str) -> Result<String, Box<dyn Error>> {
+/// The page, and what the doctor compares with.
+async fn describe(url: &str) -> Result<(String, String), Box<dyn Error>> {
     let settings = Settings::parse(url)?;
     Migrator::new(settings.clone(), Names::new(Schema::new(SCHEMA)?, Prefix::new("")?)).up().await?;
     let client = settings.connect().await?;
@@ -75,7 +78,7 @@ async fn describe(url: &str) -> Result<String, Box<dyn Error>> {
         }
     }
     client.batch_execute(&format!("DROP SCHEMA {SCHEMA} CASCADE")).await?;
-    Ok(text)
+    Ok((text, mainspring_doctor::catalog::recorded(&settings).await?))
 }
 
 async fn describe_table(client: &Client, oid: u32, text: &mut String) -> Result<(), Box<dyn Error>> {

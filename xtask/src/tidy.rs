@@ -30,7 +30,11 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("mainspring-testing", &["mainspring-core", "mainspring-pg", "mainspring-embedded", "mainspring-engine"]),
     ("mainspring-world", &["mainspring-core", "mainspring-worker", "mainspring-engine", "mainspring-http"]),
     ("mainspring-broker", &["mainspring-core", "mainspring-worker"]),
-    ("mainspring-cli", &["mainspring", "mainspring-core", "mainspring-pg", "mainspring-embedded"]),
+    ("mainspring-doctor", &["mainspring-core", "mainspring-pg", "mainspring-queue"]),
+    (
+        "mainspring-cli",
+        &["mainspring", "mainspring-core", "mainspring-pg", "mainspring-embedded", "mainspring-doctor"],
+    ),
     (
         "mainspring",
         &[
