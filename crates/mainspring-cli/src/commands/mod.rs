@@ -2,6 +2,7 @@
 
 mod completions;
 mod config;
+mod doctor;
 mod executions;
 mod explain;
 mod man;
@@ -23,6 +24,10 @@ pub(crate) enum Command {
     /// Create or update the tables; safe to repeat. Ends with 0, or with 1 whatever went wrong.
     #[command(after_help = "Example:\n  mainspring setup --database-url postgres://me@localhost/app")]
     Setup,
+    /// Say what is wrong with the database and how to mend it; changes nothing. Ends with 1 when something is, with 3 when the
+    /// tables do not fit.
+    #[command(after_help = "Example:\n  mainspring doctor --deep -o json")]
+    Doctor(doctor::Args),
     /// What is configured, and where.
     #[command(subcommand)]
     Config(config::Config),
@@ -43,6 +48,7 @@ impl Command {
             Self::Executions(command) => command.run(context).await,
             Self::Migrate(command) => command.run(context).await,
             Self::Setup => setup::run(context).await,
+            Self::Doctor(args) => doctor::run(args, context).await,
             Self::Explain(args) => explain::run(&args),
             Self::Config(command) => command.run(context),
             Self::Completions(command) => command.run(),

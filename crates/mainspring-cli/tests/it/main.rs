@@ -5,6 +5,7 @@
 mod ground;
 
 mod config;
+mod doctor;
 mod executions;
 mod help;
 mod migrate;
