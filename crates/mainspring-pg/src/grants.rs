@@ -31,6 +31,9 @@ impl Migrator {
         for (_, sequence) in OTHERS.iter().filter(|(kind, _)| *kind == "SEQUENCE") {
             out += &format!("GRANT SELECT, USAGE ON SEQUENCE {} TO {role};\n", names.table(sequence));
         }
+        for (_, view) in OTHERS.iter().filter(|(kind, _)| *kind == "VIEW") {
+            out += &format!("GRANT SELECT ON {} TO {role};\n", names.table(view));
+        }
         Ok(out)
     }
 }
