@@ -173,7 +173,7 @@ impl Drift<'_> {
         for (name, function) in &defined.functions {
             match found.get(name) {
                 None => {
-                    self.push(Code::FunctionMissing, "function", name, "is missing", function.text.clone())
+                    self.push(Code::FunctionMissing, "function", name, "is missing", function.text.clone());
                 }
                 Some(bodies) if !bodies.contains(&function.body) => {
                     self.push(

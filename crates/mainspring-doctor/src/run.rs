@@ -86,7 +86,7 @@ fn history(status: &Status, report: &mut Report) {
     for (version, _, _, state) in &status.migrations {
         match state {
             MigrationState::Applied(_) => {
-                (report.schema_version, report.needed_version) = (*version, *version)
+                (report.schema_version, report.needed_version) = (*version, *version);
             }
             MigrationState::Pending => report.needed_version = *version,
             _ => report.schema_version = *version,
