@@ -7,8 +7,14 @@ use crate::ground::Ground;
 /// On a server for tests, which keeps nothing safe.
 fn doctor(ground: &Ground, more: &[&str]) -> (i32, Vec<Value>) {
     let mut arguments = vec!["doctor", "-o", "json"];
-    let ignored =
-        ["fsync_off", "full_page_writes_off", "synchronous_commit_off", "connections_short", "slot_pins"];
+    let ignored = [
+        "wal_minimal",
+        "fsync_off",
+        "full_page_writes_off",
+        "synchronous_commit_off",
+        "connections_short",
+        "slot_pins",
+    ];
     arguments.extend(ignored.iter().flat_map(|code| ["--ignore", code]));
     arguments.extend(more);
     let said = ground.run(&arguments);
