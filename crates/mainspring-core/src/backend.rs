@@ -118,6 +118,10 @@ pub trait ExecutionStore: Send + Sync {
     /// Deletes those of `ids` that are over, with their jobs, tokens, large values and histories; how many.
     fn delete_finished<'a>(&'a self, ids: &'a [ExecutionId]) -> BoxFuture<'a, Result<u64>>;
 
+    /// Deletes one, over or not, with its jobs, tokens, large values and history, and the [lease](LeaseStore) of this name,
+    /// whoever holds it, in one transaction; whether there was such an execution.
+    fn forget<'a>(&'a self, id: &'a ExecutionId, lease: &'a str) -> BoxFuture<'a, Result<bool>>;
+
     /// Waiting with a time that has come, the most overdue first. Those that wait for no time are never here.
     fn find_waiting(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Execution>>>;
 

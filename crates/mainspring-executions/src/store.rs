@@ -99,6 +99,17 @@ const DELETE_FINISHED: &str = "WITH gone AS (
     WHERE e.partition = 'executions' AND e.tenant = g.tenant AND e.stream = 'execution-' || g.id)
   SELECT count(*) FROM gone";
 
+/// Whoever changes it has committed, so that the next statement sees its history to the end.
+const HOLD: &str = "SELECT FROM {executions} WHERE id = $1 FOR UPDATE";
+
+const FORGET: &str = "WITH gone AS (
+    DELETE FROM {executions} WHERE id = $1 RETURNING id, tenant
+  ), history AS (
+    DELETE FROM {events_executions} e USING gone g
+    WHERE e.partition = 'executions' AND e.tenant = g.tenant AND e.stream = 'execution-' || g.id
+  ), lease AS (DELETE FROM {leases} WHERE name = $2)
+  SELECT FROM gone";
+
 const FIND_FINISHED: &str =
     select!("WHERE e.flow_id = $1 AND e.finished_at < $2 ORDER BY e.finished_at, e.id LIMIT $3");
 
@@ -215,6 +226,15 @@ impl ExecutionStore for PgExecutionStore<'_> {
             let rows = self.db.run(Query::new(DELETE_FINISHED).bind(ids)).await?;
             let count: i64 = rows.first().map_or(Ok(0), |row| get(row, 0))?;
             Ok(u64::try_from(count).unwrap_or(0))
+        })
+    }
+
+    fn forget<'a>(&'a self, id: &'a ExecutionId, lease: &'a str) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async move {
+            let hold = Query::new(HOLD).bind(id.to_string());
+            let forget = Query::new(FORGET).bind(id.to_string()).bind(lease.to_owned());
+            let rows = self.db.together(vec![hold, forget]).await?;
+            Ok(rows.get(1).is_some_and(|gone| !gone.is_empty()))
         })
     }
 

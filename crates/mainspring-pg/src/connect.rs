@@ -21,16 +21,25 @@ pub(crate) type Wire = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<S
 /// # Errors
 /// [`Invalid`](ErrorKind::Invalid) for settings that can never connect, or a size of 0.
 pub fn pool(settings: &Settings, size: usize) -> Result<Pool> {
+    let mut deadlines = Deadlines::default();
+    deadlines.create = deadlines.create.max(settings.connect_timeout());
+    pool_with(settings, size, &deadlines)
+}
+
+/// The same, waiting no longer than `deadlines` say for a free connection, a new one, and the check of a used one.
+///
+/// # Errors
+/// As [`pool`].
+pub fn pool_with(settings: &Settings, size: usize, deadlines: &Deadlines) -> Result<Pool> {
     if size == 0 {
         return Err(Error::invalid("pool size", "must be at least 1"));
     }
-    let deadlines = Deadlines::default();
     let dial = Dial { tls: tls::connector(settings)?, session: settings.session };
     let checks = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     Pool::builder(Manager::from_connect(settings.config()?, dial, checks))
         .max_size(size)
         .wait_timeout(Some(deadlines.wait))
-        .create_timeout(Some(deadlines.create.max(settings.connect_timeout())))
+        .create_timeout(Some(deadlines.create))
         .recycle_timeout(Some(deadlines.recycle))
         .runtime(Runtime::Tokio1)
         .build()

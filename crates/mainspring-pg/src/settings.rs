@@ -240,6 +240,21 @@ impl Settings {
         self.ssl_root_cert.as_deref().filter(|path| *path != "system")
     }
 
+    /// The same with this limit on connecting; the key `connect_timeout` knows whole seconds only.
+    #[must_use]
+    pub fn with_connect_timeout(mut self, limit: Duration) -> Self {
+        self.connect_timeout = Some(limit);
+        self
+    }
+
+    /// The same where the server ends a statement after so long, to the millisecond; zero is never. A pooler does not pass it on.
+    #[must_use]
+    pub fn with_statement_timeout(mut self, limit: Duration) -> Self {
+        let own = self.options.unwrap_or_default();
+        self.options = Some(format!("{own} -c statement_timeout={}", limit.as_millis()).trim().to_owned());
+        self
+    }
+
     pub(crate) fn connect_timeout(&self) -> Duration {
         self.connect_timeout.unwrap_or(Duration::from_secs(5))
     }

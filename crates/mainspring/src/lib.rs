@@ -73,7 +73,9 @@ pub use mainspring_flows::PgFlowStore;
 pub use mainspring_jobs::PgJobStore;
 pub use mainspring_leases::PgLeaseStore;
 pub use mainspring_output::PgOutputStore;
-pub use mainspring_pg::{Db, Migrator, Mode, Names, Pool, Prefix, Schema, Settings, Statements, pool};
+pub use mainspring_pg::{
+    Db, Deadlines, Migrator, Mode, Names, Pool, Prefix, Schema, Settings, Statements, pool,
+};
 pub use mainspring_queue::{PgQueue, schedule, stats, topic, upkeep};
 pub use mainspring_tokens::PgTokenStore;
 pub use mainspring_worker::{

@@ -4,7 +4,7 @@ use std::{fmt, ops::Deref, str::FromStr, time::Duration};
 
 use mainspring_broker::{MachineMemory, MemoryOptions};
 use mainspring_core::{Error, Result};
-use mainspring_pg::{Migrator, Mode, Pool, Settings};
+use mainspring_pg::{Db, Deadlines, IdleCloser, Migrator, Mode, Pool, Settings, pool_with};
 use serde::Deserialize;
 
 use crate::{PgStoreOptions, create_pg_stores};
@@ -59,16 +59,22 @@ pub struct MemoryConnection {
     pub password: String,
     /// Defaults to `postgres`.
     pub database: String,
-    /// Most connections. Defaults to 10.
+    /// Most connections, at least 1. Defaults to 10.
     pub max: usize,
-    /// Longest wait for a new connection, in milliseconds and at least a second. Defaults to 5,000.
+    /// How long nobody uses a connection before it is closed, in milliseconds; 0 is never. Defaults to 30,000.
+    pub idle_timeout_millis: u64,
+    /// Longest wait for a connection, a free one or a new one, in milliseconds; 0 is a day. Defaults to 5,000.
     pub connection_timeout_millis: u64,
-    /// Longest time of a statement, in milliseconds. Defaults to 30,000.
+    /// Longest time of a statement, in milliseconds; 0 is no limit. Defaults to 30,000.
     pub statement_timeout_millis: u64,
+    /// The same, as another driver counts it: the shorter of the two holds. The server ends the statement in either case.
+    pub query_timeout_millis: u64,
     /// How locks are asked for, and how long they last.
     pub lock_config: LockConfig,
     /// Whether [`cleanup`](MachineMemory::cleanup) does anything. Defaults to false.
     pub enable_cleanup: bool,
+    /// Whether every call is a span, `PostgresMachineMemory.v1.<call>`. Defaults to false.
+    pub enable_otel: bool,
 }
 
 impl Default for MemoryConnection {
@@ -82,10 +88,13 @@ impl Default for MemoryConnection {
             password: postgres(),
             database: postgres(),
             max: 10,
+            idle_timeout_millis: 30_000,
             connection_timeout_millis: 5_000,
             statement_timeout_millis: 30_000,
+            query_timeout_millis: 30_000,
             lock_config: LockConfig::default(),
             enable_cleanup: false,
+            enable_otel: false,
         }
     }
 }
@@ -168,14 +177,30 @@ impl MemoryConnection {
                 .with("password", &self.password)?
                 .with("dbname", &self.database)?,
         };
-        let seconds = self.connection_timeout_millis.div_ceil(1_000).max(1);
-        let settings = settings.with("connect_timeout", &seconds.to_string())?;
-        match settings.is_pooled() {
-            true => Ok(settings), // a pooler passes no settings on
-            false => {
-                settings.with("options", &format!("-c statement_timeout={}", self.statement_timeout_millis))
-            }
-        }
+        let settings = settings.with_connect_timeout(self.connection_timeout());
+        Ok(match settings.is_pooled() {
+            true => settings, // a pooler passes no settings on
+            false => settings.with_statement_timeout(self.statement_timeout().unwrap_or_default()),
+        })
+    }
+
+    fn connection_timeout(&self) -> Duration {
+        millis(self.connection_timeout_millis).unwrap_or(DAY)
+    }
+
+    fn statement_timeout(&self) -> Option<Duration> {
+        let limits = [self.statement_timeout_millis, self.query_timeout_millis];
+        limits.into_iter().filter_map(millis).min()
+    }
+
+    fn deadlines(&self) -> Deadlines {
+        let mut deadlines = Deadlines::default();
+        (deadlines.wait, deadlines.create) = (self.connection_timeout(), self.connection_timeout());
+        // The server gives up first, and says why.
+        let limit = self.statement_timeout();
+        deadlines.statement =
+            limit.map_or(DAY, |limit| limit.saturating_add(Duration::from_secs(5)).min(DAY));
+        deadlines
     }
 
     fn options(&self) -> MemoryOptions {
@@ -186,15 +211,25 @@ impl MemoryConnection {
             backoff_exponent,
             lock_ttl: Duration::from_millis(ttl_ms),
             enable_cleanup: self.enable_cleanup,
+            enable_otel: self.enable_otel,
         }
     }
 }
 
-/// Machine memory with a pool of its own.
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+/// `None` for 0, which is no limit.
+fn millis(millis: u64) -> Option<Duration> {
+    Some(Duration::from_millis(millis)).filter(|limit| !limit.is_zero())
+}
+
+/// Machine memory with a pool of its own. Connections that nobody uses are closed for as long as this lives.
 pub struct PgMachineMemory {
     memory: MachineMemory,
+    db: Db<'static>,
     pool: Pool,
     migrator: Migrator,
+    _idle: Option<IdleCloser>,
 }
 
 impl Deref for PgMachineMemory {
@@ -212,6 +247,11 @@ impl PgMachineMemory {
     /// Schema, naming what is missing or other.
     pub async fn validate_table_structure(&self) -> Result<()> {
         self.migrator.verify().await
+    }
+
+    /// Where it stands.
+    pub fn db(&self) -> &Db<'static> {
+        &self.db
     }
 
     /// Closes the pool: whatever is asked after fails.
@@ -235,6 +275,7 @@ pub async fn connect_machine_memory(config: &MachineMemoryConfig) -> Result<PgMa
         table_prefix: config.table_prefix.clone(),
         schema: config.schema.clone(),
         statements: settings.statements(),
+        deadlines: config.config.deadlines(),
         ..PgStoreOptions::default()
     };
     let migrator = Migrator::new(settings.clone(), options.names()?);
@@ -244,9 +285,12 @@ pub async fn connect_machine_memory(config: &MachineMemoryConfig) -> Result<PgMa
         Migrate::DangerouslyForce => drop(migrator.run(Mode::DangerouslyForce).await?),
     }
     migrator.verify().await?;
-    let pool = mainspring_pg::pool(&settings, config.config.max)?;
-    let memory = MachineMemory::new(create_pg_stores(pool.clone(), options)?, config.config.options())?;
-    Ok(PgMachineMemory { memory, pool, migrator })
+    let pool = pool_with(&settings, config.config.max, &options.deadlines)?;
+    let stores = create_pg_stores(pool.clone(), options)?;
+    let db = stores.db().clone();
+    let memory = MachineMemory::new(stores, config.config.options())?;
+    let idle = millis(config.config.idle_timeout_millis).map(|after| IdleCloser::start(&pool, after));
+    Ok(PgMachineMemory { memory, db, pool, migrator, _idle: idle })
 }
 
 /// Closes what [`connect_machine_memory`] has opened.

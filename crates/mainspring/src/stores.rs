@@ -43,6 +43,8 @@ pub struct PgStoreOptions {
     /// How statements reach the server. Behind a pooler in transaction mode it must be as the pooler can pass them on.
     /// Defaults to [`Statements::Named`].
     pub statements: Statements,
+    /// How long each kind of waiting may last. Defaults to those of [`Deadlines`].
+    pub deadlines: Deadlines,
 }
 
 impl Default for PgStoreOptions {
@@ -53,6 +55,7 @@ impl Default for PgStoreOptions {
             commit_lanes: 2,
             listen: None,
             statements: Statements::default(),
+            deadlines: Deadlines::default(),
         }
     }
 }
@@ -103,7 +106,7 @@ pub fn create_pg_stores(pool: Pool, options: PgStoreOptions) -> Result<PgStores<
         let problem = format!("{} is not within 1 to 16", options.commit_lanes);
         return Err(mainspring_core::Error::invalid("commit_lanes", problem));
     }
-    let db = Db::with_statements(pool, names.clone(), Deadlines::default(), options.statements);
+    let db = Db::with_statements(pool, names.clone(), options.deadlines, options.statements);
     let hints = Hints::new(Some(db.clone()), options.listen, names);
     let group = Arc::new(GroupCommit::new(db.clone(), hints.clone(), options.commit_lanes));
     let mut stores = PgStores::at(db);

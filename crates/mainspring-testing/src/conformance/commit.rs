@@ -26,6 +26,7 @@ pub async fn suite<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     on(&fresh, a_taken_id_undoes_everything).await;
     on(&fresh, a_taken_key_undoes_everything).await;
     on(&fresh, a_changed_revision_undoes_everything).await;
+    on(&fresh, a_history_that_does_not_follow_undoes_everything).await;
     on(&fresh, an_ended_execution_undoes_everything).await;
     on(&fresh, an_unexpected_position_undoes_everything).await;
     on(&fresh, a_spent_token_undoes_everything).await;
@@ -184,6 +185,20 @@ pub async fn a_changed_revision_undoes_everything(backend: &dyn Backend) {
     assert!(refused(backend, update(Execution { step_count: 9, ..read })).await.is_conflict());
     let stored = backend.executions().get(&id("e")).await.unwrap().unwrap();
     assert_eq!((stored.revision, stored.step_count, stored.position), (2, 0, 1));
+    assert_eq!(backend.events().get_by_execution(&id("e")).await.unwrap().len(), 1);
+}
+
+/// Whoever writes a history has to know where it ends.
+pub async fn a_history_that_does_not_follow_undoes_everything(backend: &dyn Backend) {
+    let read = created(backend, "e").await;
+    backend.commit(update(read.clone())).await.unwrap();
+    let unread = Execution { revision: 2, position: 0, ..read };
+    assert!(refused(backend, update(unread.clone())).await.is_conflict());
+    // Without events there is nothing to follow.
+    let silent = ExecutionWrite::update(unread, Vec::new());
+    backend.commit(Changes { executions: vec![silent], ..Changes::default() }).await.unwrap();
+    let stored = backend.executions().get(&id("e")).await.unwrap().unwrap();
+    assert_eq!((stored.revision, stored.position), (3, 1));
     assert_eq!(backend.events().get_by_execution(&id("e")).await.unwrap().len(), 1);
 }
 

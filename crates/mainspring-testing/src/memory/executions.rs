@@ -61,9 +61,13 @@ impl Executions {
         if execution.idempotency_key.is_some() != execution.idempotency_expires_at.is_some() {
             return Err(Error::internal(format!("execution `{}` has a key without a window", execution.id)));
         }
+        // Where its events go is taken, or leaves a gap.
+        let follows = |old: &Execution| write.events.is_empty() || execution.position == old.position;
         let free = match (write.expect, self.get(&execution.id)) {
             (Expect::New, None) => key_of(execution).is_none_or(|key| self.by_key(&key, at).is_none()),
-            (Expect::Revision(revision), Some(old)) => old.revision == revision && !old.status.is_terminal(),
+            (Expect::Revision(revision), Some(old)) => {
+                old.revision == revision && !old.status.is_terminal() && follows(old)
+            }
             (Expect::New, Some(_)) | (Expect::Revision(_), None) => false,
         };
         if free { Ok(()) } else { Err(write.conflict()) }
@@ -167,6 +171,15 @@ impl State {
         self.executions.remove(id)
     }
 
+    /// With its history.
+    fn forget(&mut self, id: &ExecutionId) -> bool {
+        let Some(execution) = self.executions.get(id) else { return false };
+        let tenant = execution.tenant.clone();
+        let history = StreamId::new(execution.stream()).in_partition(EXECUTIONS).of_tenant(tenant);
+        self.log.delete(&history);
+        self.delete(id)
+    }
+
     pub(super) fn require(&self, id: &ExecutionId) -> Result<()> {
         self.executions.get(id).map(drop).ok_or_else(|| Error::not_found("execution", id))
     }
@@ -232,16 +245,17 @@ impl ExecutionStore for MemoryBackend {
         self.run(move |state, _| {
             let mut deleted = 0;
             for id in ids {
-                let Some(execution) = state.executions.get(id) else { continue };
-                if execution.status.is_terminal() {
-                    let tenant = execution.tenant.clone();
-                    let history =
-                        StreamId::new(execution.stream()).in_partition(EXECUTIONS).of_tenant(tenant);
-                    state.log.delete(&history);
-                    deleted += u64::from(state.delete(id));
-                }
+                let over = state.executions.get(id).is_some_and(|execution| execution.status.is_terminal());
+                deleted += u64::from(over && state.forget(id));
             }
             Ok(deleted)
+        })
+    }
+
+    fn forget<'a>(&'a self, id: &'a ExecutionId, lease: &'a str) -> BoxFuture<'a, Result<bool>> {
+        self.run(move |state, _| {
+            state.leases.forget(lease);
+            Ok(state.forget(id))
         })
     }
 

@@ -12,6 +12,12 @@ pub(super) struct Leases {
     last_token: i64,
 }
 
+impl Leases {
+    pub(super) fn forget(&mut self, name: &str) {
+        self.rows.remove(name);
+    }
+}
+
 impl LeaseStore for MemoryBackend {
     fn acquire<'a>(
         &'a self,

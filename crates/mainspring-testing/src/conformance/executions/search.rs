@@ -21,6 +21,7 @@ pub async fn suite<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     on(&fresh, attributes_change_with_the_row).await;
     on(&fresh, what_cannot_be_an_attribute_is_refused).await;
     on(&fresh, what_is_over_is_deleted_with_its_history).await;
+    on(&fresh, what_is_forgotten_goes_with_its_history_and_its_lease).await;
     on_time(&fresh, those_that_are_long_over_are_found_in_the_order_of_their_ends).await;
 }
 
@@ -114,6 +115,32 @@ pub async fn those_that_are_long_over_are_found_in_the_order_of_their_ends(
     check(last, 10, &["b"]).await; // before, and not at
     check(last + secs(1), 1, &["b"]).await;
     assert!(store.find_finished("order", last, 10_001).await.unwrap_err().is_invalid());
+}
+
+/// A24
+pub async fn what_is_forgotten_goes_with_its_history_and_its_lease(backend: &dyn Backend) {
+    let row = |text| Execution { tenant: "acme".into(), ..execution(text) };
+    let begun = || vec![NewEvent::new("execution.created", json!({}))];
+    let create = async |text| {
+        let executions = vec![ExecutionWrite::create(row(text), begun())];
+        backend.commit(Changes { executions, ..Changes::default() }).await
+    };
+    for text in ["a", "b"] {
+        create(text).await.unwrap();
+        backend.leases().acquire(text, "me", secs(60)).await.unwrap().unwrap();
+    }
+    let store = backend.executions();
+    assert!(store.forget(&id("a"), "a").await.unwrap());
+    assert!(store.get(&id("a")).await.unwrap().is_none());
+    assert!(backend.leases().get("a").await.unwrap().is_none());
+    assert!(backend.events().get_by_execution(&id("a")).await.unwrap().is_empty());
+    assert!(store.get(&id("b")).await.unwrap().is_some());
+    assert!(backend.leases().get("b").await.unwrap().is_some());
+    assert_eq!(backend.events().get_by_execution(&id("b")).await.unwrap().len(), 1);
+    // A lease alone goes as well, and what was forgotten may begin anew.
+    assert!(!store.forget(&id("a"), "b").await.unwrap());
+    assert!(backend.leases().get("b").await.unwrap().is_none());
+    create("a").await.unwrap();
 }
 
 /// And nothing else.

@@ -3,22 +3,28 @@
 //! An [`Orchestrator`](crate::Orchestrator) or [`Resumable`](crate::Resumable) needs none of this: its state is committed with what
 //! it says. This is for code that keeps a state by itself, read and written under a revision, with a lock where one is wanted.
 
-use std::{sync::Arc, time::Duration};
+#[macro_use]
+mod traced;
+mod options;
+
+use std::sync::Arc;
 
 use mainspring_core::{
     Backend, DEFAULT_QUEUE, Error, Execution, ExecutionId, ExecutionStatus, ExecutionWrite, Expect, Failure,
     Lease, NewEvent, Result,
     event::{EXECUTIONS, kind},
     limits,
-    message::check_lease,
 };
 use serde_json::{Map, Value, json};
-use tracing::Instrument;
+use tracing::field::Empty;
 
 use crate::{
     process::forever,
     sending::{HASHED, process_id},
 };
+
+pub use options::MemoryOptions;
+use traced::traced;
 
 /// In the data: what is told of how the process is. [`FAILURE`] ends it.
 const STATUS: &str = "executionStatus";
@@ -28,57 +34,6 @@ const UNKNOWN: &str = "unknown";
 const VERSION: &str = "memory-1";
 /// How often a failure is written anew because others were faster.
 const MOST_TRIES: u32 = 50;
-
-/// How long locks last and are waited for, and whether anything is ever removed.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MemoryOptions {
-    /// How often a lock that is taken is asked for again; one more than that in all. At most 1,000. Defaults to 3.
-    pub max_retries: u32,
-    /// Before it is asked for the second time. Defaults to 100 ms.
-    pub initial_delay: Duration,
-    /// By what the delay grows each time, at least 1. Defaults to 1.5.
-    pub backoff_exponent: f64,
-    /// How long a lock lasts. 100 ms to 1 day, defaults to 2 minutes.
-    pub lock_ttl: Duration,
-    /// Whether [`cleanup`](MachineMemory::cleanup) does anything. Defaults to false.
-    pub enable_cleanup: bool,
-}
-
-impl Default for MemoryOptions {
-    fn default() -> Self {
-        Self {
-            max_retries: 3,
-            initial_delay: Duration::from_millis(100),
-            backoff_exponent: 1.5,
-            lock_ttl: Duration::from_secs(120),
-            enable_cleanup: false,
-        }
-    }
-}
-
-impl MemoryOptions {
-    /// How long is waited after each refusal but the last: `initial_delay · backoff_exponent^n`.
-    pub fn delays(&self) -> impl Iterator<Item = Duration> {
-        let (first, factor) = (self.initial_delay.as_secs_f64(), self.backoff_exponent);
-        (0..self.max_retries).map(move |n| {
-            let longest = limits::MAX_DURATION.as_secs_f64();
-            Duration::from_secs_f64((first * factor.powf(f64::from(n))).clamp(0.0, longest))
-        })
-    }
-
-    fn check(&self) -> Result<()> {
-        if self.max_retries > limits::MAX_ATTEMPTS {
-            let problem = format!("{} is over {}", self.max_retries, limits::MAX_ATTEMPTS);
-            return Err(Error::invalid("memory.max_retries", problem));
-        }
-        if !(1.0..=1_000.0).contains(&self.backoff_exponent) {
-            let problem = format!("{} is not within 1 to 1000", self.backoff_exponent);
-            return Err(Error::invalid("memory.backoff_exponent", problem));
-        }
-        limits::check_duration("memory.initial_delay", self.initial_delay)?;
-        check_lease(self.lock_ttl)
-    }
-}
 
 /// What is kept of a process.
 #[derive(Debug, Clone, PartialEq)]
@@ -160,8 +115,8 @@ impl MachineMemory {
     /// # Errors
     /// Invalid, when it is no subject; those of the database.
     pub async fn read(&self, subject: &str) -> Result<Option<Memory>> {
-        let span = tracing::info_span!("MachineMemory.v1.read", subject, available = tracing::field::Empty);
-        let row = self.row(subject).instrument(span.clone()).await?;
+        let span = span!(self, "read", subject, available = Empty);
+        let row = traced(&span, self.row(subject)).await?;
         span.record("available", u8::from(row.is_some()));
         Ok(row.map(|row| Memory { revision: row.revision, data: row.context }))
     }
@@ -219,13 +174,8 @@ impl MachineMemory {
         about: &Metadata,
     ) -> Result<i64> {
         check_subject(subject)?;
-        let span = tracing::info_span!(
-            "MachineMemory.v1.write",
-            subject,
-            isNew = u8::from(revision.is_none()),
-            version = tracing::field::Empty
-        );
-        let written = self.write_one(subject, data, revision, about).instrument(span.clone()).await?;
+        let span = span!(self, "write", subject, isNew = u8::from(revision.is_none()), version = Empty);
+        let written = traced(&span, self.write_one(subject, data, revision, about)).await?;
         span.record("version", written);
         Ok(written)
     }
@@ -320,13 +270,8 @@ impl MachineMemory {
     /// Those of the database.
     pub async fn lock(&self, subject: &str) -> Result<Option<Lease>> {
         check_subject(subject)?;
-        let span = tracing::info_span!(
-            "MachineMemory.v1.lock",
-            subject,
-            acquired = tracing::field::Empty,
-            attempts = tracing::field::Empty
-        );
-        let (lease, attempts) = self.try_lock(subject).instrument(span.clone()).await?;
+        let span = span!(self, "lock", subject, acquired = Empty, attempts = Empty);
+        let (lease, attempts) = traced(&span, self.try_lock(subject)).await?;
         span.record("acquired", u8::from(lease.is_some()));
         span.record("attempts", attempts);
         Ok(lease)
@@ -359,8 +304,8 @@ impl MachineMemory {
     /// # Errors
     /// Those of the database.
     pub async fn unlock(&self, lock: &Lease) -> Result<bool> {
-        let span = tracing::info_span!("MachineMemory.v1.unlock", subject = lock.name);
-        self.backend.leases().release(lock).instrument(span).await
+        let span = span!(self, "unlock", subject = lock.name);
+        traced(&span, self.backend.leases().release(lock)).await
     }
 
     /// The lock on a subject, over or not.
@@ -371,44 +316,20 @@ impl MachineMemory {
         self.backend.leases().get(&lock_name(subject)).await
     }
 
-    /// Removes what is kept of a process, its history and its lock, and nothing of its family; whether there was something. Does
-    /// nothing unless it is [enabled](MemoryOptions::enable_cleanup). A process that has not ended is ended first; a crash
-    /// between leaves it ended, and the next call removes it.
+    /// Removes what is kept of a process, its history and its lock, whoever has it, at once, and nothing of its family; whether
+    /// there was something. Does nothing unless it is [enabled](MemoryOptions::enable_cleanup).
     ///
     /// # Errors
-    /// Those of the database.
+    /// Those of the database; nothing is removed then.
     pub async fn cleanup(&self, subject: &str) -> Result<bool> {
-        let skipped = u8::from(!self.options.enable_cleanup);
-        let span = tracing::info_span!("MachineMemory.v1.cleanup", subject, skipped);
-        if !self.options.enable_cleanup {
+        let enabled = self.options.enable_cleanup;
+        let span = span!(self, "cleanup", subject, skipped = u8::from(!enabled));
+        if !enabled {
             return Ok(false);
         }
-        async {
-            let there = self.remove(subject).await?;
-            if let Some(lock) = self.locked(subject).await? {
-                self.backend.leases().release(&lock).await?;
-            }
-            Ok(there)
-        }
-        .instrument(span)
-        .await
-    }
-
-    async fn remove(&self, subject: &str) -> Result<bool> {
-        for _ in 0..MOST_TRIES {
-            let Some(mut row) = self.row(subject).await? else { return Ok(false) };
-            if !row.status.is_terminal() {
-                row.status = ExecutionStatus::Completed;
-                let ended = vec![NewEvent::new(kind::EXECUTION_COMPLETED, json!({}))];
-                match self.commit(ExecutionWrite::update(row.clone(), ended)).await {
-                    Ok(()) => {}
-                    Err(error) if error.is_conflict() => continue,
-                    Err(error) => return Err(error),
-                }
-            }
-            return Ok(self.backend.executions().delete_finished(&[row.id]).await? > 0);
-        }
-        Err(mismatch(subject, 0))
+        check_subject(subject)?;
+        let (id, lock) = (process_id(subject), lock_name(subject));
+        traced(&span, self.backend.executions().forget(&id, &lock)).await
     }
 
     /// The process at the top of the family of this one; itself when it has no parent, `None` when it was never written.
@@ -416,14 +337,8 @@ impl MachineMemory {
     /// # Errors
     /// Those of the database.
     pub async fn root_of(&self, subject: &str) -> Result<Option<String>> {
-        let fields = (tracing::field::Empty, tracing::field::Empty);
-        let span = tracing::info_span!(
-            "MachineMemory.v1.getRootSubject",
-            subject,
-            found = fields.0,
-            isRoot = fields.1
-        );
-        let row = self.row(subject).instrument(span.clone()).await?;
+        let span = span!(self, "getRootSubject", subject, found = Empty, isRoot = Empty);
+        let row = traced(&span, self.row(subject)).await?;
         span.record("found", u8::from(row.is_some()));
         let Some(row) = row else { return Ok(None) };
         span.record("isRoot", u8::from(row.root == row.id));
@@ -435,16 +350,12 @@ impl MachineMemory {
     /// # Errors
     /// Those of the database.
     pub async fn descendants_of_root(&self, root: &str) -> Result<Vec<String>> {
-        let span = tracing::info_span!(
-            "MachineMemory.v1.getSubjectsByRoot",
-            rootSubject = root,
-            count = tracing::field::Empty
-        );
+        let span = span!(self, "getSubjectsByRoot", rootSubject = root, count = Empty);
         check_subject(root)?;
         let mut subjects = Vec::new();
         let mut level = vec![process_id(root)];
         while let Some(parent) = level.pop() {
-            for child in self.backend.executions().find_children(&parent).instrument(span.clone()).await? {
+            for child in traced(&span, self.backend.executions().find_children(&parent)).await? {
                 subjects.push(self.subject_of(&child.id).await?);
                 level.insert(0, child.id);
             }
