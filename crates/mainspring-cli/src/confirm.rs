@@ -34,4 +34,13 @@ impl Context {
             _ => Err(Refused(format!("{things} are left as they are")).into()),
         }
     }
+
+    /// Whether `verb` is to be done to this one, which was named: unless it is a `--dry-run`.
+    pub(crate) fn confirmed_one(&self, verb: &str, name: &str) -> Result<bool> {
+        if self.global.dry_run {
+            let facts = json!({"dry_run": true, "action": verb, "count": 1});
+            self.output.done(&format!("would {verb} {name}"), facts)?;
+        }
+        Ok(!self.global.dry_run)
+    }
 }

@@ -11,11 +11,15 @@ mod confirm;
 mod context;
 mod environment;
 mod global;
+mod graph;
 mod migrations;
 mod output;
 mod pages;
 mod progress;
 pub mod report;
+mod shutdown;
+mod spans;
+pub mod timeline;
 mod words;
 
 use std::{error::Error, ffi::OsString, process::ExitCode, time::Duration};
@@ -29,7 +33,6 @@ use crate::{commands::Command, context::Context, global::Global, report::Ended};
     name = "mainspring",
     version,
     about = "Durable workflows, queues and event streams on Postgres",
-    propagate_version = true,
     disable_help_subcommand = true,
     after_help = "Exit codes: 0 done, 1 failed, 2 asked in a wrong way, 3 tables do not fit, 4 not found, 5 conflict, \
         6 unavailable, 7 refused, 130 interrupted."

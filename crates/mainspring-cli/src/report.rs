@@ -16,6 +16,8 @@ use std::{error::Error, fmt, io, process::ExitCode};
 
 use mainspring_core::ErrorKind;
 
+use crate::spans::At;
+
 /// Not done, because nobody confirmed it.
 #[derive(Debug)]
 pub(crate) struct Refused(pub(crate) String);
@@ -77,7 +79,8 @@ pub fn code(error: &(dyn Error + 'static)) -> u8 {
         Some(Ended::TimedOut) => return 6,
         None => {}
     }
-    let Some(error) = error.downcast_ref::<mainspring_core::Error>() else { return 1 };
+    let shown = error.downcast_ref().map(At::error);
+    let Some(error) = shown.or_else(|| error.downcast_ref::<mainspring_core::Error>()) else { return 1 };
     match error.kind() {
         ErrorKind::Invalid if error.to_string().starts_with("sslmode: `prefer`") => 7,
         ErrorKind::Invalid => 2,

@@ -1,8 +1,9 @@
 //! What people write for times and JSON.
 
-use std::{str::FromStr, time::Duration};
+use std::{io::Read, str::FromStr, time::Duration};
 
 use mainspring_core::{Error, Timestamp};
+use serde_json::Value;
 
 /// A length of time: `250ms`, `30s`, `1h30m`, `7d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,37 @@ impl FromStr for Span {
         }
         Ok(Self(Duration::from_millis(millis)))
     }
+}
+
+/// A duration in seconds for JSON, with what is left of one behind the point.
+#[allow(dead_code)]
+pub(crate) fn seconds(duration: Duration) -> Value {
+    (duration.as_millis() as f64 / 1_000.0).into()
+}
+
+/// Text of an argument: of the file behind `@`, of standard input for `-`, else itself.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn text(argument: &str) -> crate::Result<String> {
+    if argument == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text)?;
+        return Ok(text);
+    }
+    match argument.strip_prefix('@') {
+        Some(path) => Ok(std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?),
+        None => Ok(argument.to_owned()),
+    }
+}
+
+/// JSON of an argument; see [`text`].
+///
+/// # Errors
+/// Invalid, with line and column and without the text.
+pub(crate) fn json(field: &str, argument: &str) -> crate::Result<Value> {
+    let read = serde_json::from_str(&text(argument)?);
+    Ok(read.map_err(|error| Error::invalid(field, format!("is no JSON: {error}")))?)
 }
 
 /// Where a page begins: a time and an id with `/` between them.

@@ -2,12 +2,17 @@
 
 mod completions;
 mod config;
+mod dev;
 mod doctor;
 mod executions;
 mod explain;
+mod flows;
 mod man;
 mod migrate;
 mod setup;
+mod start;
+mod tokens;
+mod worker;
 
 use clap::Subcommand;
 
@@ -15,9 +20,26 @@ use crate::{Context, Outcome};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Try flows: a Postgres of its own unless one is named, the tables, and a worker.
+    #[command(after_help = "Example:\n  mainspring dev order.json")]
+    Dev(dev::Dev),
+    /// Start a flow or a workflow.
+    #[command(
+        after_help = "Example:\n  mainspring start order --input '{\"total\":42}' --key order-42 --wait"
+    )]
+    Start(start::Start),
+    /// Drive flows of the built-in handlers, until it is asked to stop.
+    #[command(after_help = "Example:\n  mainspring worker --flow order.json --concurrency 20")]
+    Worker(worker::Worker),
     /// What runs, and what ran.
     #[command(subcommand, visible_alias = "runs")]
     Executions(executions::Executions),
+    /// Definitions of flows, here and in files.
+    #[command(subcommand)]
+    Flows(flows::Flows),
+    /// What wakes a waiting execution.
+    #[command(subcommand)]
+    Tokens(tokens::Tokens),
     /// Create, update and check the tables.
     #[command(subcommand)]
     Migrate(migrate::Migrate),
@@ -45,7 +67,12 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         match self {
-            Self::Executions(command) => command.run(context).await,
+            Self::Dev(command) => command.run(context).await,
+            Self::Start(command) => command.run(context).await,
+            Self::Worker(command) => command.run(context).await,
+            Self::Executions(command) => Box::pin(command.run(context)).await,
+            Self::Flows(command) => command.run(context).await,
+            Self::Tokens(command) => command.run(context).await,
             Self::Migrate(command) => command.run(context).await,
             Self::Setup => setup::run(context).await,
             Self::Doctor(args) => doctor::run(args, context).await,
@@ -58,6 +85,6 @@ impl Command {
 
     /// Whether it ends its work in order when it is interrupted.
     pub(crate) fn stops_by_itself(&self) -> bool {
-        false
+        matches!(self, Self::Dev(_) | Self::Worker(_))
     }
 }

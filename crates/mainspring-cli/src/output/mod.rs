@@ -72,7 +72,7 @@ pub(crate) struct Output {
 impl Output {
     /// A list, or a page of it; payloads only with `with_data`.
     pub(crate) fn list<T>(&self, columns: &[Column<T>], page: &Page<T>, with_data: bool) -> io::Result<()> {
-        let object = |item: &T| -> Map<String, Value> { fields(columns, item, with_data).collect() };
+        let object = |item: &T| Self::fields(columns, item, with_data);
         match self.format {
             Format::Json => {
                 let items: Vec<Value> = page.items.iter().map(|item| Value::Object(object(item))).collect();
@@ -90,9 +90,7 @@ impl Output {
                     .iter()
                     .filter(|column| column.show == Show::Always || column.show == Show::Data && with_data)
                     .collect();
-                let names: Vec<&str> = shown.iter().map(|column| column.name).collect();
-                let row = |item| shown.iter().map(|column| (column.value)(item)).collect();
-                self.line(&table::many(&names, page.items.iter().map(row).collect(), self.colour))?;
+                self.line(&Self::table(&shown, &page.items, self.colour))?;
                 self.more(page.next.as_deref());
                 Ok(())
             }
@@ -107,7 +105,19 @@ impl Output {
             let fields = fields.filter(|(_, value)| !value.is_null()).collect();
             return self.line(&table::one(fields, self.colour));
         }
-        self.raw(&versioned(fields(columns, item, with_data).collect()))
+        self.raw(&versioned(Self::fields(columns, item, with_data)))
+    }
+
+    /// A table of many.
+    pub(crate) fn table<T>(columns: &[&Column<T>], items: &[T], colour: bool) -> String {
+        let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
+        let row = |item| columns.iter().map(|column| (column.value)(item)).collect();
+        table::many(&names, items.iter().map(row).collect(), colour)
+    }
+
+    /// The fields of one thing, for a larger answer.
+    pub(crate) fn fields<T>(columns: &[Column<T>], item: &T, with_data: bool) -> Map<String, Value> {
+        fields(columns, item, with_data).collect()
     }
 
     /// What was done: `text` for people, `facts`, an object, for programs.

@@ -2,11 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
+mod background;
 mod ground;
 
 mod config;
 mod doctor;
 mod executions;
+mod flows;
 mod help;
 mod migrate;
 mod setup;
+mod start;
+mod tokens;

@@ -9,12 +9,22 @@ use super::Step;
 use crate::{Error, Result};
 
 /// One place a step may go to, and the field that says so.
-#[derive(Debug, PartialEq)]
-pub(super) struct Edge<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edge<'a> {
     /// Within the step, such as `transitions.onSuccess`.
-    pub(super) field: String,
+    pub field: String,
     /// The id of a step.
-    pub(super) to: &'a str,
+    pub to: &'a str,
+}
+
+impl Step {
+    /// All places it may go to, in the order of its fields.
+    ///
+    /// # Errors
+    /// Invalid, naming the field, when its config does not say it as it should; never for a step of a valid flow.
+    pub fn edges(&self) -> Result<Vec<Edge<'_>>> {
+        of(self)
+    }
 }
 
 /// All places `step` may go to.

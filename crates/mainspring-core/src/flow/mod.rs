@@ -38,6 +38,7 @@ pub use builder::FlowBuilder;
 pub use call::{StepCall, next_call};
 pub use cancel::{cancelled, cancelling};
 pub use definition::{Flow, FlowStatus, Saved, Step, Transitions};
+pub use edges::Edge;
 pub use lifecycle::{Drive, created, failed, resumed, woken};
 pub use path::lookup;
 pub use reply::{Answer, replied};

@@ -1,8 +1,11 @@
 //! `mainspring executions`: what runs, and what ran.
 
+mod again;
+mod bundle;
 mod cancel;
 mod columns;
 mod filter;
+pub(crate) mod look;
 
 use std::process::ExitCode;
 
@@ -31,20 +34,32 @@ pub(crate) enum Executions {
         #[arg(long)]
         data: bool,
     },
-    /// One of them.
-    #[command(after_help = "Example:\n  mainspring executions get exec_01J… --data -o json")]
-    Get {
+    /// One of them with its steps and its life.
+    #[command(after_help = "Example:\n  mainspring executions get exec_01J… --data --svg order.svg")]
+    Get(look::Get),
+    /// Tell of one as it goes on, until it is over; ends with 1 unless it completes.
+    #[command(after_help = "Example:\n  mainspring executions watch exec_01J… --timeout 5m")]
+    Watch {
         /// Its id.
         id: String,
-        /// Show its context and other payloads too.
-        #[arg(long)]
-        data: bool,
     },
     /// Cancel some with their families: by id, or all that match.
     #[command(
         after_help = "Example:\n  mainspring executions cancel --flow order --status waiting --reason recalled"
     )]
     Cancel(cancel::Cancel),
+    /// Take up workflows that failed where they failed, each as a new execution.
+    #[command(after_help = "Example:\n  mainspring executions retry --flow checkout --status failed --yes")]
+    Retry(again::Retry),
+    /// Another execution with the first steps of a workflow's.
+    #[command(after_help = "Example:\n  mainspring executions fork exec_01J… --before charge")]
+    Fork(again::Fork),
+    /// Write one with its history as lines of JSON. Whoever reads them reads inputs and results.
+    #[command(after_help = "Example:\n  mainspring executions export exec_01J… --file order.jsonl")]
+    Export(bundle::Export),
+    /// Bring in what was exported, to be looked at; only what is over. Its events are recorded as of now.
+    #[command(after_help = "Example:\n  mainspring executions import @order.jsonl")]
+    Import(bundle::Import),
 }
 
 impl Executions {
@@ -64,8 +79,16 @@ impl Executions {
                 let page = Page::keyed(found, limit, |last| format!("{}/{}", last.created_at, last.id));
                 output.list(COLUMNS, &page, data)?;
             }
-            Self::Get { id, data } => output.one(COLUMNS, &load(context, &id).await?, data)?,
+            Self::Watch { id } => {
+                let execution = look::follow(context, &ExecutionId::new(id)?, true).await?;
+                return Ok(look::verdict(&execution));
+            }
+            Self::Get(command) => return command.run(context).await,
             Self::Cancel(command) => return command.run(context).await,
+            Self::Retry(command) => return command.run(context).await,
+            Self::Fork(command) => return command.run(context).await,
+            Self::Export(command) => return command.run(context).await,
+            Self::Import(command) => return command.run(context).await,
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -1,0 +1,114 @@
+//! `mainspring executions retry`, `fork` and `rewind`: workflows from an earlier step.
+
+use std::process::ExitCode;
+
+use mainspring::{Back, Error, ExecutionId, ExecutionStatus, Workflow, WorkflowHandle};
+use serde_json::{Value, json};
+
+use super::{filter::FilterArgs, load};
+use crate::{Context, Outcome, Result};
+
+#[derive(clap::Args)]
+pub(crate) struct Retry {
+    /// Those with these ids.
+    #[arg(value_name = "ID")]
+    ids: Vec<String>,
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// All that failed, when nothing else is said.
+    #[arg(long)]
+    all: bool,
+}
+
+impl Retry {
+    pub(super) async fn run(self, context: &Context) -> Outcome {
+        let engine = context.engine()?;
+        if self.ids.is_empty() && self.filter.is_empty() && !self.all {
+            return Err(Error::invalid("retry", "which? say ids, a filter or --all").into());
+        }
+        if self.ids.is_empty() {
+            let filters = self.filter.filters(context, |status| status == ExecutionStatus::Failed)?;
+            let mut count = 0;
+            for filter in &filters {
+                count += engine.bulk(filter.clone()).count().await?;
+            }
+            if !context.confirmed("retry", count, "executions")? {
+                return Ok(ExitCode::SUCCESS);
+            }
+            let (bar, mut done, mut skipped) = (context.bar(count), 0, 0);
+            for filter in filters {
+                let told = engine.bulk(filter).progress(|_| bar.inc(1)).retry().await?;
+                (done, skipped) = (done + told.done, skipped + told.skipped);
+            }
+            bar.finish_and_clear();
+            let facts = json!({"retried": done, "skipped": skipped});
+            context.output.done(&format!("{done} retried, {skipped} left as they are"), facts)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut new = Vec::new();
+        for id in &self.ids {
+            let handle = workflow(context, id).await?;
+            if !context.global.dry_run {
+                new.push(handle.retry().await?.id().clone());
+            }
+        }
+        if context.global.dry_run {
+            context.confirmed("retry", self.ids.len() as u64, "executions")?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let text: Vec<String> = new.iter().map(ToString::to_string).collect();
+        context.output.done(&text.join("\n"), json!({"retried": new.len(), "executions": new}))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Fork {
+    /// The id of the execution that has the first steps.
+    id: String,
+    /// From just before this step, such as charge or charge#2; else from the beginning.
+    #[arg(long, value_name = "STEP")]
+    before: Option<String>,
+    /// The id of the new execution; else one is made.
+    #[arg(long, value_name = "ID")]
+    new_id: Option<String>,
+    /// The version of the code that it runs; else that of the first.
+    #[arg(long)]
+    version: Option<String>,
+}
+
+impl Fork {
+    pub(super) async fn run(self, context: &Context) -> Outcome {
+        let handle = workflow(context, &self.id).await?;
+        let back = self.before.map_or(Back::ToStart, Back::Before);
+        if !context.confirmed_one("fork", &self.id)? {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut fork = handle.fork(back);
+        if let Some(id) = self.new_id {
+            fork = fork.id(id);
+        }
+        if let Some(version) = self.version {
+            fork = fork.version(&version);
+        }
+        let new = fork.await?;
+        context.output.done(new.id().as_str(), json!({"execution": new.id()}))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// An execution that may be gone back in.
+///
+/// # Errors
+/// Not found; conflict for one of a flow, whose steps are not replayed.
+async fn workflow(context: &Context, id: &str) -> Result<WorkflowHandle<Value, Value>> {
+    let execution = load(context, id).await?;
+    if !execution.flow_version.starts_with("fn-") {
+        let problem = format!(
+            "execution `{id}` is one of a flow: start it again; only workflows are retried and forked"
+        );
+        return Err(Error::conflict(problem).into());
+    }
+    let any: Workflow<Value, Value, Value> = Workflow::new("any");
+    Ok(context.engine()?.workflow(any, ExecutionId::new(id)?))
+}
