@@ -465,6 +465,12 @@ pub trait QueueDriver: Send + Sync {
     /// claims find the truth.
     fn wait<'a>(&'a self, queue: &'a str, timeout: Duration) -> BoxFuture<'a, ()>;
 
+    /// Whether [`wait`](Self::wait) is told of whatever can be claimed, as far as is known, so that whoever has found nothing need
+    /// not look again and again at first.
+    fn hears_all(&self) -> bool {
+        false
+    }
+
     /// Wakes whoever [waits](Self::wait) for this name, in any process: a queue, or something else that nobody claims from. A
     /// hint only. Does nothing unless the driver can.
     fn hint(&self, _name: &str) {}

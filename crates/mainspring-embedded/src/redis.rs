@@ -31,9 +31,13 @@ pub struct RedisServer {
 
 #[derive(Debug)]
 struct Private {
+    program: PathBuf,
+    account: Account,
+    settings: Vec<String>,
+    port: u16,
     server: Child,
     guard: Guard,
-    _folder: Folder,
+    folder: Folder,
 }
 
 /// One line for people: `redis: /usr/bin/redis-server`.
@@ -52,15 +56,33 @@ impl RedisServer {
     ///
     /// [`Error::NoRedis`] when there is none; tests may take that as a reason to be skipped.
     pub fn start() -> Result<RedisServer> {
+        Self::start_with(&[])
+    }
+
+    /// [`start`](Self::start) with settings of the command line, such as `["--maxmemory", "2mb"]`, which only a private server
+    /// has.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn start_with(settings: &[&str]) -> Result<RedisServer> {
         if let Some(url) = env::var("TEST_REDIS_URL").ok().filter(|url| !url.is_empty()) {
             return Ok(RedisServer { url, origin: "TEST_REDIS_URL".into(), private: None });
         }
         let account = Account::pick();
         let program = find(&account)?;
+        let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
         let mut last = Error::NotRunning;
         for _ in 0..5 {
-            match launch(&program, &account) {
-                Ok(server) => return Ok(server),
+            match Private::launch(&program, &account, &settings) {
+                Ok(private) => {
+                    let url = format!("redis://127.0.0.1:{}/", private.port);
+                    return Ok(RedisServer {
+                        url,
+                        origin: program.display().to_string(),
+                        private: Some(private),
+                    });
+                }
                 Err(error) => last = error, // most likely somebody was faster on that port
             }
         }
@@ -76,11 +98,97 @@ impl RedisServer {
     pub fn pid(&self) -> Option<u32> {
         self.private.as_ref().map(|private| private.server.id())
     }
+
+    /// Kills the server: everything in it is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotRunning`] when it is not a private one.
+    pub fn kill9(&mut self) -> Result<()> {
+        self.private()?.kill();
+        Ok(())
+    }
+
+    /// Kills the server if it runs and starts it again on the same port, empty.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start); [`Error::NotRunning`] when it is not a private one.
+    pub fn restart(&mut self) -> Result<()> {
+        let private = self.private()?;
+        private.kill();
+        private.server = private.run(private.port)?;
+        private.ready()
+    }
+
+    /// Freezes the server: connections stay open and nothing answers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotRunning`] when it is not a private one.
+    pub fn pause(&mut self) -> Result<()> {
+        send(self.private()?.server.id(), Signal::STOP);
+        Ok(())
+    }
+
+    /// Lets a frozen server go on where it was.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotRunning`] when it is not a private one.
+    pub fn resume(&mut self) -> Result<()> {
+        send(self.private()?.server.id(), Signal::CONT);
+        Ok(())
+    }
+
+    fn private(&mut self) -> Result<&mut Private> {
+        self.private.as_mut().ok_or(Error::NotRunning)
+    }
 }
 
 impl Drop for Private {
     fn drop(&mut self) {
-        send(self.server.id(), Signal::KILL); // it keeps nothing, so there is nothing to finish
+        self.kill();
+    }
+}
+
+impl Private {
+    fn launch(program: &Path, account: &Account, settings: &[String]) -> Result<Private> {
+        let folder = Folder::throwaway("redis", account)?;
+        let guard = Guard::new(account, "KILL", &folder.temporary())?;
+        let port = free_port()?;
+        let server = spawn(program, account, settings, &folder, port)?;
+        let (program, account, settings) = (program.to_owned(), account.clone(), settings.to_vec());
+        let mut private = Private { program, account, settings, port, server, guard, folder };
+        private.ready()?;
+        Ok(private)
+    }
+
+    fn run(&self, port: u16) -> Result<Child> {
+        spawn(&self.program, &self.account, &self.settings, &self.folder, port)
+    }
+
+    /// Waits until it answers.
+    fn ready(&mut self) -> Result<()> {
+        let pid = self.server.id();
+        self.guard.watch(pid).inspect_err(|_| reap(&mut self.server, 0))?;
+        let mut ended = false;
+        let port = self.port;
+        let ready = wait_until(10, || {
+            ended = !matches!(self.server.try_wait(), Ok(None));
+            ended || answers(port, pid)
+        });
+        if ended || !ready {
+            let log = tail(&fs::read_to_string(log_path(&self.folder)).unwrap_or_default());
+            return Err(Error::NotStarted { program: self.program.display().to_string(), log });
+        }
+        Ok(())
+    }
+
+    fn kill(&mut self) {
+        if matches!(self.server.try_wait(), Ok(None)) {
+            send(self.server.id(), Signal::KILL); // it keeps nothing, so there is nothing to finish
+        }
         self.guard.forget();
         reap(&mut self.server, 5);
     }
@@ -111,32 +219,22 @@ fn runs(program: &Path, account: &Account) -> bool {
     run(account.command(program).arg("--version")).is_ok()
 }
 
-fn launch(program: &Path, account: &Account) -> Result<RedisServer> {
-    let folder = Folder::throwaway("redis", account)?;
-    let mut guard = Guard::new(account, "KILL", &folder.temporary())?;
-    let log_path = folder.path.join("redis.log");
-    let log = append_to(&log_path)?;
-    let port = free_port()?;
-
+fn spawn(
+    program: &Path,
+    account: &Account,
+    settings: &[String],
+    folder: &Folder,
+    port: u16,
+) -> Result<Child> {
+    let log = append_to(&log_path(folder))?;
     let mut command = account.command(program);
     command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"]);
-    command.arg("--dir").arg(&folder.path).stdout(log);
-    let mut server = command.spawn().doing("run", program)?;
-    guard.watch(server.id()).inspect_err(|_| reap(&mut server, 0))?;
-    let mut private = Private { server, guard, _folder: folder };
+    command.arg("--dir").arg(&folder.path).args(settings).stdout(log);
+    command.spawn().doing("run", program)
+}
 
-    let pid = private.server.id();
-    let mut ended = false;
-    let ready = wait_until(10, || {
-        ended = !matches!(private.server.try_wait(), Ok(None));
-        ended || answers(port, pid)
-    });
-    if ended || !ready {
-        let log = tail(&fs::read_to_string(&log_path).unwrap_or_default());
-        return Err(Error::NotStarted { program: program.display().to_string(), log });
-    }
-    let url = format!("redis://127.0.0.1:{port}/");
-    Ok(RedisServer { url, origin: program.display().to_string(), private: Some(private) })
+fn log_path(folder: &Folder) -> PathBuf {
+    folder.path.join("redis.log")
 }
 
 /// Asks who answers on that port: it could be somebody else's Redis that was faster.

@@ -4,38 +4,31 @@
 //! notify(queue) ─┬─► waiters of this process, at once
 //!                └─► pg_notify, at most one per queue in 10 ms ─► LISTEN connection of every other process ─► its waiters
 //! ```
-//! A NOTIFY inside a data transaction is an order of magnitude slower than outside, so hints are sent after the commit,
+//! A [`Carrier`] may take the place of NOTIFY. A NOTIFY inside a data transaction is an order of magnitude slower than outside, so hints are sent after the commit,
 //! through a pooled connection, and a failure to send one is dropped. The LISTEN connection is opened at the first
 //! subscription; after each reconnect everybody is woken, since hints may have been missed.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use mainspring_core::limits;
-use tokio::{
-    runtime::Handle,
-    sync::{Notify, watch},
-    task::JoinHandle,
-    time::{sleep, timeout},
-};
+use tokio::{runtime::Handle, task::JoinHandle};
 
 use crate::{
+    board::{Board, Subscription, locked},
+    carrier::{Carrier, Heard},
     db::Db,
     listener,
     names::{Names, fnv},
+    outbox::{self, Outbox, Way},
     settings::Settings,
 };
 
-/// Least time between two NOTIFY statements of a process.
-const WINDOW: Duration = Duration::from_millis(10);
 /// How often a silent LISTEN connection is asked whether it is alive.
 const PING: Duration = Duration::from_secs(10);
-/// A hint older than this helps nobody.
-const SEND_LIMIT: Duration = Duration::from_secs(5);
 
 /// What hints for a thing of `kind` go by whose own name is made of parts, and may be too long for a hint: the same in every
 /// process. Two things may rarely share one; then the hint for one wakes those who wait for the other, too.
@@ -53,6 +46,7 @@ struct Inner {
     outbox: Arc<Outbox>,
     db: Option<Db<'static>>,
     settings: Option<Settings>,
+    carrier: Option<Arc<dyn Carrier>>,
     names: Names,
     ping: Duration,
     tasks: Mutex<Tasks>,
@@ -62,21 +56,16 @@ struct Inner {
 struct Tasks {
     sender: Option<JoinHandle<()>>,
     listener: Option<JoinHandle<()>>,
+    carrier: Option<JoinHandle<()>>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         let tasks = std::mem::take(&mut *locked(&self.tasks));
-        for task in [tasks.sender, tasks.listener].into_iter().flatten() {
+        for task in [tasks.sender, tasks.listener, tasks.carrier].into_iter().flatten() {
             task.abort();
         }
     }
-}
-
-#[derive(Default)]
-struct Outbox {
-    queues: Mutex<HashSet<String>>,
-    filled: Notify,
 }
 
 impl Hints {
@@ -93,7 +82,7 @@ impl Hints {
         ping: Duration,
     ) -> Self {
         let (board, outbox, tasks) = Default::default();
-        Self(Arc::new(Inner { board, outbox, db, settings, names, ping, tasks }))
+        Self(Arc::new(Inner { board, outbox, db, settings, carrier: None, names, ping, tasks }))
     }
 
     /// Hints within this process only.
@@ -101,43 +90,98 @@ impl Hints {
         Self::new(None, None, Names::default())
     }
 
-    /// Wakes whoever waits for these queues: in this process at once, elsewhere within some milliseconds. Never fails and
+    /// The same, where a carrier takes the place of NOTIFY. What other clients say with NOTIFY is still heard.
+    #[must_use]
+    pub fn with_carrier(self, carrier: Arc<dyn Carrier>) -> Self {
+        let Inner { db, settings, names, ping, .. } = &*self.0;
+        let (db, settings, names, ping) = (db.clone(), settings.clone(), names.clone(), *ping);
+        let (board, outbox, tasks) = Default::default();
+        Self(Arc::new(Inner { board, outbox, db, settings, carrier: Some(carrier), names, ping, tasks }))
+    }
+
+    /// Wakes whoever waits for these names: in this process at once, elsewhere within some milliseconds. Never fails and
     /// never waits; call it after the commit.
-    pub fn notify<'a>(&self, queues: impl IntoIterator<Item = &'a str>) {
+    pub fn notify<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
         let mut filled = false;
-        for queue in queues {
-            self.0.board.wake(queue);
-            // A payload Postgres refuses would take the other hints of its window with it.
-            if self.0.db.is_some() && limits::check_name("queue", queue).is_ok() {
-                let mut waiting = locked(&self.0.outbox.queues);
-                if !waiting.contains(queue) {
-                    waiting.insert(queue.to_owned());
-                }
+        for name in names {
+            self.0.board.wake(name);
+            if self.sends() {
+                self.0.outbox.look(name);
                 filled = true;
             }
         }
-        if filled {
-            self.start_sender();
-            self.0.outbox.filled.notify_one();
+        self.send(filled);
+    }
+
+    /// The same for queues, each as often as it has new messages: where a carrier counts them, only as many processes look.
+    pub fn offer<'a>(&self, queues: impl IntoIterator<Item = &'a str>) {
+        let mut messages: HashMap<&str, i64> = HashMap::new();
+        for queue in queues {
+            *messages.entry(queue).or_default() += 1;
         }
+        if self.0.carrier.is_none() {
+            return self.notify(messages.into_keys());
+        }
+        for (queue, count) in &messages {
+            self.0.outbox.tickets(queue, *count);
+            self.0.board.wake_for_tickets(queue);
+        }
+        self.send(!messages.is_empty());
+    }
+
+    /// Takes tickets of a queue, at most `most`. `None` when nobody counts them, or the carrier is away: then every hint is one
+    /// to look.
+    pub async fn take(&self, queue: &str, most: u32) -> Option<u32> {
+        let carrier = self.0.carrier.as_ref()?;
+        let here = self.0.outbox.take(queue, most);
+        if here > 0 {
+            return Some(here);
+        }
+        let taken = carrier.take(queue, most).await;
+        taken.inspect_err(|error| tracing::debug!(%error, queue, "no tickets can be taken")).ok()
+    }
+
+    /// A claim that had taken `tickets` brought so many messages.
+    pub fn claimed(&self, queue: &str, tickets: u32, messages: u32) {
+        let Some(carrier) = &self.0.carrier else { return };
+        if tickets > messages {
+            carrier.ghosts(tickets - messages);
+        }
+        if messages > tickets {
+            self.0.outbox.tickets(queue, -i64::from(messages - tickets));
+            self.send(true);
+        }
+    }
+
+    /// Whether somebody counts what is [offered](Self::offer), and is there.
+    pub fn counts(&self) -> bool {
+        self.0.carrier.as_ref().is_some_and(|carrier| carrier.is_up())
     }
 
     /// Wakes whoever waits for `name` in this process at once. Other processes are told along with the next hint that is sent
     /// to them anyway: for what happens so often that a statement each time would cost more than a late look.
     pub fn mention(&self, name: &'static str) {
         self.0.board.wake(name);
-        if self.0.db.is_some() {
-            let mut waiting = locked(&self.0.outbox.queues);
-            if !waiting.contains(name) {
-                waiting.insert(name.to_owned());
-            }
+        if self.sends() {
+            self.0.outbox.look(name);
+        }
+    }
+
+    fn sends(&self) -> bool {
+        self.0.db.is_some() || self.0.carrier.is_some()
+    }
+
+    fn send(&self, filled: bool) {
+        if filled {
+            self.start_sender();
+            self.0.outbox.send();
         }
     }
 
     /// Starts to collect hints for `queue`. Subscribe, then look at the queue, then wait: nothing is missed in between.
     pub fn subscribe(&self, queue: &str) -> Subscription {
         let subscription = self.0.board.subscribe(queue);
-        self.start_listener();
+        self.start_listeners();
         subscription
     }
 
@@ -147,22 +191,37 @@ impl Hints {
     }
 
     fn start_sender(&self) {
-        let Some(db) = &self.0.db else { return };
-        let mut tasks = locked(&self.0.tasks);
-        if !is_running(tasks.sender.as_ref()) {
-            let work = send(db.clone(), self.0.outbox.clone());
-            tasks.sender = Handle::try_current().ok().map(|runtime| runtime.spawn(work));
-        }
+        let way = match (&self.0.carrier, &self.0.db) {
+            (Some(carrier), _) => Way::Carrier(Arc::clone(carrier)),
+            (None, Some(db)) => Way::Notify(db.clone()),
+            (None, None) => return,
+        };
+        let outbox = Arc::clone(&self.0.outbox);
+        start(&mut locked(&self.0.tasks).sender, || outbox::run(way, outbox));
     }
 
-    fn start_listener(&self) {
-        let Some(settings) = &self.0.settings else { return };
-        let mut tasks = locked(&self.0.tasks);
-        if !is_running(tasks.listener.as_ref()) {
-            let work =
-                listener::run(settings.clone(), self.0.names.channel(), self.0.board.clone(), self.0.ping);
-            tasks.listener = Handle::try_current().ok().map(|runtime| runtime.spawn(work));
+    fn start_listeners(&self) {
+        let (inner, board) = (&self.0, &self.0.board);
+        let mut tasks = locked(&inner.tasks);
+        if let Some(carrier) = &inner.carrier {
+            start(&mut tasks.carrier, || carrier.listen(Heard(board.clone())));
         }
+        if let Some(settings) = &inner.settings {
+            let channel = inner.names.channel();
+            start(&mut tasks.listener, || {
+                listener::run(settings.clone(), channel, board.clone(), inner.ping)
+            });
+        }
+    }
+}
+
+/// Starts a task unless it runs.
+fn start<F: Future<Output = ()> + Send + 'static>(
+    task: &mut Option<JoinHandle<()>>,
+    work: impl FnOnce() -> F,
+) {
+    if !is_running(task.as_ref()) {
+        *task = Handle::try_current().ok().map(|runtime| runtime.spawn(work()));
     }
 }
 
@@ -170,93 +229,12 @@ fn is_running(task: Option<&JoinHandle<()>>) -> bool {
     task.is_some_and(|task| !task.is_finished())
 }
 
-const NOTIFY: &str = "SELECT pg_notify($1::text, queue) FROM unnest($2::text[]) AS queue";
-
-async fn send(db: Db<'static>, outbox: Arc<Outbox>) {
-    let channel = db.names().channel();
-    loop {
-        outbox.filled.notified().await;
-        let queues: Vec<String> = locked(&outbox.queues).drain().collect();
-        if !queues.is_empty() {
-            match timeout(SEND_LIMIT, db.all(NOTIFY, &[&channel, &queues])).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => tracing::debug!(error = %error, "hints not sent"),
-                Err(_) => tracing::debug!("hints not sent in time"),
-            }
-        }
-        sleep(WINDOW).await;
-    }
-}
-
-/// A standing request for the hints of one queue. A clone has seen as much as the first.
-#[derive(Clone)]
-pub struct Subscription {
-    queue: String,
-    hints: watch::Receiver<u64>,
-    board: Arc<Board>,
-}
-
-impl Subscription {
-    /// Waits for a hint that came since the subscription or the last wait; `false` when `limit` is over first. Several hints
-    /// count as one.
-    pub async fn wait(&mut self, limit: Duration) -> bool {
-        // The sender stays on the board for as long as there is a subscription.
-        matches!(timeout(limit, self.hints.changed()).await, Ok(Ok(())))
-    }
-
-    /// What came so far does not count.
-    pub fn mark(&mut self) {
-        self.hints.mark_unchanged();
-    }
-
-    /// The queue it is for.
-    pub fn queue(&self) -> &str {
-        &self.queue
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        let mut queues = locked(&self.board.0);
-        if queues.get(&self.queue).is_some_and(|sender| sender.receiver_count() <= 1) {
-            queues.remove(&self.queue);
-        }
-    }
-}
-
-/// Who waits for what in this process.
-#[derive(Default)]
-pub(crate) struct Board(Mutex<HashMap<String, watch::Sender<u64>>>);
-
-impl Board {
-    fn subscribe(self: &Arc<Self>, queue: &str) -> Subscription {
-        let hints = locked(&self.0).entry(queue.to_owned()).or_default().subscribe();
-        Subscription { queue: queue.to_owned(), hints, board: self.clone() }
-    }
-
-    pub(crate) fn wake(&self, queue: &str) {
-        if let Some(sender) = locked(&self.0).get(queue) {
-            sender.send_modify(|count| *count = count.wrapping_add(1));
-        }
-    }
-
-    pub(crate) fn wake_all(&self) {
-        for sender in locked(&self.0).values() {
-            sender.send_modify(|count| *count = count.wrapping_add(1));
-        }
-    }
-}
-
-/// What is guarded here is whole after every single statement, so a panic elsewhere cannot have left it half done.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl fmt::Debug for Hints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hints")
             .field("sends", &self.0.db.is_some())
             .field("listens", &self.0.settings.is_some())
+            .field("carrier", &self.0.carrier)
             .finish_non_exhaustive()
     }
 }

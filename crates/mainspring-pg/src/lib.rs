@@ -18,6 +18,8 @@
 //!    connection; only when that fails too the caller hears [`CommitUnknown`](mainspring_core::ErrorKind::CommitUnknown).
 //! 4. No error, no `Debug` and no log line carries a password or the value of a parameter.
 
+mod board;
+mod carrier;
 mod clock;
 mod column;
 mod connect;
@@ -36,6 +38,7 @@ mod listener;
 mod look;
 mod migrate;
 mod names;
+mod outbox;
 mod query;
 pub mod row;
 mod settings;
@@ -49,6 +52,8 @@ mod tx;
 mod url;
 mod verify;
 
+pub use board::{Call, Subscription};
+pub use carrier::{Carrier, Heard, Hint};
 pub use clock::Clock;
 pub use column::Column;
 pub use connect::{Session, pool, pool_with};
@@ -56,7 +61,7 @@ pub use copy::{CopyRow, CopyType};
 pub use db::{Db, Deadlines, TxRef};
 pub use error::{Driver, constraint, is_transient};
 pub use flight::Flight;
-pub use hints::{Hints, Subscription, hint_name};
+pub use hints::{Hints, hint_name};
 pub use history::{Applied, MigrationState, Status};
 pub use idle::IdleCloser;
 pub use jitter::{backoff, pause_about};

@@ -10,7 +10,7 @@ use mainspring_core::{Error, ErrorKind, Result};
 use tokio::time::{sleep, timeout};
 use tokio_postgres::{AsyncMessage, Client};
 
-use crate::{connect::Wire, error::failed, hints::Board, jitter::pause, names::quoted, settings::Settings};
+use crate::{board::Board, connect::Wire, error::failed, jitter::pause, names::quoted, settings::Settings};
 
 /// A longer silence after a ping means that the connection is dead.
 const PING_LIMIT: Duration = Duration::from_secs(5);

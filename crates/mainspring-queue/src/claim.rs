@@ -169,30 +169,48 @@ impl PgQueue<'_> {
 
     pub(crate) async fn claim_up_to(&self, request: ClaimRequest) -> Result<Claimed> {
         request.check()?;
-        if let Some(hints) = &self.hints {
-            self.looks.begin(hints, &request.queue);
-        }
+        let Some(hints) = &self.hints else { return Ok(self.claim_called(&request, 0).await?.0) };
+        let tickets = self.looks.begin(hints, &request.queue);
+        let (claimed, asked) = self.claim_called(&request, tickets).await?;
+        let brought = request.max - missing(&request, &claimed);
+        hints.claimed(&request.queue, tickets, brought);
+        self.looks.end(&request.queue, request.max - brought, asked.then_some(claimed.next_due));
+        Ok(claimed)
+    }
+
+    /// A claim that was called by so many tickets, and whether it asked what is due next. When it brings as many messages there
+    /// is no need to ask: whoever counted them knows of no more.
+    async fn claim_called(&self, request: &ClaimRequest, tickets: u32) -> Result<(Claimed, bool)> {
         if request.select.ignore_delay {
             self.db.exec(HASTEN, &[&request.queue, &i64::from(request.max)]).await?;
             self.promote().await?;
         }
-        let mut claimed = self.claim_now(&request, request.max).await?;
-        let missing =
-            |claimed: &Claimed| request.max - u32::try_from(claimed.deliveries.len()).unwrap_or(request.max);
-        if missing(&claimed) > 0 && self.promote().await? > 0 {
-            let more = self.claim_now(&request, missing(&claimed)).await?;
+        let mut claimed = self.claim_now(request, request.max).await?;
+        let brought = request.max - missing(request, &claimed);
+        if tickets > 0 && brought >= tickets {
+            claimed.next_due = self.looks.next_due(&request.queue, self.db.clock().now());
+            return Ok((claimed, false));
+        }
+        if missing(request, &claimed) > 0 && self.promote().await? > 0 {
+            let more = self.claim_now(request, missing(request, &claimed)).await?;
             claimed.deliveries.extend(more.deliveries);
         }
-        if missing(&claimed) > 0 {
+        let short = missing(request, &claimed) > 0;
+        if short {
             let row = self.db.one(NEXT_DUE, &[&request.queue]).await?;
             self.db.clock().observe(get::<SystemTime>(&row, 1)?.into());
             claimed.next_due = get::<Option<SystemTime>>(&row, 0)?.map(Timestamp::from);
             if get(&row, 2)? && !self.known.has(&request.queue) {
                 self.known.add(&request.queue);
-                let more = self.claim_now(&request, missing(&claimed)).await?;
+                let more = self.claim_now(request, missing(request, &claimed)).await?;
                 claimed.deliveries.extend(more.deliveries);
             }
         }
-        Ok(claimed)
+        Ok((claimed, short))
     }
+}
+
+/// How many messages a claim brought less than it might.
+fn missing(request: &ClaimRequest, claimed: &Claimed) -> u32 {
+    request.max - u32::try_from(claimed.deliveries.len()).unwrap_or(request.max)
 }

@@ -99,13 +99,21 @@ impl<'t> PgQueue<'t> {
             // Not with the push: whoever waits for a key must not keep those waiting who settle what it waits for.
             self.db.all(ADMIT_ALL, &[&queues(&refs)]).await?;
         }
-        self.notify(messages.iter().map(|m| m.queue.as_str()));
+        self.offer(messages.iter().map(|m| m.queue.as_str()));
         Ok(pushed)
     }
 
+    /// Wakes whoever waits for one of these queues, since something about it has changed.
     pub(crate) fn notify<'q>(&self, queues: impl IntoIterator<Item = &'q str>) {
         if let Some(hints) = &self.hints {
             hints.notify(queues);
+        }
+    }
+
+    /// Says of each queue as often as it is named that there is a message more.
+    fn offer<'q>(&self, queues: impl IntoIterator<Item = &'q str>) {
+        if let Some(hints) = &self.hints {
+            hints.offer(queues);
         }
     }
 
@@ -113,7 +121,7 @@ impl<'t> PgQueue<'t> {
         let rows = self.db.run(Query::new(PROMOTE)).await?;
         let queues: Vec<String> = rows.iter().map(|row| get(row, 0)).collect::<Result<_>>()?;
         queues.iter().for_each(|queue| self.floors.forget(queue)); // they keep their numbers
-        self.notify(queues.iter().map(String::as_str));
+        self.offer(queues.iter().map(String::as_str));
         Ok(rows.len() as u64)
     }
 
@@ -134,8 +142,8 @@ impl<'t> PgQueue<'t> {
         let back = settles.iter().filter(|settle| settle.settlement == Settlement::PutBack);
         back.for_each(|settle| self.floors.forget(&settle.lease.queue));
         let free = |s: &&Settle| s.settlement == Settlement::PutBack || (admitted && s.lease.managed);
-        let freed = settles.iter().filter(free).map(|s| s.lease.queue.as_str());
-        self.notify(freed.chain(woken.iter().map(String::as_str)));
+        self.offer(settles.iter().filter(free).map(|s| s.lease.queue.as_str()));
+        self.notify(woken.iter().map(String::as_str));
         let answer = |(settle, checked): (&Settle, Result<()>)| {
             checked.and_then(|()| match held.contains(&(settle.lease.seq, settle.lease.token)) {
                 true => Ok(()),
@@ -283,6 +291,10 @@ impl QueueDriver for PgQueue<'_> {
                 })
                 .collect()
         })
+    }
+
+    fn hears_all(&self) -> bool {
+        self.hints.as_ref().is_some_and(Hints::counts)
     }
 
     fn hint(&self, name: &str) {

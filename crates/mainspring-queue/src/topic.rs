@@ -113,7 +113,7 @@ impl<'t> PgTopics<'t> {
         NewMessage { queue: "any".to_owned(), ..message.clone() }.check()?;
         let queues = self.db.with_tx(async |tx| publish_in(tx, topic, message).await).await?;
         if let Some(hints) = &self.hints {
-            hints.notify(queues.iter().map(String::as_str));
+            hints.offer(queues.iter().map(String::as_str));
         }
         Ok(queues)
     }

@@ -52,6 +52,10 @@ impl QueueDriver for BackendQueue {
         self.0.queue().dead_letters(queue, limit)
     }
 
+    fn hears_all(&self) -> bool {
+        self.0.queue().hears_all()
+    }
+
     fn hint(&self, name: &str) {
         self.0.queue().hint(name);
     }

@@ -210,7 +210,7 @@ fn overdue(shared: &Shared, next_due: Option<Timestamp>) -> bool {
 
 /// Waits for a hint, at most until the next message is due or the poll interval is over.
 async fn idle(shared: &Shared, poll: Duration, next_due: Option<Timestamp>) {
-    let mut pause = poll;
+    let mut pause = if shared.queue.hears_all() { shared.options.poll_interval } else { poll };
     if let (Some(due), Some(clock)) = (next_due, &shared.clock) {
         pause = pause.min(due.since(clock()) + jittered(Duration::from_millis(2)));
     }

@@ -42,6 +42,8 @@ mod commit;
 mod from_env;
 mod machine_memory;
 mod reactions;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod stores;
 mod tx;
 

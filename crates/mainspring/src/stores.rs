@@ -15,7 +15,7 @@ use mainspring_jobs::PgJobStore;
 use mainspring_leases::PgLeaseStore;
 use mainspring_output::PgOutputStore;
 use mainspring_pg::{
-    AsyncFunc, Db, Deadlines, Hints, Names, Pool, Prefix, Schema, Settings, Statements, TxRef,
+    AsyncFunc, Carrier, Db, Deadlines, Hints, Names, Pool, Prefix, Schema, Settings, Statements, TxRef,
 };
 use mainspring_queue::{
     PgQueue,
@@ -40,6 +40,9 @@ pub struct PgStoreOptions {
     /// How to reach the server beside the pool, for the one connection that listens for hints. Defaults to `None`: workers
     /// of other processes are then found by polling.
     pub listen: Option<Settings>,
+    /// What carries hints between processes in the place of NOTIFY, such as Redis. Every process on the same tables should have
+    /// the same. Defaults to none.
+    pub carrier: Option<Arc<dyn Carrier>>,
     /// How statements reach the server. Behind a pooler in transaction mode it must be as the pooler can pass them on.
     /// Defaults to [`Statements::Named`].
     pub statements: Statements,
@@ -54,6 +57,7 @@ impl Default for PgStoreOptions {
             schema: "public".to_owned(),
             commit_lanes: 2,
             listen: None,
+            carrier: None,
             statements: Statements::default(),
             deadlines: Deadlines::default(),
         }
@@ -107,7 +111,10 @@ pub fn create_pg_stores(pool: Pool, options: PgStoreOptions) -> Result<PgStores<
         return Err(mainspring_core::Error::invalid("commit_lanes", problem));
     }
     let db = Db::with_statements(pool, names.clone(), options.deadlines, options.statements);
-    let hints = Hints::new(Some(db.clone()), options.listen, names);
+    let mut hints = Hints::new(Some(db.clone()), options.listen, names);
+    if let Some(carrier) = options.carrier {
+        hints = hints.with_carrier(carrier);
+    }
     let group = Arc::new(GroupCommit::new(db.clone(), hints.clone(), options.commit_lanes));
     let mut stores = PgStores::at(db);
     stores.queue = stores.queue.with_hints(hints.clone()).with_shared_pushes();

@@ -14,6 +14,7 @@ mod floor_events;
 mod flow;
 mod load;
 pub mod queues;
+mod redis;
 mod streams;
 mod workflows;
 mod world;
@@ -36,6 +37,7 @@ pub struct Args {
     /// broker.route, .orchestrate, memory.write, .lock,
     /// world.queue, .http, streams.write, .tail,
     /// workflow.steps, .16, .256, workflow.latency, .history, .resume, .parked,
+    /// redis.drain, .latency, .pgload,
     /// and queue.push, .single, .drain, .one, .4p, .latency, .backlog, .pinned, .cpu, .many, .stuck, .wal, .lanes. The
     /// beginning of names means all of them.
     names: Vec<String>,
@@ -96,7 +98,14 @@ pub fn run(args: Args) -> Outcome {
     if cfg!(debug_assertions) {
         return in_release();
     }
-    let known = || NAMES.into_iter().chain(streams::NAMES).chain(workflows::NAMES).chain(queues::NAMES);
+    let known = || {
+        NAMES
+            .into_iter()
+            .chain(streams::NAMES)
+            .chain(workflows::NAMES)
+            .chain(queues::NAMES)
+            .chain(redis::NAMES)
+    };
     if let Some(unknown) = args.names.iter().find(|name| !known().any(|known| known.starts_with(*name))) {
         let names: Vec<&str> = known().collect();
         return Err(format!("no bench `{unknown}`; there are {}", names.join(", ")).into());
@@ -149,6 +158,9 @@ async fn measure(url: &str, args: &Args) -> Outcome {
     }
     for name in queues::NAMES.into_iter().filter(wanted) {
         queues::run(&bench, name).await?;
+    }
+    for name in redis::NAMES.into_iter().filter(wanted) {
+        redis::run(&bench, name).await?;
     }
     Ok(ExitCode::SUCCESS)
 }

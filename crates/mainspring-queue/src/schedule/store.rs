@@ -148,7 +148,7 @@ impl<'t> PgSchedules<'t> {
         });
         let id = pushed.await?;
         if let Some(hints) = &self.hints {
-            hints.notify([queue]);
+            hints.offer([queue]);
         }
         Ok(id)
     }

@@ -116,7 +116,7 @@ impl PgSchedules<'_> {
     async fn fire(&self, term: Option<&Term>, batch: &[Planned]) -> Result<u64> {
         let pushed = self.db.with_tx(async |tx| fire_in(tx, term, batch).await).await?;
         if let Some(hints) = &self.hints {
-            hints.notify(pushed.iter().map(String::as_str));
+            hints.offer(pushed.iter().map(String::as_str));
         }
         Ok(pushed.len() as u64)
     }

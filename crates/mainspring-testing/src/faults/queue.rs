@@ -57,6 +57,10 @@ impl<B: Backend> QueueDriver for FaultyQueue<B> {
         self.inner.queue().dead_letters(queue, limit)
     }
 
+    fn hears_all(&self) -> bool {
+        self.inner.queue().hears_all()
+    }
+
     fn hint(&self, name: &str) {
         self.inner.queue().hint(name);
     }

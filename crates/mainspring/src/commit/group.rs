@@ -227,10 +227,10 @@ pub(crate) fn tell<'c>(hints: &Hints, committed: impl IntoIterator<Item = &'c Ch
         hints.mention(LOG_HINT);
     }
     let messages = committed.clone().into_iter().flat_map(|changes| &changes.messages);
-    let queues: HashSet<&str> = messages.map(|message| message.queue.as_str()).collect();
+    hints.offer(messages.map(|message| message.queue.as_str()));
     let outputs = committed.into_iter().flat_map(|changes| &changes.outputs);
     let streams: HashSet<String> = outputs.map(|output| output_hint(&output.stream)).collect();
-    hints.notify(queues.into_iter().chain(streams.iter().map(String::as_str)));
+    hints.notify(streams.iter().map(String::as_str));
 }
 
 /// Whether there are new events.

@@ -19,9 +19,12 @@ use std::error::Error;
 use mainspring::{NewMessage, PgStores, QueueDriver};
 
 use super::{Bench, floor::payload};
-use cost::Cost;
 
 pub use drain::{DrainerArgs, FLOOR_CLAIM, FLOOR_COMPLETE, run_drainer};
+pub(super) use {
+    cost::{Before, Cost},
+    drain::quick,
+};
 
 pub const NAMES: [&str; 13] = [
     "queue.push",
@@ -117,13 +120,13 @@ fn batch(queue: &str, count: usize) -> Vec<NewMessage> {
     (0..count).map(|n| NewMessage::new(queue, "bench", payload(n))).collect()
 }
 
-async fn empty(stores: &PgStores<'static>) -> Result<()> {
+pub(super) async fn empty(stores: &PgStores<'static>) -> Result<()> {
     stores.db().exec("TRUNCATE {messages}, {deferred}, {dead_letters}", &[]).await?;
     Ok(())
 }
 
 /// Fills a queue and lets the server rest.
-async fn fill(stores: &PgStores<'static>, queue: &str, count: usize) -> Result<()> {
+pub(super) async fn fill(stores: &PgStores<'static>, queue: &str, count: usize) -> Result<()> {
     let mut left = count;
     while left > 0 {
         let now = left.min(BATCH);
