@@ -4,11 +4,16 @@ mod bench;
 mod book;
 mod chaos;
 mod demo;
+mod features;
+mod five_minutes;
+mod manifests;
 mod migrate;
 mod mutate;
+mod reference;
 mod replay_verify;
 mod schema;
 mod server;
+mod template;
 mod test;
 mod tidy;
 
@@ -51,6 +56,14 @@ enum Command {
     ReplayVerify(replay_verify::Args),
     /// Check layers, file sizes, module docs, migration checksums and the book in docs/.
     Tidy,
+    /// Compile every crate with none of its features, and with each one alone.
+    Features,
+    /// Make a project of each template and test it.
+    Template(template::Args),
+    /// Play the commands that the README and the first page of the book print, in a clean clone and a clean home.
+    FiveMinutes(five_minutes::Args),
+    /// Write docs/reference/commands.md from the program `mainspring`.
+    Reference,
     /// Write docs/SCHEMA.md from the migrated tables.
     Schema(schema::Args),
 }
@@ -67,6 +80,10 @@ fn main() -> ExitCode {
         Command::Chaos(args) => chaos::run(&args),
         Command::ReplayVerify(args) => replay_verify::run(&args),
         Command::Tidy => tidy::run(),
+        Command::Features => features::run(),
+        Command::Reference => reference::run(),
+        Command::Template(args) => template::run(&args),
+        Command::FiveMinutes(args) => five_minutes::run(&args),
         Command::Schema(args) => schema::run(&args),
     };
     match result {

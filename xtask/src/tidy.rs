@@ -84,6 +84,8 @@ fn problems(root: &Path) -> io::Result<Vec<String>> {
         found.extend(source_problems(&name, &text));
     }
     found.extend(checksums(root)?);
+    found.extend(crate::manifests::problems(root)?);
+    found.extend(crate::reference::problems(root)?);
     found.extend(crate::book::problems(root)?);
     Ok(found)
 }

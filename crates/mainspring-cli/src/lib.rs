@@ -16,6 +16,7 @@ mod migrations;
 mod output;
 mod pages;
 mod progress;
+mod reference;
 pub mod report;
 mod shutdown;
 mod spans;
@@ -25,6 +26,8 @@ mod words;
 use std::{error::Error, ffi::OsString, process::ExitCode, time::Duration};
 
 use clap::Parser;
+
+pub use reference::reference;
 
 use crate::{commands::Command, context::Context, global::Global, report::Ended};
 

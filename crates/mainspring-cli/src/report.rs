@@ -1,22 +1,23 @@
 //! How an error reaches a person: one line, every cause, and the exit code that scripts look at.
-//!
-//! | code | meaning |
-//! |---|---|
-//! | 0 | done |
-//! | 1 | failed: an execution, a defect, what was compared differs |
-//! | 2 | asked in a wrong way |
-//! | 3 | the tables do not fit this version |
-//! | 4 | not found |
-//! | 5 | conflict: there already, changed meanwhile, over |
-//! | 6 | unavailable: no database, no time left, a limit reached |
-//! | 7 | refused: not confirmed, or not secure |
-//! | 130 | interrupted |
 
 use std::{error::Error, fmt, io, process::ExitCode};
 
 use mainspring_core::ErrorKind;
 
 use crate::spans::At;
+
+/// What a command ends with: code and meaning.
+pub const CODES: &[(u8, &str)] = &[
+    (0, "done"),
+    (1, "failed: an execution, a defect, what was compared differs"),
+    (2, "asked in a wrong way"),
+    (3, "the tables do not fit this version"),
+    (4, "not found"),
+    (5, "conflict: there already, changed meanwhile, over"),
+    (6, "unavailable: no database, no time left, a limit reached"),
+    (7, "refused: not confirmed, or not secure"),
+    (130, "interrupted"),
+];
 
 /// Not done, because nobody confirmed it.
 #[derive(Debug)]
@@ -69,7 +70,7 @@ pub fn print(error: &(dyn Error + 'static)) {
     }
 }
 
-/// The exit code; see the module.
+/// The exit code, one of [`CODES`].
 pub fn code(error: &(dyn Error + 'static)) -> u8 {
     if error.is::<Refused>() {
         return 7;

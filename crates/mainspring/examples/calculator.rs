@@ -18,6 +18,7 @@ fn contract(accepts: &str, says: &str) -> Contract {
     Contract::new(format!("#/services/{accepts}"), accepts).version("1.0.0", terms)
 }
 
+// ANCHOR: machine
 /// Waits for the sum, then for the quotient.
 struct Average;
 
@@ -38,6 +39,7 @@ impl Machine for Average {
         })
     }
 }
+// ANCHOR_END: machine
 
 #[tokio::main]
 #[allow(clippy::print_stdout, reason = "an example tells what it does")]

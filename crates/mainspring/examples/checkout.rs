@@ -57,6 +57,7 @@ impl Shop {
     }
 }
 
+// ANCHOR: workflow
 pub(crate) async fn checkout(cx: Cx, order: Order, shop: Shop) -> WorkflowResult<Receipt, CheckoutError> {
     let mut saga = cx.saga();
     let hold = cx.step("hold", async || shop.hold(&order.item).await).retry(exponential(3)).await?;
@@ -66,6 +67,7 @@ pub(crate) async fn checkout(cx: Cx, order: Order, shop: Shop) -> WorkflowResult
     let paid = charge.retry(exponential(3)).non_retryable(declined).await;
     saga.end(paid.map(|payment| Receipt { hold, payment }).map_err(Into::into)).await
 }
+// ANCHOR_END: workflow
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -10,6 +10,7 @@ use mainspring::{
 };
 use mainspring_testing::TestDb;
 
+// ANCHOR: world
 const BAKE: Workflow<Vec<String>, u32, String> = Workflow::new("bake");
 
 /// The workflow says what happens; its steps are messages of their own and may be done by any worker.
@@ -32,6 +33,7 @@ fn steps() -> mainspring::Result<StepHandlers> {
         }
     })
 }
+// ANCHOR_END: world
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

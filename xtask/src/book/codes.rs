@@ -26,6 +26,8 @@ const NO_CODES: &[&str] = &[
 const NO_CODES_BEGIN: &[&str] = &["CARGO_", "MAINSPRING_", "WORKFLOW_POSTGRES_"];
 /// A page for codes that are made at run time.
 const HTTP_STATUS: &str = "HTTP_STATUS";
+/// The page of what the doctor finds.
+const DOCTOR: &str = "reference/doctor.md";
 
 pub(super) fn problems(root: &Path, pages: &[Page]) -> io::Result<Vec<String>> {
     let mut codes: BTreeMap<String, String> = BTreeMap::new();
@@ -52,7 +54,18 @@ pub(super) fn problems(root: &Path, pages: &[Page]) -> io::Result<Vec<String>> {
         kinds_in(&fs::read_to_string(kinds)?)
             .map(|kind| (format!("errors/{kind}.md"), "ErrorKind".to_owned())),
     );
-    Ok(compared(&codes, pages))
+    let mut found = compared(&codes, pages);
+    let findings = fs::read_to_string(root.join("crates/mainspring-doctor/src/finding.rs"))?;
+    let page = pages.iter().find(|page| page.name == DOCTOR).map_or("", |page| page.text.as_str());
+    let missing = findings_in(&findings).filter(|finding| !page.contains(&format!("| `{finding}` |")));
+    found.extend(missing.map(|finding| format!("docs/{DOCTOR}: has no line for `{finding}`")));
+    Ok(found)
+}
+
+/// What the doctor may find: `Name = "name", Severity;`.
+fn findings_in(source: &str) -> impl Iterator<Item = &str> {
+    let lines = source.lines().filter(|line| line.trim_end().ends_with(';'));
+    lines.filter_map(|line| line.split_once(" = \"")?.1.split_once("\", ").map(|(name, _)| name))
 }
 
 /// Codes without a page, and pages without a code.
@@ -100,6 +113,8 @@ mod tests {
     fn a_code_needs_a_page_and_a_page_a_code() {
         let source = "// \"COMMENT\"\nFailure::new(\"TOO_FAR\", \"text\")\nenv(\"WORKFLOW_POSTGRES_URL\")\n#[cfg(test)]\n\"TESTED\"";
         assert_eq!(in_source(source), ["TOO_FAR"]);
+        let findings = "    IndexMissing = \"index_missing\", Error;\n    let a = 1;";
+        assert_eq!(findings_in(findings).collect::<Vec<_>>(), ["index_missing"]);
         assert_eq!(
             kinds_in("    Self::Busy => \"busy\",\n    Self::Lost | Self::A => ErrorKind::B,")
                 .collect::<Vec<_>>(),

@@ -1,6 +1,6 @@
 //! `mainspring explain <code>`: what an error code means, and what to do about it.
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
 use mainspring_core::Error;
 
@@ -17,12 +17,11 @@ pub(crate) struct Args {
     code: Option<String>,
 }
 
-/// Prints the page of a code.
+/// Prints the page of a code, or a line for each.
 pub(crate) fn run(args: &Args) -> Outcome {
-    match &args.code {
-        Some(code) => print!("{}", page(code)?),
-        None => PAGES.iter().for_each(|(code, page)| println!("{code:<28} {}", summary(page))),
-    }
+    let list = || PAGES.iter().map(|(code, page)| format!("{code:<28} {}\n", summary(page))).collect();
+    let text = args.code.as_deref().map_or_else(|| Ok(list()), |code| page(code).map(str::to_owned))?;
+    std::io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 

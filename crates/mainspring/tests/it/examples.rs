@@ -98,3 +98,53 @@ fn a_queue_of_ones_own_drives_a_world() {
 fn steps_in_python_are_called_by_a_worker_in_rust() {
     runs("python_steps");
 }
+
+#[test]
+fn hello_is_said_after_a_day() {
+    runs("hello");
+}
+
+#[test]
+fn a_schedule_fires_once_after_an_outage() {
+    runs("schedule");
+}
+
+#[test]
+fn unique_work_is_stored_once() {
+    runs("unique");
+}
+
+#[test]
+fn dead_letters_come_back_when_what_failed_is_mended() {
+    runs("redrive");
+}
+
+#[test]
+fn an_order_and_its_message_are_one_transaction() {
+    runs("outbox");
+}
+
+#[test]
+fn a_cart_has_a_table_inline_and_documents_behind() {
+    runs("cart");
+}
+
+#[test]
+fn tenants_see_what_is_theirs() {
+    runs("tenants");
+}
+
+#[test]
+fn a_web_service_starts_workflows_and_has_their_steps() {
+    runs("http_service");
+}
+
+#[test]
+fn a_stop_gives_back_what_it_cannot_finish() {
+    runs("graceful");
+}
+
+#[test]
+fn an_application_is_tested_without_a_database() {
+    runs("testing");
+}
