@@ -54,7 +54,8 @@ impl Machine for Average {
         Ok(match event.event_type() {
             "evt.total.summed" => Next::to(count)
                 .emit(Draft::new("cmd.total.divide", json!({"total": event.data()["total"], "by": count}))),
-            _ => Next::to(count).done(json!({"average": event.data()["result"]})),
+            "evt.total.divided" => Next::to(count).done(json!({"average": event.data()["result"]})),
+            other => return Err(HandlerError::fail(format!("{other}: what now?"))),
         })
     }
 }
@@ -83,6 +84,9 @@ fn options(concurrency: usize) -> HandlerOptions {
 pub async fn serve(broker: &Broker, concurrency: usize) -> Result<()> {
     let sum = Service::new(contract("cmd.total.sum", "evt.total.summed"), |event, _| async move {
         let numbers: Vec<f64> = serde_json::from_value(event.data()["numbers"].clone())?;
+        if numbers.is_empty() {
+            return Err(HandlerError::retry("there is nothing to add"));
+        }
         Ok(vec![Draft::new("evt.total.summed", json!({"total": numbers.iter().sum::<f64>()}))])
     });
     let divide = Service::new(contract("cmd.total.divide", "evt.total.divided"), |event, _| async move {
@@ -138,6 +142,14 @@ impl Ends {
 pub fn begin(n: u32) -> CloudEvent {
     let numbers = [f64::from(n) - 1.0, f64::from(n), f64::from(n) + 1.0];
     average().accept("1.0.0", "my.workflow").unwrap().data(json!({"numbers": numbers})).build().unwrap()
+}
+
+/// An event that begins an orchestration whose first service always fails.
+///
+/// # Panics
+/// Never: it keeps its contract.
+pub fn begin_in_vain() -> CloudEvent {
+    average().accept("1.0.0", "my.workflow").unwrap().data(json!({"numbers": []})).build().unwrap()
 }
 
 /// Dispatches an event until it is known that it was. The same event again is the same.

@@ -134,11 +134,12 @@ impl HandlerDeliver {
         }
         for _ in 0..MOST_TRIES {
             let call = Call { event, attempt: delivery.attempt(), backend, cancel };
-            let reaction = match self.handler.handle(&call).await {
-                Ok(reaction) => reaction,
-                Err(error) => match self.failed(&call, &error).await {
-                    Ok(reaction) => reaction,
-                    Err(verdict) => return Ok(verdict),
+            let (reaction, settlement) = match self.handler.handle(&call).await {
+                Ok(reaction) => (reaction, Settlement::Done),
+                Err(error) if error.is_passing() => return Ok(self.later()),
+                Err(error) => match self.failed(&call, &error, delivery.is_last_try()).await {
+                    (Some(reaction), settlement) => (reaction, settlement),
+                    (None, settlement) => return Ok(settlement.into()),
                 },
             };
             let messages = match self.core.route_all(&reaction.events, hops(&delivery.message)).await {
@@ -151,8 +152,8 @@ impl HandlerDeliver {
             let changes = Changes {
                 executions: reaction.state.into_iter().collect(),
                 messages,
-                receipts: vec![receipt.clone()],
-                settle: Some(Settle { lease: delivery.lease.clone(), settlement: Settlement::Done }),
+                receipts: if settlement == Settlement::Done { vec![receipt.clone()] } else { Vec::new() },
+                settle: Some(Settle { lease: delivery.lease.clone(), settlement }),
                 ..Changes::default()
             };
             match self.offer(&changes, &receipt).await? {
@@ -163,8 +164,14 @@ impl HandlerDeliver {
         Ok(self.later())
     }
 
-    /// What follows from the failure of a handler, or what becomes of the event.
-    async fn failed(&self, call: &Call<'_>, error: &HandlerError) -> std::result::Result<Reaction, Verdict> {
+    /// What follows from the failure of a handler, and what becomes of the event. One that is dead-lettered has no receipt, so
+    /// that it is handled when it is brought back.
+    async fn failed(
+        &self,
+        call: &Call<'_>,
+        error: &HandlerError,
+        last_try: bool,
+    ) -> (Option<Reaction>, Settlement) {
         let asked = match &self.classify {
             Some(classify) => classify(call.event, error),
             None => error.on_error(),
@@ -172,16 +179,24 @@ impl HandlerDeliver {
         let asked = if asked == OnError::AsUsual { self.handler.usual() } else { asked };
         tracing::warn!(event = call.event.id(), handler = self.handler.source(), %error, ?asked, "a handler failed");
         let failure = error.failure();
-        match asked {
-            OnError::AsUsual | OnError::Retry => Err(Settlement::Retry { error: failure }.into()),
-            OnError::RetryAfter(delay) => Err(Settlement::RetryAfter { delay, error: failure }.into()),
-            OnError::DeadLetter => Err(Settlement::DeadLetter(failure).into()),
+        let settlement = match asked {
+            OnError::AsUsual | OnError::Retry => Settlement::Retry { error: failure },
+            OnError::RetryAfter(delay) => Settlement::RetryAfter { delay, error: failure },
+            OnError::DeadLetter => return (None, Settlement::DeadLetter(failure)),
             OnError::Fail => match self.handler.fail(call, error).await {
-                Ok(Some(reaction)) => Ok(reaction),
-                Ok(None) => Err(Settlement::DeadLetter(failure).into()),
-                Err(error) => Err(Settlement::Retry { error: error.failure() }.into()),
+                Ok(Some(reaction)) => return (Some(reaction), Settlement::Done),
+                Ok(None) => return (None, Settlement::DeadLetter(failure)),
+                Err(error) => return (None, Settlement::Retry { error: error.failure() }),
             },
+        };
+        if !last_try {
+            return (None, settlement);
         }
+        let told = self.handler.give_up(call, error).await.unwrap_or_else(|error| {
+            tracing::warn!(event = call.event.id(), %error, "nobody can be told that an event is given up");
+            None
+        });
+        (told, settlement)
     }
 
     /// Offers a commit until it is known what became of it. One that had been committed and is offered again finds its lease

@@ -10,13 +10,14 @@ pub enum OnError {
     /// As the kind of handler says: a service is tried again, a process fails.
     #[default]
     AsUsual,
-    /// It is handled again, as the queue says, and dead-lettered when its attempts are used up. No state changes.
+    /// It is handled again, as the queue says. When its attempts are used up it is dead-lettered, and whoever waits for the answer
+    /// gets `sys.<type>.error`; a process has failed with it, unless it is a [violation](HandlerError::violation).
     Retry,
     /// The same, after this delay.
     RetryAfter(Duration),
     /// It is done, and whoever waits for the answer gets `sys.<type>.error`. A process has failed with it.
     Fail,
-    /// It is dead-lettered at once. No state changes.
+    /// It is dead-lettered at once. No state changes, and nobody is told.
     DeadLetter,
 }
 
@@ -41,13 +42,22 @@ pub struct HandlerError {
     code: String,
     message: String,
     on_error: OnError,
+    violation: bool,
+    passing: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl HandlerError {
     /// An error with what becomes of the event.
     pub fn new(on_error: OnError, message: impl Into<String>) -> Self {
-        Self { code: HANDLER_ERROR.to_owned(), message: message.into(), on_error, source: None }
+        Self {
+            code: HANDLER_ERROR.to_owned(),
+            message: message.into(),
+            on_error,
+            violation: false,
+            passing: false,
+            source: None,
+        }
     }
 
     /// The event is handled again.
@@ -67,7 +77,7 @@ impl HandlerError {
 
     /// Something around the handler is wrong, which a later try may find mended.
     pub fn violation(code: &str, problem: impl fmt::Display) -> Self {
-        Self::retry(problem.to_string()).with_code(code)
+        Self { violation: true, ..Self::retry(problem.to_string()).with_code(code) }
     }
 
     /// The same under this code.
@@ -90,6 +100,21 @@ impl HandlerError {
     /// What it asks for.
     pub fn on_error(&self) -> OnError {
         self.on_error
+    }
+
+    /// What the database said. As long as it is away the event is not to blame, and uses up no attempt.
+    pub(crate) fn of_database(code: &str, error: &mainspring_core::Error) -> Self {
+        let passing = error.is_retryable() || error.is_commit_unknown();
+        Self { passing, ..Self::violation(code, error.chain()) }
+    }
+
+    pub(crate) fn is_passing(&self) -> bool {
+        self.passing
+    }
+
+    /// Whether something around the handler is wrong, and not the handler.
+    pub fn is_violation(&self) -> bool {
+        self.violation
     }
 
     /// What it came from.

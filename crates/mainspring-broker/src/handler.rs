@@ -32,6 +32,19 @@ pub trait Handler: Send + Sync + 'static {
         Box::pin(async { Ok(None) })
     }
 
+    /// What follows, beside its dead letter, when the last try of an event has failed: who waits for an answer is to hear. Both
+    /// are one commit. Defaults to what [`fail`](Self::fail) says.
+    ///
+    /// # Errors
+    /// As [`handle`](Self::handle); nobody hears then.
+    fn give_up<'a>(
+        &'a self,
+        call: &'a Call<'a>,
+        error: &'a HandlerError,
+    ) -> BoxFuture<'a, Result<Option<Reaction>, HandlerError>> {
+        self.fail(call, error)
+    }
+
     /// What becomes of an event whose error asks for nothing.
     fn usual(&self) -> crate::OnError {
         crate::OnError::Retry

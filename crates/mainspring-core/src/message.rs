@@ -215,6 +215,11 @@ impl Delivery {
         self.lost >= SUSPECT_AFTER
     }
 
+    /// Whether it is dead-lettered if its handler fails once more.
+    pub fn is_last_try(&self) -> bool {
+        self.message.max_attempts.is_some_and(|attempts| self.failures + 1 >= attempts)
+    }
+
     /// Which run this is: 1 for the first.
     pub fn attempt(&self) -> u32 {
         self.failures + self.lost + 1

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use mainspring_core::{Receipt, Result};
-use mainspring_pg::{Query, Row, row::get};
+use mainspring_pg::{Batch, Db, Query, Row, row::get};
 
 use crate::{PgQueue, row::micros};
 
@@ -17,8 +17,10 @@ const WRITE: &str = "WITH c AS MATERIALIZED (SELECT {now}() AS at)
     WHERE r.keep_until <= (SELECT at FROM c)
   RETURNING queue, key";
 
-const HAS: &str =
-    "SELECT EXISTS (SELECT FROM {receipts} WHERE queue = $1 AND key = $2 AND keep_until > {now}())";
+/// Each by its index, however many there are.
+const HAS: &str = "SELECT EXISTS (
+    SELECT FROM {receipts} r WHERE r.queue = u.queue AND r.key = u.key AND r.keep_until > {now}())
+  FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS u(queue, key, n) ORDER BY u.n";
 
 pub(crate) const FORGET: &str = "DELETE FROM {receipts} WHERE queue = $1";
 
@@ -44,8 +46,35 @@ pub fn decode_receipts(rows: &[Row]) -> Result<HashSet<(String, String)>> {
     rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect()
 }
 
+/// Receipts that many tasks look for at the same time.
+pub(crate) struct Receipts(pub(crate) Db<'static>);
+
+impl Batch for Receipts {
+    type Wish = (String, String);
+    type Answer = bool;
+    const MOST: usize = 1_000;
+
+    fn weight(_: &(String, String)) -> usize {
+        1
+    }
+
+    async fn run(&self, wishes: &[(String, String)]) -> Result<Vec<bool>> {
+        has(&self.0, wishes).await
+    }
+}
+
+/// Which of these there are, in order.
+async fn has(db: &Db<'_>, receipts: &[(String, String)]) -> Result<Vec<bool>> {
+    let (queues, keys): (Vec<String>, Vec<String>) = receipts.iter().cloned().unzip();
+    db.all(HAS, &[&queues, &keys]).await?.iter().map(|row| get(row, 0)).collect()
+}
+
 impl PgQueue<'_> {
     pub(crate) async fn receipt(&self, queue: &str, key: &str) -> Result<bool> {
-        get(&self.db.one(HAS, &[&queue, &key]).await?, 0)
+        let wish = (queue.to_owned(), key.to_owned());
+        match &self.receipts {
+            Some(shared) => shared.ask(wish).await,
+            None => Ok(has(&self.db, &[wish]).await?.first().copied().unwrap_or(false)),
+        }
     }
 }

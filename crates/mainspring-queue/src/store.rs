@@ -18,6 +18,7 @@ use crate::{
     floors::Floors,
     looks::Looks,
     push::{Push, pushed, queues},
+    receipt::Receipts,
     row::{delivery_from_row, micros, remains_of_row},
     settle::{settle_queries, settled},
     shared_push::{LARGE, Pushes},
@@ -32,15 +33,18 @@ pub struct PgQueue<'t> {
     pub(crate) floors: Floors,
     pub(crate) looks: Looks,
     shared: Option<Share<Pushes>>,
+    pub(crate) receipts: Option<Share<Receipts>>,
 }
 
 impl PgQueue<'static> {
     /// The same queue, where pushes of many tasks at the same time are one statement and one commit. Each is still all or
-    /// nothing and answered by itself. Once begun, a push happens even when its caller goes away.
+    /// nothing and answered by itself. Once begun, a push happens even when its caller goes away. Receipts that many tasks look
+    /// for at the same time are one statement, too.
     #[must_use]
     pub fn with_shared_pushes(mut self) -> Self {
         self.shared = None;
         self.shared = Some(Share::new(Pushes(self.clone())));
+        self.receipts = Some(Share::new(Receipts(self.db.clone())));
         self
     }
 }
@@ -49,7 +53,7 @@ impl<'t> PgQueue<'t> {
     /// A queue without hints: workers find new messages by polling.
     pub fn new(db: &Db<'t>) -> Self {
         let (known, floors, looks) = (Known::default(), Floors::default(), Looks::default());
-        Self { db: db.clone(), hints: None, known, floors, looks, shared: None }
+        Self { db: db.clone(), hints: None, known, floors, looks, shared: None, receipts: None }
     }
 
     /// The same queue with hints, so that waiting workers start at once.
@@ -69,6 +73,7 @@ impl<'t> PgQueue<'t> {
             floors: self.floors.clone(),
             looks: Looks::default(),
             shared: None,
+            receipts: None,
         }
     }
 

@@ -62,7 +62,7 @@ impl Part {
             message_type: delivery.message.message_type.clone(),
             attempt: delivery.attempt(),
             failures: delivery.failures,
-            last_try: delivery.message.max_attempts.is_some_and(|attempts| delivery.failures + 1 >= attempts),
+            last_try: delivery.is_last_try(),
             slot,
             told: listened.then(|| Arc::new(delivery.clone())),
         };

@@ -1,15 +1,17 @@
-//! Handlers of a broker are killed and their connections cut; every orchestration ends once all the same (X1, X6, F01 to F06, F31,
-//! F32; 1.12.2).
+//! Handlers of a broker are killed, their connections cut and Postgres with them; every orchestration ends once all the same (X1, X2,
+//! X3, X6, F01 to F06, F14, F31, F32; 1.12.2).
 
 use std::collections::BTreeMap;
 
-use mainspring::{Backend, Settings, broker::CloudEvent};
-use mainspring_testing::{ChildWorker, Cut, Dice, History, Proxy};
+use mainspring::{Backend, ExecutionStatus, Migrator, Names, Settings, broker::CloudEvent};
+use mainspring_testing::{ChildWorker, Cluster, ClusterOptions, Cut, Dice, History, Proxy};
 use mainspring_tests::{
     LOOK, Lab,
-    broker::{COMMITS, Ends, QUEUES, begin, broker, dispatch, serve},
+    broker::{COMMITS, Ends, QUEUES, begin, begin_in_vain, broker, dispatch, serve},
     until,
 };
+
+use tokio::task::block_in_place;
 
 use crate::{WORKER, all, hit};
 
@@ -32,7 +34,7 @@ async fn verdict(lab: &Lab, ends: &Ends, begun: &BTreeMap<String, f64>) {
     let history = QUEUES.iter().fold(History::new(), |history, queue| history.drained(*queue));
     let report = history.check(backend).await.unwrap().expect_clean();
     assert_eq!(report.executions, begun.len() as u64);
-    assert_eq!(report.with_status(mainspring::ExecutionStatus::Completed), begun.len() as u64);
+    assert_eq!(report.with_status(ExecutionStatus::Completed), begun.len() as u64);
     // Created, three events handled, completed: each once.
     assert_eq!(report.events, 5 * begun.len() as u64);
     let broken = lab.broken().await;
@@ -129,4 +131,83 @@ async fn with_processes_killed_at_random_every_orchestration_ends_once() {
     tokio::join!(dispatching, killing);
     verdict(&lab, &ends, &begun).await;
     front.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_under_load_postgres_loses_no_orchestration_and_ends_none_twice() {
+    // X2, X3, F14: what was acknowledged is with the kernel, as a throwaway cluster does not do by itself
+    let options = ClusterOptions::throwaway().setting("synchronous_commit", "on");
+    let mut cluster = block_in_place(|| Cluster::start(options)).unwrap();
+    let url = cluster.url("postgres");
+    let settings = Settings::parse(&url).unwrap();
+    Migrator::new(settings.clone(), Names::default()).up().await.unwrap();
+    let lab = Lab::at(&url, settings);
+    let (front, far) = (broker(lab.stores(4)), broker(lab.stores(4)));
+    let ends = Ends::of(&front).await.unwrap();
+    serve(&far, 8).await.unwrap();
+    let (events, begun) = events(orchestrations());
+    let dispatching = async {
+        for event in &events {
+            dispatch(&front, event).await.unwrap();
+        }
+    };
+    let killing = async {
+        for ended in [20, 70] {
+            until("the load is there", async || ends.count() >= ended).await;
+            block_in_place(|| cluster.kill9()).unwrap();
+            block_in_place(|| cluster.restart()).unwrap();
+        }
+    };
+    tokio::join!(dispatching, killing);
+    verdict(&lab, &ends, &begun).await;
+    for queue in QUEUES {
+        assert!(lab.near().queue().dead_letters(queue, 1).await.unwrap().is_empty(), "{queue}");
+    }
+    far.stop().await.unwrap();
+    front.stop().await.unwrap();
+}
+
+/// The orchestration failed and said so once, and its event is one dead letter.
+async fn given_up(lab: &Lab, ends: &Ends, event: &CloudEvent) {
+    until("the end was heard", async || ends.count() == 1).await;
+    let queue = lab.near().queue();
+    until("all else is done", async || {
+        for name in QUEUES {
+            let busy = queue.stats(name).await.map(|stats| stats.ready + stats.claimed + stats.deferred);
+            if busy.is_ok_and(|busy| busy > 0) {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
+    let heard = ends.all();
+    // What is no average is heard as none.
+    assert!(heard[event.id()].len() == 1 && heard[event.id()][0].is_nan(), "{heard:?}");
+    assert_eq!(queue.dead_letters("cmd.total.sum", 10).await.unwrap().len(), 1);
+    let report = History::new().check(lab.near()).await.unwrap();
+    assert_eq!(report.with_status(ExecutionStatus::Failed), 1);
+    let broken = lab.broken().await;
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_commit_whoever_waits_hears_once_of_a_handler_that_always_fails() {
+    // It begins, the service gives up, it fails.
+    let points = (1..=3).flat_map(|nth| ["commit.before", "commit.after"].map(|point| (point, nth)));
+    all(points.map(|(point, nth)| async move {
+        let lab = Lab::new().await;
+        let front = broker(lab.stores(4));
+        let ends = Ends::of(&front).await.unwrap();
+        let mut child = lab.child(WORKER).broker().faults(&format!("{point}=stop@{nth}")).spawn();
+        ready(&mut child).await;
+        let event = begin_in_vain();
+        dispatch(&front, &event).await.unwrap();
+        hit(&mut child, point).await;
+        child.kill9().unwrap();
+        serve(&front, 2).await.unwrap();
+        given_up(&lab, &ends, &event).await;
+        front.stop().await.unwrap();
+    }))
+    .await;
 }

@@ -92,6 +92,14 @@ macro_rules! process_handler {
                 Box::pin(self.0.fail(call, error))
             }
 
+            fn give_up<'a>(
+                &'a self,
+                call: &'a Call<'a>,
+                error: &'a HandlerError,
+            ) -> BoxFuture<'a, Result<Option<Reaction>, HandlerError>> {
+                Box::pin(self.0.give_up(call, error))
+            }
+
             fn usual(&self) -> OnError {
                 OnError::Fail
             }

@@ -247,13 +247,43 @@ impl Process {
         };
         standing.record.failed(error.failure());
         let Standing { subject, row, parent, record } = standing;
-        let draft = Draft::new(self.contract.error_type(), error_data(error));
-        let schema = (Schema::any(), self.contract.data_schema(&subject.orchestrator.version));
-        let to = &subject.execution.initiator;
-        let events = self.tell(call.event, &subject, &record, draft, to, &self.error_domains, schema)?;
+        let events = self.told(call, &subject, &record, error)?;
         let said: Vec<String> = events.iter().map(|emission| emission.event.id().to_owned()).collect();
         let state = write(row, parent, &subject, &record, call.event, &said);
         Ok(Some(Reaction { events, state: Some(state) }))
+    }
+
+    /// A violation leaves the process as it is, for when it is mended; but who began one that never could begin is told.
+    pub(super) async fn give_up(
+        &self,
+        call: &Call<'_>,
+        error: &HandlerError,
+    ) -> Result<Option<Reaction>, HandlerError> {
+        if !error.is_violation() {
+            return self.fail(call, error).await;
+        }
+        let (event, own) = (call.event, self.contract.accepted_type());
+        let Ok(subject) = Subject::parse(event.subject()) else { return Ok(None) };
+        let begins = event.event_type() == own && subject.orchestrator.name == own;
+        if !begins || read(call, event.subject()).await?.is_some() {
+            return Ok(None);
+        }
+        let events = self.told(call, &subject, &Record::begun_by(event), error)?;
+        Ok(Some(Reaction { events, state: None }))
+    }
+
+    /// The error, to whoever began the process.
+    fn told(
+        &self,
+        call: &Call<'_>,
+        subject: &Subject,
+        record: &Record,
+        error: &HandlerError,
+    ) -> Result<Vec<Emission>, HandlerError> {
+        let draft = Draft::new(self.contract.error_type(), error_data(error));
+        let schema = (Schema::any(), self.contract.data_schema(&subject.orchestrator.version));
+        let to = &subject.execution.initiator;
+        self.tell(call.event, subject, record, draft, to, &self.error_domains, schema)
     }
 }
 
@@ -271,7 +301,7 @@ fn child_subject(subject: &Subject, handler: &str, version: String) -> CoreResul
 
 async fn read(call: &Call<'_>, subject: &str) -> Result<Option<Execution>, HandlerError> {
     let row = call.backend.executions().get(&process_id(subject)).await;
-    row.map_err(|error| HandlerError::violation("READ_MACHINE_MEMORY_FAILURE", error.chain()))
+    row.map_err(|error| HandlerError::of_database("READ_MACHINE_MEMORY_FAILURE", &error))
 }
 
 fn ignored(call: &Call<'_>, why: &str) -> Reaction {

@@ -4,6 +4,7 @@
 
 mod broker;
 mod events;
+mod given_up;
 mod ground;
 mod memory;
 mod processes;

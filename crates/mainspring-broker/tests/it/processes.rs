@@ -30,7 +30,7 @@ on_both! {
     an_orchestration_that_is_too_long_for_an_id_is_one_all_the_same;
 }
 
-async fn row(ground: &Ground, event: &CloudEvent) -> mainspring_core::Execution {
+pub(crate) async fn row(ground: &Ground, event: &CloudEvent) -> mainspring_core::Execution {
     let id = ExecutionId::new(event.subject()).unwrap();
     ground.backend.executions().get(&id).await.unwrap().unwrap()
 }
@@ -210,7 +210,7 @@ async fn an_error_fails_the_process_and_tells_who_began_it(ground: Ground) {
     broker.stop().await.unwrap();
 }
 
-async fn dead(ground: &Ground, queue: &str, n: usize) -> mainspring_core::DeadLetter {
+pub(crate) async fn dead(ground: &Ground, queue: &str, n: usize) -> mainspring_core::DeadLetter {
     until(async || {
         let dead = ground.backend.queue().dead_letters(queue, 100).await.unwrap();
         (dead.len() == n).then(|| dead.into_iter().next().unwrap())
@@ -230,6 +230,11 @@ async fn a_violation_leaves_the_state_alone(ground: Ground) {
     assert!(
         ground.backend.executions().get(&ExecutionId::new(event.subject()).unwrap()).await.unwrap().is_none()
     );
+
+    // Who began it hears of it all the same.
+    let told = heard.next().await;
+    assert_eq!((told.event_type(), told.parent_id()), ("sys.arvo.orc.average.error", Some(event.id())));
+    assert_eq!(told.data()["errorName"], violation::EXECUTION);
 
     for (n, subject, code) in [
         (2, "plain".to_owned(), violation::INVALID_SUBJECT),
@@ -275,7 +280,10 @@ async fn what_breaks_a_contract_is_refused(ground: Ground) {
     broker.register(lies, quick()).await.unwrap();
     broker.dispatch(begin(&sum_contract(), json!({}))).await.unwrap();
     assert_eq!(dead(&ground, "cmd.total.sum", 1).await.reason.code, violation::CONTRACT);
+    broker.stop().await.unwrap();
 
+    // Nobody serves it any more.
+    let broker = ground.broker();
     let careful = Orchestrator::new(average_contract())
         .service(strict)
         .service(divide_contract())
