@@ -23,7 +23,7 @@ mod spans;
 pub mod timeline;
 mod words;
 
-use std::{error::Error, ffi::OsString, process::ExitCode, time::Duration};
+use std::{error::Error, ffi::OsString, io::IsTerminal, process::ExitCode, time::Duration};
 
 use clap::Parser;
 
@@ -65,12 +65,27 @@ pub fn run_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>
 
 fn start(Cli { command, global }: Cli) -> ExitCode {
     let done = Context::new(global).and_then(|context| {
+        log(&context);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let done = runtime.block_on(until_stopped(command, &context));
         runtime.shutdown_timeout(Duration::from_secs(1)); // a thread that reads standard input ends with the process
         done
     });
     done.unwrap_or_else(|error| report::fail(&*error))
+}
+
+/// What the libraries tell goes to standard error: warnings, more with `-v`, or what `RUST_LOG` says.
+fn log(context: &Context) {
+    let level = match (context.global.quiet, context.global.verbose) {
+        (true, 0) => "error",
+        (_, 0) => "warn",
+        (_, 1) => "info",
+        _ => "debug",
+    };
+    let directives = context.environment.get("RUST_LOG").unwrap_or_else(|| level.to_owned());
+    let told = tracing_subscriber::fmt().with_env_filter(directives).with_writer(std::io::stderr);
+    let colours = context.output.colour && std::io::stderr().is_terminal();
+    let _ = told.with_ansi(colours).try_init(); // somebody else may listen already
 }
 
 /// The command, until it ends, somebody interrupts it or its time is over.

@@ -32,6 +32,27 @@ impl At {
         Self { error, excerpt }
     }
 
+    /// `error` about a cron pattern, at the first of its fields that is none whatever the others say.
+    pub(crate) fn in_pattern(
+        error: mainspring::Error,
+        pattern: &str,
+        good: fn(&str) -> bool,
+    ) -> Box<dyn Error> {
+        let fields: Vec<&str> = pattern.split_whitespace().collect();
+        let alone = |n: usize| -> Vec<&str> {
+            fields.iter().enumerate().map(|(m, field)| if m == n { *field } else { "*" }).collect()
+        };
+        let bad = fields.iter().enumerate().find(|(n, _)| !good(&alone(*n).join(" ")));
+        let at = bad.filter(|_| matches!(fields.len(), 5 | 6)).map_or(0, |(n, _)| {
+            let mut at = 0;
+            for field in &fields[..n] {
+                at += pattern[at..].find(field).unwrap_or_default() + field.len();
+            }
+            at + pattern[at..].find(fields[n]).unwrap_or_default()
+        });
+        Box::new(Self::new(error, "pattern", pattern, at))
+    }
+
     /// `error` about a place that JSON's reader named in its message, or that is the path in front of its message.
     pub(crate) fn in_json(error: mainspring::Error, name: &str, text: &str) -> Box<dyn Error> {
         let message = error.to_string();
@@ -148,6 +169,15 @@ mod tests {
         assert_eq!(found("nothing"), None);
         assert_eq!(place("", "id"), None);
         assert_eq!(place("{\"id", "id"), None);
+    }
+
+    #[test]
+    fn the_field_of_a_pattern_is_shown() {
+        let good = |text: &str| !text.contains("61");
+        let shown =
+            |text| At::in_pattern(mainspring::Error::invalid("cron", "is bad"), text, good).to_string();
+        assert!(shown("* 61 1 61 *").ends_with("| * 61 1 61 *\n   |   ^"), "{}", shown("* 61 1 61 *"));
+        assert!(shown("61").ends_with("\n   | ^"));
     }
 
     #[test]

@@ -42,7 +42,6 @@ impl FromStr for Span {
 }
 
 /// A duration in seconds for JSON, with what is left of one behind the point.
-#[allow(dead_code)]
 pub(crate) fn seconds(duration: Duration) -> Value {
     (duration.as_millis() as f64 / 1_000.0).into()
 }

@@ -64,6 +64,12 @@ pub trait LeaseStore: Send + Sync {
     /// The lease on a name, over or not.
     fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Lease>>>;
 
+    /// Leases by name, over or not: those behind `after`, at most `limit`, up to 10,000; 0 is 100.
+    ///
+    /// # Errors
+    /// Invalid for a bad limit.
+    fn list<'a>(&'a self, after: Option<&'a str>, limit: u32) -> BoxFuture<'a, Result<Vec<Lease>>>;
+
     /// Forgets leases whose time is over, at most a thousand; how many.
     fn delete_expired(&self) -> BoxFuture<'_, Result<u64>>;
 }

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use mainspring_core::{BoxFuture, Lease, LeaseStore, Result, lease::check_acquire, message::check_lease};
+use mainspring_core::{
+    BoxFuture, Lease, LeaseStore, Result, execution::page_size, lease::check_acquire, message::check_lease,
+};
 use mainspring_pg::{Db, Row, TxRef, row::get};
 
 /// Leases on Postgres; see the crate.
@@ -40,6 +42,10 @@ const RELEASE: &str = "DELETE FROM {leases} WHERE name = $1 AND token = $2";
 
 const GET: &str = "SELECT name, holder, token, acquired_at, expires_at FROM {leases} WHERE name = $1";
 
+const LIST: &str =
+    "SELECT name, holder, token, acquired_at, expires_at FROM {leases} WHERE name COLLATE \"C\" > $1
+  ORDER BY name COLLATE \"C\" LIMIT $2";
+
 const DELETE_EXPIRED: &str = "DELETE FROM {leases} WHERE name = ANY (ARRAY(
     SELECT name FROM {leases} WHERE expires_at <= {now}() LIMIT 1000 FOR UPDATE SKIP LOCKED)) AND expires_at <= {now}()";
 
@@ -71,6 +77,13 @@ impl LeaseStore for PgLeaseStore<'_> {
 
     fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Lease>>> {
         Box::pin(async move { self.db.opt(GET, &[&name]).await?.as_ref().map(decode).transpose() })
+    }
+
+    fn list<'a>(&'a self, after: Option<&'a str>, limit: u32) -> BoxFuture<'a, Result<Vec<Lease>>> {
+        Box::pin(async move {
+            let rows = self.db.all(LIST, &[&after.unwrap_or_default(), &page_size(limit)?]).await?;
+            rows.iter().map(decode).collect()
+        })
     }
 
     fn delete_expired(&self) -> BoxFuture<'_, Result<u64>> {

@@ -1,16 +1,27 @@
 //! The commands.
 
+mod bench;
 mod completions;
 mod config;
+mod consumers;
 mod dev;
+mod dlq;
 mod doctor;
+mod events;
 mod executions;
 mod explain;
 mod flows;
+mod jobs;
+mod keygen;
+mod locks;
 mod man;
+mod messages;
 mod migrate;
+mod queues;
+mod schedules;
 mod setup;
 mod start;
+mod streams;
 mod tokens;
 mod worker;
 
@@ -40,6 +51,39 @@ pub(crate) enum Command {
     /// What wakes a waiting execution.
     #[command(subcommand)]
     Tokens(tokens::Tokens),
+    /// Queues that were created, and how full they are.
+    #[command(subcommand)]
+    Queues(queues::Queues),
+    /// What is in a queue.
+    #[command(subcommand)]
+    Messages(messages::Messages),
+    /// What was given up.
+    #[command(subcommand)]
+    Dlq(dlq::Dlq),
+    /// Steps that are done out of line.
+    #[command(subcommand)]
+    Jobs(jobs::Jobs),
+    /// Messages that are pushed again and again.
+    #[command(subcommand)]
+    Schedules(schedules::Schedules),
+    /// The log.
+    #[command(subcommand)]
+    Events(events::Events),
+    /// Who follows the log, and how far they are.
+    #[command(subcommand)]
+    Consumers(consumers::Consumers),
+    /// Output streams: what steps publish for readers.
+    #[command(subcommand)]
+    Streams(streams::Streams),
+    /// Leases on names.
+    #[command(subcommand)]
+    Locks(locks::Locks),
+    /// Measure what this database does with messages, in a queue of its own.
+    #[command(after_help = "Example:\n  mainspring bench --messages 10000 --yes")]
+    Bench(bench::Bench),
+    /// Make a secret for both sides of a world's calls.
+    #[command(after_help = "Example:\n  mainspring keygen > /run/secrets/mainspring")]
+    Keygen,
     /// Create, update and check the tables.
     #[command(subcommand)]
     Migrate(migrate::Migrate),
@@ -73,6 +117,17 @@ impl Command {
             Self::Executions(command) => Box::pin(command.run(context)).await,
             Self::Flows(command) => command.run(context).await,
             Self::Tokens(command) => command.run(context).await,
+            Self::Queues(command) => command.run(context).await,
+            Self::Messages(command) => command.run(context).await,
+            Self::Dlq(command) => command.run(context).await,
+            Self::Jobs(command) => command.run(context).await,
+            Self::Schedules(command) => command.run(context).await,
+            Self::Events(command) => command.run(context).await,
+            Self::Consumers(command) => command.run(context).await,
+            Self::Streams(command) => command.run(context).await,
+            Self::Locks(command) => command.run(context).await,
+            Self::Bench(command) => command.run(context).await,
+            Self::Keygen => keygen::run(context),
             Self::Migrate(command) => command.run(context).await,
             Self::Setup => setup::run(context).await,
             Self::Doctor(args) => doctor::run(args, context).await,

@@ -7,10 +7,15 @@ mod ground;
 
 mod config;
 mod doctor;
+mod events;
 mod executions;
 mod flows;
 mod help;
+mod jobs;
 mod migrate;
+mod queues;
+mod schedules;
+mod secrets;
 mod setup;
 mod start;
 mod tokens;

@@ -44,6 +44,11 @@ struct Change {
     after: i64,
 }
 
+/// Whether this is a cron pattern as [`Timing::cron`](super::Timing::cron) takes them, without a look at when it matches.
+pub fn is_pattern(pattern: &str) -> bool {
+    matches!(super::Timing::cron(pattern), super::Timing::Cron(timing) if Cron::new(&timing).is_ok())
+}
+
 impl Cron {
     pub(crate) fn new(timing: &CronTiming) -> Result<Self> {
         let bad = |problem: String| {

@@ -46,6 +46,7 @@ mod tick;
 mod ticks;
 mod timing;
 
+pub use cron::is_pattern;
 pub use definition::{HEADER, MAX_JITTER, MAX_KEY, Schedule};
 pub use row::{Fire, FireOutcome, ScheduleState};
 pub use store::{PgSchedules, ScheduleFilter};

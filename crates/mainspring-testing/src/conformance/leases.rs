@@ -16,6 +16,7 @@ pub async fn suite<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     on(&fresh, a_held_lease_is_refused_even_to_its_holder).await;
     on(&fresh, a_lease_is_released_by_its_token_alone).await;
     on(&fresh, what_makes_no_sense_is_refused).await;
+    on(&fresh, leases_are_listed_by_name_in_pages).await;
     on_time(&fresh, a_lease_ends_when_its_time_is_over).await;
     on_time(&fresh, an_extended_lease_lasts_longer).await;
     on_time(&fresh, a_lost_lease_is_fenced).await;
@@ -63,6 +64,21 @@ pub async fn what_makes_no_sense_is_refused(backend: &dyn Backend) {
     {
         assert!(leases.acquire(name, holder, lasts).await.unwrap_err().is_invalid());
     }
+}
+
+/// Capitals first, as bytes go.
+pub async fn leases_are_listed_by_name_in_pages(backend: &dyn Backend) {
+    let leases = backend.leases();
+    for name in ["b", "a", "C"] {
+        leases.acquire(name, "h", MINUTE).await.unwrap();
+    }
+    let names = async |after, limit| -> Vec<String> {
+        leases.list(after, limit).await.unwrap().into_iter().map(|lease| lease.name).collect()
+    };
+    assert_eq!(names(None, 0).await, ["C", "a", "b"]);
+    assert_eq!(names(None, 2).await, ["C", "a"]);
+    assert_eq!(names(Some("a"), 2).await, ["b"]);
+    assert!(leases.list(None, 10_001).await.unwrap_err().is_invalid());
 }
 
 /// A19

@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use mainspring_core::{BoxFuture, Lease, LeaseStore, Result, lease::check_acquire, message::check_lease};
+use mainspring_core::{
+    BoxFuture, Lease, LeaseStore, Result, execution::page_size, lease::check_acquire, message::check_lease,
+};
 
 use super::MemoryBackend;
 
@@ -67,6 +69,18 @@ impl LeaseStore for MemoryBackend {
 
     fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Lease>>> {
         self.run(move |state, _| Ok(state.leases.rows.get(name).cloned()))
+    }
+
+    fn list<'a>(&'a self, after: Option<&'a str>, limit: u32) -> BoxFuture<'a, Result<Vec<Lease>>> {
+        self.run(move |state, _| {
+            let limit = usize::try_from(page_size(limit)?).unwrap_or(usize::MAX);
+            let rows = state.leases.rows.values();
+            let mut found: Vec<Lease> =
+                rows.filter(|row| after.is_none_or(|after| *row.name > *after)).cloned().collect();
+            found.sort_by(|a, b| a.name.cmp(&b.name));
+            found.truncate(limit);
+            Ok(found)
+        })
     }
 
     fn delete_expired(&self) -> BoxFuture<'_, Result<u64>> {

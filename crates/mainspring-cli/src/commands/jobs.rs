@@ -1,0 +1,108 @@
+//! `mainspring jobs`: steps that are done out of line.
+
+use std::process::ExitCode;
+
+use mainspring::{Error, ExecutionId, Job, JobId, JobStatus, JobStore};
+use serde_json::{Value, json};
+
+use crate::{
+    Context, Outcome,
+    output::{Column, Page, col, data, detail, maybe, text},
+};
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Jobs {
+    /// Those with a status or of an execution, oldest first.
+    #[command(after_help = "Example:\n  mainspring jobs list --status running")]
+    List {
+        /// pending, running, completed, failed or cancelled [default: running].
+        #[arg(long)]
+        status: Option<String>,
+        /// Only those of this execution.
+        #[arg(long, value_name = "ID")]
+        execution: Option<String>,
+        /// Only running ones without a sign of life for too long, longest silent first.
+        #[arg(long, conflicts_with_all = ["status", "execution"])]
+        stalled: bool,
+        /// At most so many, up to 10,000.
+        #[arg(long, default_value_t = 100, value_name = "N")]
+        limit: u32,
+        /// Show their inputs and results too.
+        #[arg(long)]
+        data: bool,
+    },
+    /// One of them.
+    #[command(after_help = "Example:\n  mainspring jobs get job_01J… --data")]
+    Get {
+        /// Its id.
+        id: String,
+        /// Show its input, checkpoint and result too.
+        #[arg(long)]
+        data: bool,
+    },
+    /// Take a stalled job from its worker, so that another does it.
+    #[command(after_help = "Example:\n  mainspring jobs retry job_01J…")]
+    Retry {
+        /// Its id.
+        id: String,
+    },
+}
+
+const COLUMNS: &[Column<Job>] = &[
+    col("id", |it| text(&it.id)),
+    col("execution", |it| text(&it.execution_id)),
+    col("step", |it| text(&it.step_id)),
+    col("handler", |it| text(&it.handler)),
+    col("status", |it| text(it.status)),
+    col("attempts", |it| it.attempts.into()),
+    col("percent", |it| it.progress.as_ref().map_or(Value::Null, |progress| progress.percent.into())),
+    col("created_at", |it| text(it.created_at)),
+    detail("max_attempts", |it| it.max_attempts.into()),
+    detail("lost", |it| it.lost.into()),
+    detail("holder", |it| maybe(it.holder.as_ref())),
+    detail("heartbeat_at", |it| maybe(it.heartbeat_at)),
+    detail("error_code", |it| maybe(it.error.as_ref().map(|error| &error.code))),
+    detail("updated_at", |it| text(it.updated_at)),
+    detail("finished_at", |it| maybe(it.finished_at)),
+    data("input", |it| it.input.clone()),
+    data("checkpoint", |it| Value::Object(it.checkpoint.clone())),
+    data("progress", |it| json!(it.progress)),
+    data("result", |it| json!(it.result)),
+    data("error", |it| json!(it.error)),
+];
+
+impl Jobs {
+    pub(crate) async fn run(self, context: &Context) -> Outcome {
+        let (output, jobs) = (&context.output, &context.stores()?.jobs);
+        match self {
+            Self::List { status, execution, stalled, limit, data } => {
+                let status: Option<JobStatus> = status.map(|text| text.parse()).transpose()?;
+                let mut found = match execution {
+                    _ if stalled => jobs.find_stalled(limit).await?,
+                    Some(execution) => jobs.get_by_execution(&ExecutionId::new(execution)?).await?,
+                    None => jobs.list_by_status(status.unwrap_or(JobStatus::Running), limit).await?,
+                };
+                found.retain(|job| status.is_none_or(|status| job.status == status));
+                output.list(COLUMNS, &Page::all(found), data)?;
+            }
+            Self::Get { id, data } => {
+                let id = JobId::new(id)?;
+                let job = jobs.get(&id).await?.ok_or_else(|| Error::not_found("job", &id))?;
+                output.one(COLUMNS, &job, data)?;
+            }
+            Self::Retry { id } => {
+                let id = JobId::new(id)?;
+                if jobs.get(&id).await?.is_none() {
+                    return Err(Error::not_found("job", &id).into());
+                }
+                if !context.confirmed_one("retry", id.as_str())? {
+                    return Ok(ExitCode::SUCCESS);
+                }
+                let status = jobs.reset_stalled(&id).await?;
+                let status = status.ok_or_else(|| Error::conflict(format!("job `{id}` is not stalled")))?;
+                output.done(&format!("{id} {status}"), json!({"job": id, "status": status.to_string()}))?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
