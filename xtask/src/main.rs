@@ -7,6 +7,7 @@ mod demo;
 mod features;
 mod five_minutes;
 mod manifests;
+mod metrics;
 mod migrate;
 mod mutate;
 mod reference;
@@ -66,6 +67,8 @@ enum Command {
     Reference,
     /// Write docs/SCHEMA.md from the migrated tables.
     Schema(schema::Args),
+    /// Write docs/operations/metrics.md from the catalogue.
+    Metrics,
 }
 
 fn main() -> ExitCode {
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Command::Template(args) => template::run(&args),
         Command::FiveMinutes(args) => five_minutes::run(&args),
         Command::Schema(args) => schema::run(&args),
+        Command::Metrics => metrics::run(),
     };
     match result {
         Ok(code) => code,

@@ -78,11 +78,13 @@ pub fn run() -> Outcome {
 
 fn problems(root: &Path) -> io::Result<Vec<String>> {
     let mut found = layers(root)?;
-    for file in sources(root)? {
-        let text = fs::read_to_string(&file)?;
-        let name = file.strip_prefix(root).unwrap_or(&file).display().to_string();
+    let sources = sources(root)?;
+    for file in &sources {
+        let text = fs::read_to_string(file)?;
+        let name = file.strip_prefix(root).unwrap_or(file).display().to_string();
         found.extend(source_problems(&name, &text));
     }
+    found.extend(crate::metrics::problems(root, &sources)?);
     found.extend(checksums(root)?);
     found.extend(crate::manifests::problems(root)?);
     found.extend(crate::reference::problems(root)?);

@@ -32,6 +32,7 @@ mod job;
 pub mod lease;
 pub mod limits;
 pub mod message;
+pub mod metric;
 #[path = "nul_text.rs"] // Windows has no files called nul.rs
 pub mod nul;
 pub mod output;

@@ -11,7 +11,10 @@ use mainspring_core::{
 };
 use mainspring_worker::{Panic, caught};
 use serde_json::json;
-use tokio::{task::JoinError, time::timeout};
+use tokio::{
+    task::JoinError,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -19,6 +22,7 @@ use crate::{
     engine::Inner,
     handler::{ErasedHandler, StepReply},
     invocation::Facts,
+    meter,
     outcome::Kind,
     running::Work,
 };
@@ -75,7 +79,7 @@ impl Inner {
             backend: Arc::clone(&self.backend),
             patience: self.options.lease,
         });
-        let started_at = self.backend.now();
+        let (started_at, begin) = (self.backend.now(), Instant::now());
         let (theirs, input) = (invocation.clone(), call.input);
         let mut task = Aborting(tokio::spawn(caught(async move { handler.call(theirs, input).await })));
         let reply = tokio::select! {
@@ -95,6 +99,7 @@ impl Inner {
                 Err(HandlerError::new(code::TIMEOUT, format!("took longer than {patience:?}")))
             }
         };
+        meter::step(&execution.flow_id, &call.step.id, begin.elapsed());
         self.settle_reply(execution, &invocation, reply, started_at).await
     }
 

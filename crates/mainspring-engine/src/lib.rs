@@ -70,6 +70,7 @@ mod job_run;
 mod left;
 mod listener;
 mod local;
+mod meter;
 mod outcome;
 mod place;
 mod registry;

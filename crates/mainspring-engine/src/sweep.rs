@@ -9,7 +9,9 @@ use mainspring_core::{
 };
 use serde_json::json;
 
-use crate::{cancel::CancelRequest, deliver::recovered, engine::Inner, left::Thing, workflow::cleans_up};
+use crate::{
+    cancel::CancelRequest, deliver::recovered, engine::Inner, left::Thing, meter, workflow::cleans_up,
+};
 
 const BATCH: u32 = 100;
 
@@ -79,7 +81,9 @@ impl Inner {
         let wake = wake_message(&execution, message, available);
         let write = ExecutionWrite::update(execution, vec![recovered(reason, 1)]);
         let changes = Changes { executions: vec![write], messages: vec![wake], ..Changes::default() };
-        self.backend_commit(&changes).await
+        self.backend_commit(&changes).await?;
+        meter::requeued();
+        Ok(())
     }
 
     /// A commit that is not worth waiting for: the next round finds what is left.

@@ -34,6 +34,7 @@ mod import;
 mod inline;
 mod lifecycle;
 mod locate;
+mod meter;
 mod pages;
 mod read;
 mod row;
@@ -53,6 +54,7 @@ pub use global::{Fence, GlobalFilter, GlobalReader, HeldBy, LOG_HINT, Page, Sett
 pub use import::Imported;
 pub use inline::InlineProjection;
 pub use locate::locate;
+pub use meter::{count_appended, counts as append_counts};
 pub use run::recorded;
 pub use schemas::{Schemas, Versioned};
 pub use snapshot::Snapshots;

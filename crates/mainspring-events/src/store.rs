@@ -11,7 +11,7 @@ use mainspring_core::{
 use mainspring_pg::{Db, TxRef};
 use tracing::Instrument;
 
-use crate::{InlineProjection, spans};
+use crate::{InlineProjection, meter, spans};
 
 /// Commits appends together with those of other callers; see [`PgEventStore::with_group`].
 pub trait AppendTogether: Send + Sync {
@@ -86,8 +86,11 @@ impl EventStore for PgEventStore<'_> {
     fn append_all(&self, appends: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>>> {
         Box::pin(async move {
             let span = spans::append(&appends);
+            // What goes through a group is counted where that commits.
+            let counts = if self.group().is_some() { Vec::new() } else { meter::counts(&appends) };
             let appended = self.append_now(appends).instrument(span.clone()).await;
             spans::appended(&span, &appended);
+            meter::appended(&counts, &appended);
             appended
         })
     }

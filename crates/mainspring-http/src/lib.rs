@@ -37,5 +37,6 @@ pub use reply::Reply;
 pub use secret::Secret;
 #[cfg(feature = "server")]
 pub use server::{
-    OutputAccess, ReadyCheck, RouterOptions, STREAM_PATH, ServeOptions, WEBHOOK_PATH, router, serve,
+    Drain, OpsOptions, OutputAccess, Parts, ReadyCheck, Render, RouterOptions, STREAM_PATH, ServeOptions,
+    WEBHOOK_PATH, ops_router, router, serve,
 };

@@ -6,7 +6,8 @@
 use std::{sync::Arc, time::Duration};
 
 use deadpool_postgres::{Pool, Transaction as PooledTx};
-use mainspring_core::{Error, ErrorKind, Result};
+use mainspring_core::{Error, ErrorKind, Result, metric};
+use metrics::counter;
 use tokio::time::timeout;
 use tokio_postgres::{Client, Error as PgError, Row, Transaction as PlainTx, types::ToSql};
 
@@ -126,6 +127,17 @@ impl<'t> Db<'t> {
     pub fn to_pool(&self) -> Option<Db<'static>> {
         match &self.at {
             At::Pool(pool) => Some(Db { at: At::Pool(pool.clone()), shared: self.shared.clone() }),
+            _ => None,
+        }
+    }
+
+    /// Connections of the pool, those nobody uses, and tasks that wait for one; `None` in a transaction.
+    pub fn pool_use(&self) -> Option<(usize, usize, usize)> {
+        match &self.at {
+            At::Pool(pool) => {
+                let status = pool.status();
+                Some((status.size, status.available, status.waiting))
+            }
             _ => None,
         }
     }
@@ -260,9 +272,11 @@ impl<'t> Db<'t> {
             let lost = failure.class() == Class::Lost;
             if again && (failure.class() == Class::Stale || (lost && !failure.sent())) {
                 again = false;
+                counter!(metric::DB_RETRIES).increment(1);
                 continue;
             }
             if lost && failure.sent() && !only_reads(sql) {
+                counter!(metric::COMMIT_UNKNOWN).increment(1);
                 let unknown =
                     format!("{}: the answer was lost, it may have happened", crate::error::label(sql));
                 return Err(

@@ -16,8 +16,9 @@ use std::{
 
 use deadpool_postgres::{Object, Pool, PoolError, Timeouts};
 use futures_util::{TryStreamExt, future::join_all};
-use mainspring_core::{Error, ErrorKind, Result};
-use tokio::time::timeout;
+use mainspring_core::{Error, ErrorKind, Result, metric};
+use metrics::{counter, histogram};
+use tokio::time::{Instant, timeout};
 use tokio_postgres::{
     Client, Error as PgError, Row, SimpleQueryMessage,
     types::{ToSql, Type},
@@ -57,6 +58,15 @@ impl Failure {
         }
     }
 
+    /// The class of its SQLSTATE, two characters; `none` when the server said nothing.
+    fn state(&self) -> String {
+        let code = match self {
+            Self::Driver { error, .. } => error.code().map(|code| code.code()),
+            Self::Late(_) => None,
+        };
+        code.and_then(|code| code.get(..2)).unwrap_or("none").to_owned()
+    }
+
     pub(crate) fn sent(&self) -> bool {
         !matches!(self, Self::Driver { sent: false, .. })
     }
@@ -89,6 +99,7 @@ pub(crate) async fn checkout(pool: &Pool, deadlines: &Deadlines) -> Result<Held>
         create: Some(deadlines.create),
         recycle: Some(deadlines.recycle),
     };
+    let begin = Instant::now();
     let object = match pool.timeout_get(&limits).await {
         // A pool built by the application without a runtime cannot keep time: we do.
         Err(PoolError::NoRuntimeSpecified) => {
@@ -100,6 +111,7 @@ pub(crate) async fn checkout(pool: &Pool, deadlines: &Deadlines) -> Result<Held>
         other => other,
     };
     let object = object.map_err(|error| no_connection(error, pool.status().max_size, deadlines))?;
+    histogram!(metric::DB_ACQUIRE).record(begin.elapsed());
     Ok(Held { object: Some(object), broken: AtomicBool::new(false) })
 }
 
@@ -191,6 +203,7 @@ impl Held {
 
     fn note(&self, failure: &Failure) {
         let class = failure.class();
+        counter!(metric::DB_ERRORS, "sqlstate_class" => failure.state()).increment(1);
         if !class.keeps_connection() {
             self.broken.store(true, Ordering::Relaxed);
         }

@@ -65,7 +65,7 @@ pub use hints::{Hints, hint_name};
 pub use history::{Applied, MigrationState, Status};
 pub use idle::IdleCloser;
 pub use jitter::{backoff, pause_about};
-pub use migrate::{Migrator, Mode, Planned, up_with};
+pub use migrate::{Migrator, Mode, Planned, schema_version, up_with};
 pub use names::{Names, Prefix, Schema};
 pub use query::Query;
 pub use settings::Settings;

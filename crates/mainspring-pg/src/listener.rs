@@ -6,7 +6,8 @@
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
-use mainspring_core::{Error, ErrorKind, Result};
+use mainspring_core::{Error, ErrorKind, Result, metric};
+use metrics::counter;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::{AsyncMessage, Client};
 
@@ -31,6 +32,7 @@ pub(crate) async fn run(settings: Settings, channel: String, board: Arc<Board>, 
         };
         let Err(error) = error;
         tracing::debug!(error = %error, failures, "listening again soon");
+        counter!(metric::LISTENER_RECONNECTS).increment(1);
         sleep(pause(failures, Duration::from_millis(100), Duration::from_secs(5))).await;
         failures = failures.saturating_add(1);
     }

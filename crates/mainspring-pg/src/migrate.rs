@@ -27,6 +27,11 @@ use crate::{
 
 include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
 
+/// The version of the schema this binary was made for.
+pub fn schema_version() -> i32 {
+    i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX)
+}
+
 /// For looking at the schema; a migration itself may take as long as it needs.
 const LOOK: Duration = Duration::from_secs(35);
 const LOCK_WAIT: Duration = Duration::from_secs(60);

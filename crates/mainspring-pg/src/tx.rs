@@ -12,7 +12,8 @@
 use std::{sync::Arc, time::Duration};
 
 use deadpool_postgres::Pool;
-use mainspring_core::{Error, ErrorKind, Result};
+use mainspring_core::{Error, ErrorKind, Result, metric};
+use metrics::counter;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
@@ -91,6 +92,7 @@ impl Db<'_> {
                 return Err(error);
             }
             tracing::debug!(attempt, error = error.code(), "transaction runs again");
+            counter!(metric::DB_RETRIES).increment(1);
             sleep(pause(attempt, LEAST_PAUSE, MOST_PAUSE)).await;
         }
     }
@@ -180,6 +182,7 @@ pub(crate) async fn conclude(
 }
 
 pub(crate) fn unknown(message: &str) -> Error {
+    counter!(metric::COMMIT_UNKNOWN).increment(1);
     Error::new(ErrorKind::CommitUnknown, message)
 }
 

@@ -58,6 +58,7 @@ mod copy;
 mod floors;
 mod looks;
 mod messages;
+mod meter;
 mod push;
 mod queues;
 mod receipt;
@@ -72,6 +73,7 @@ pub mod topic;
 mod touch;
 pub mod upkeep;
 
+pub use meter::count_pushed;
 pub use push::push_queries;
 pub use receipt::{decode_receipts, receipt_query};
 pub use settle::{settle_queries, settled};

@@ -17,6 +17,7 @@ use crate::{
     copy::COPY_FROM,
     floors::Floors,
     looks::Looks,
+    meter::count_pushed,
     push::{Push, pushed, queues},
     receipt::Receipts,
     row::{delivery_from_row, micros, remains_of_row},
@@ -104,6 +105,8 @@ impl<'t> PgQueue<'t> {
             // Not with the push: whoever waits for a key must not keep those waiting who settle what it waits for.
             self.db.all(ADMIT_ALL, &[&queues(&refs)]).await?;
         }
+        let fresh = messages.iter().zip(&pushed).filter(|(_, pushed)| !pushed.duplicate);
+        count_pushed(fresh.map(|(message, _)| message.queue.as_str()));
         self.offer(messages.iter().map(|m| m.queue.as_str()));
         Ok(pushed)
     }

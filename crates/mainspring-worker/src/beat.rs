@@ -51,6 +51,7 @@ pub(crate) async fn keep(shared: &Shared, term: &Arc<Term>) -> bool {
     };
     match timeout(patience, call).await {
         Ok(Ok(())) => {
+            shared.meter.lag.record(begin.saturating_duration_since(term.alive_at()));
             term.alive(begin);
             return true;
         }
@@ -132,6 +133,7 @@ pub(crate) async fn upkeep_once(shared: &Shared) -> Option<u64> {
     match queue {
         Ok(done) => {
             let ready = done.promoted + done.reclaimed;
+            shared.meter.expired.increment(done.reclaimed);
             if ready > 0 {
                 shared.poke.notify_one();
             }

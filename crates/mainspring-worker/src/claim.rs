@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use mainspring_core::{
     ClaimRequest, Claimed, Delivery, Error, ErrorKind, Result, Select, Settle, Settlement, Timestamp,
 };
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -30,6 +30,8 @@ pub(crate) async fn run(shared: &Arc<Shared>, stop: &CancellationToken, until_id
     let mut failing = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
     let mut upkeep = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
     let mut failures = 0;
+    // When a hint woke this worker that has brought nothing yet.
+    let mut woken: Option<Instant> = None;
     loop {
         while shared.tasks().try_join_next().is_some() {}
         let Some(room) = stop.run_until_cancelled(room(shared)).await else { return Ok(()) };
@@ -52,6 +54,10 @@ pub(crate) async fn run(shared: &Arc<Shared>, stop: &CancellationToken, until_id
             return Ok(());
         }
         shared.counts.delivered.add(taken);
+        shared.meter.attempts.increment(taken as u64);
+        if let Some(woken) = woken.take().filter(|_| taken > 0) {
+            shared.meter.notified.record(woken.elapsed());
+        }
         let more = shared.crew.add(items, shared.options.batch_size, shared.options.concurrency);
         runner::start_more(shared, more);
         if taken > 0 {
@@ -82,8 +88,9 @@ pub(crate) async fn run(shared: &Arc<Shared>, stop: &CancellationToken, until_id
         if overdue(shared, claimed.next_due) && upkeep_once(shared).await.is_some_and(|ready| ready > 0) {
             continue;
         }
-        if stop.run_until_cancelled(idle(shared, poll.pause(), claimed.next_due)).await.is_none() {
-            return Ok(());
+        match stop.run_until_cancelled(idle(shared, poll.pause(), claimed.next_due)).await {
+            Some(hinted) => woken = hinted,
+            None => return Ok(()),
         }
     }
 }
@@ -171,6 +178,7 @@ fn take(
         gone.iter().for_each(|item| shared.lost_unbegun(&item.delivery));
     }
     let (mut items, mut back) = (Vec::with_capacity(deliveries.len()), Vec::new());
+    let now = shared.clock.as_ref().map(|clock| clock());
     for delivery in deliveries {
         let Some(permit) = room.split(1) else {
             tracing::error!("the queue driver brought more than was asked for");
@@ -184,6 +192,9 @@ fn take(
             continue;
         };
         shared.listeners.tell(Event::Claimed(&delivery));
+        if let Some(now) = now.filter(|_| delivery.attempt() == 1 && delivery.delays == 0) {
+            shared.meter.latency.record(now.since(delivery.created_at));
+        }
         let alone = if delivery.is_suspect() { suspect.take() } else { None };
         let beat = shared.touches.keep(&delivery);
         let slot = Slot { held, _permit: permit, _alone: alone, _beat: beat, _seat: seat };
@@ -208,16 +219,17 @@ fn overdue(shared: &Shared, next_due: Option<Timestamp>) -> bool {
     matches!((next_due, &shared.clock), (Some(due), Some(clock)) if due <= clock())
 }
 
-/// Waits for a hint, at most until the next message is due or the poll interval is over.
-async fn idle(shared: &Shared, poll: Duration, next_due: Option<Timestamp>) {
+/// Waits for a hint, at most until the next message is due or the poll interval is over. When the hint came, if one did.
+async fn idle(shared: &Shared, poll: Duration, next_due: Option<Timestamp>) -> Option<Instant> {
     let mut pause = if shared.queue.hears_all() { shared.options.poll_interval } else { poll };
     if let (Some(due), Some(clock)) = (next_due, &shared.clock) {
         pause = pause.min(due.since(clock()) + jittered(Duration::from_millis(2)));
     }
+    let begin = Instant::now();
     tokio::select! {
-        () = shared.queue.wait(&shared.options.queue, pause) => {}
-        () = shared.poke.notified() => {}
-        () = shared.seats.freed.notified() => {}
+        () = shared.queue.wait(&shared.options.queue, pause) => (begin.elapsed() < pause).then(Instant::now),
+        () = shared.poke.notified() => None,
+        () = shared.seats.freed.notified() => None,
     }
 }
 

@@ -148,13 +148,17 @@ impl Flights {
         self.table().extract_if(|_, flight| over(flight)).map(|(_, flight)| flight).collect()
     }
 
-    fn report(&self, after: Duration, tell: impl Fn(&Part, Duration)) {
+    /// Tells once of each that runs for longer than `after`; how many those are.
+    fn report(&self, after: Duration, tell: impl Fn(&Part, Duration)) -> u32 {
+        let mut long = 0;
         for flight in self.table().values_mut() {
             let running = flight.since.elapsed();
+            long += u32::from(running > after);
             if running > after && !std::mem::replace(&mut flight.reported, true) {
                 flight.parts.iter().for_each(|part| tell(part, running));
             }
         }
+        long
     }
 }
 
@@ -178,6 +182,7 @@ impl Part {
             Verdict::Settle(settlement) => settlement,
             Verdict::Failed(error) => retry(self.failures, error),
             Verdict::Committed => {
+                shared.meter.committed.increment(1);
                 shared.tell_of(&self.told, Event::Committed);
                 return;
             }
@@ -193,10 +198,11 @@ impl Part {
 /// Reports deliveries that run for long. Those that run for too long are cancelled and replaced; what they still say is
 /// dropped.
 pub(crate) fn look_for_stuck(shared: &Arc<Shared>) {
-    shared.flights.report(shared.options.report_after, |part, running| {
+    let long = shared.flights.report(shared.options.report_after, |part, running| {
         tracing::warn!(message = %part.id, message_type = part.message_type, ?running, "a delivery runs for long");
         shared.tell_of(&part.told, |delivery| Event::Stuck { delivery, running, replaced: false });
     });
+    shared.meter.stuck.set(long);
     for flight in shared.flights.take_stuck() {
         let (running, code) = (flight.since.elapsed(), flight.give_up.map_or("STUCK", |(_, code)| code));
         for part in &flight.parts {

@@ -45,6 +45,7 @@ mod deliver;
 mod event;
 mod flight;
 mod handle;
+mod meter;
 mod options;
 mod panic;
 mod run;

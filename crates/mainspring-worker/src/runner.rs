@@ -8,7 +8,7 @@ use std::{
 };
 
 use mainspring_core::{Delivery, Failure, MessageId};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -81,7 +81,10 @@ impl Duty {
             shared.flights.begin(items, listened, cancel.clone(), Arc::clone(&self.post), give_up);
         self.flight = Some(number);
         let ids: Vec<MessageId> = deliveries.iter().map(|delivery| delivery.message.id.clone()).collect();
+        let (busy, begin) = (shared.meter.work(), Instant::now());
         let verdicts = in_time(call(&shared, deliveries, cancel.clone()), ids.len(), limit, &cancel).await;
+        shared.meter.duration.record(begin.elapsed());
+        drop(busy);
         self.flight = None;
         let Some(flight) = shared.flights.end(number) else {
             tracing::warn!("a delivery that had been given up as stuck has ended; its verdict is dropped");
@@ -121,7 +124,10 @@ async fn call(shared: &Shared, mut deliveries: Vec<Delivery>, cancel: Cancellati
     let mut verdicts = Vec::with_capacity(deliveries.len());
     for delivery in deliveries.drain(..) {
         verdicts.push(match worn_out(&delivery) {
-            true => shared.deliver.lost(delivery).await,
+            true => {
+                shared.meter.poison.increment(1);
+                shared.deliver.lost(delivery).await
+            }
             false => shared.deliver.deliver(delivery, cancel.clone()).await,
         });
     }

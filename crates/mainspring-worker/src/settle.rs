@@ -93,29 +93,37 @@ fn corrected(settlement: Settlement, error: &Error) -> Settlement {
 }
 
 fn settled(shared: &Shared, finished: &Finished) {
-    let counts = &shared.counts;
+    let (counts, meter) = (&shared.counts, &shared.meter);
     let told = &finished.told;
     match &finished.settle.settlement {
         Settlement::Done | Settlement::DoneWith(_) => {
             counts.completed.add(1);
+            meter.completed.increment(1);
             shared.tell_of(told, Event::Completed);
         }
         Settlement::Retry { error } | Settlement::RetryAfter { error, .. } if finished.last_try => {
             counts.dead_lettered.add(1);
+            meter.dead_lettered.increment(1);
             shared.tell_of(told, |delivery| Event::DeadLettered { delivery, error });
         }
         Settlement::Retry { error } | Settlement::RetryAfter { error, .. } => {
             counts.retried.add(1);
+            meter.retried.increment(1);
             shared.tell_of(told, |delivery| Event::Retried { delivery, error });
         }
         Settlement::SnoozeUntil(until) => {
+            meter.snoozed.increment(1);
             shared.tell_of(told, |delivery| Event::Snoozed { delivery, until: *until });
         }
         Settlement::DeadLetter(error) => {
             counts.dead_lettered.add(1);
+            meter.dead_lettered.increment(1);
             shared.tell_of(told, |delivery| Event::DeadLettered { delivery, error });
         }
-        Settlement::PutBack => shared.tell_of(told, Event::PutBack),
+        Settlement::PutBack => {
+            meter.put_back.increment(1);
+            shared.tell_of(told, Event::PutBack);
+        }
     }
 }
 

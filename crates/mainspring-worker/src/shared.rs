@@ -16,6 +16,7 @@ use crate::{
     crew::Crew,
     event::{Activity, Counts, Event, Listeners},
     flight::Flights,
+    meter::Meter,
     options::Options,
     seat::{Seat, Seats},
     term::{Held, Terms},
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Option<Clock>,
     pub(crate) listeners: Listeners,
     pub(crate) counts: Counts,
+    pub(crate) meter: Meter,
     /// Places for what is claimed and not settled.
     pub(crate) room: Arc<Semaphore>,
     /// One place for what may be what kills its workers.
@@ -113,12 +115,14 @@ impl Shared {
     /// The lease of a delivery was lost.
     pub(crate) fn lost(&self, told: &Option<Arc<Delivery>>) {
         self.counts.lost.add(1);
+        self.meter.lost.increment(1);
         self.tell_of(told, Event::Lost);
     }
 
     /// The lease of a delivery was lost before its handler had it.
     pub(crate) fn lost_unbegun(&self, delivery: &Delivery) {
         self.counts.lost.add(1);
+        self.meter.lost.increment(1);
         self.listeners.tell(Event::Lost(delivery));
     }
 

@@ -16,6 +16,7 @@ use crate::{
     crew::Crew,
     event::{Counts, Listeners},
     flight::Flights,
+    meter::Meter,
     options::Options,
     run::{Stop, run},
     seat::Seats,
@@ -151,6 +152,7 @@ impl Worker {
     fn ready(self) -> Result<(Arc<Shared>, mpsc::UnboundedReceiver<Finished>)> {
         self.options.check()?;
         let (finished, inbox) = mpsc::unbounded_channel();
+        let meter = Meter::of(&self.options.queue);
         let shared = Shared {
             room: Arc::new(Semaphore::new(self.options.room())),
             suspects: Arc::new(Semaphore::new(1)),
@@ -161,6 +163,7 @@ impl Worker {
             clock: self.clock,
             listeners: self.listeners,
             counts: Counts::default(),
+            meter,
             terms: Terms::new(),
             flights: Flights::default(),
             touches: Arc::default(),

@@ -34,13 +34,19 @@
 //! | write in your own transaction | [`PgStores::on`] |
 //! | commit a decision of your own | [`Backend::commit`] with [`Changes`] |
 //! | follow the log | [`PgStores::consumer`] |
+//! | see how full it is | [`Gauges`], and the catalogue in [`metric`] |
 //! | route events to handlers, orchestrate | [`Broker`](broker::Broker), [`connect_machine_memory`] |
 //! | keep runs whose code is elsewhere | [`world::Storage`], [`World`] |
 //! | use one store alone | its crate: `mainspring-executions`, `-flows`, `-jobs`, `-events`, `-tokens`, `-context`, `-queue`, `-output`, `-leases` |
 
 mod commit;
 mod from_env;
+mod gauges;
 mod machine_memory;
+#[cfg(feature = "server")]
+mod ops;
+#[cfg(feature = "prometheus")]
+mod prometheus;
 mod reactions;
 #[cfg(feature = "redis")]
 pub mod redis;
@@ -54,6 +60,9 @@ pub use machine_memory::{
     release_machine_memory, release_postgress_machine_memory,
 };
 
+pub use gauges::Gauges;
+#[cfg(feature = "prometheus")]
+pub use prometheus::collect_prometheus;
 pub use tx::{CxTx, Tx};
 
 pub use stores::{PgStoreOptions, PgStores, create_pg_stores};

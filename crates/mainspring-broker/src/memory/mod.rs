@@ -13,7 +13,7 @@ use mainspring_core::{
     Backend, DEFAULT_QUEUE, Error, Execution, ExecutionId, ExecutionStatus, ExecutionWrite, Expect, Failure,
     Lease, NewEvent, Result,
     event::{EXECUTIONS, kind},
-    limits,
+    limits, metric,
 };
 use serde_json::{Map, Value, json};
 use tracing::field::Empty;
@@ -271,7 +271,10 @@ impl MachineMemory {
     pub async fn lock(&self, subject: &str) -> Result<Option<Lease>> {
         check_subject(subject)?;
         let span = span!(self, "lock", subject, acquired = Empty, attempts = Empty);
-        let (lease, attempts) = traced(&span, self.try_lock(subject)).await?;
+        let begin = tokio::time::Instant::now();
+        let locked = traced(&span, self.try_lock(subject)).await;
+        metrics::histogram!(metric::LOCK_WAIT).record(begin.elapsed());
+        let (lease, attempts) = locked?;
         span.record("acquired", u8::from(lease.is_some()));
         span.record("attempts", attempts);
         Ok(lease)

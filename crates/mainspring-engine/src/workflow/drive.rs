@@ -14,7 +14,7 @@ use mainspring_core::{
 };
 use mainspring_worker::{Panic, caught};
 use serde_json::{Map, Value, json};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -33,6 +33,7 @@ use super::{
 use crate::{
     drive::{Driven, Seat},
     engine::Inner,
+    meter,
     running::{Entry, Work},
 };
 
@@ -169,7 +170,12 @@ impl Inner {
         let fresh = execution.position <= 1;
         let History { journal, cleanup, input, seed } = match small_input {
             Some(input) if fresh => History { input, ..History::default() },
-            _ => History::read(self.tail(execution).await?),
+            _ => {
+                let begin = Instant::now();
+                let history = History::read(self.tail(execution).await?);
+                meter::replay(&execution.flow_id, begin.elapsed());
+                history
+            }
         };
         let mine = match seat {
             Some(seat) => {
@@ -181,6 +187,7 @@ impl Inner {
         };
         let facts = Facts {
             id: execution.id.clone(),
+            flow: execution.flow_id.clone(),
             root: execution.root.clone(),
             tenant: execution.tenant.clone(),
             queue: execution.queue.clone(),
@@ -417,6 +424,7 @@ impl<'d> Driver<'d> {
 
     async fn drifted(&mut self, expected: String, got: String) -> Result<Option<Drove>> {
         let id = &self.execution.id;
+        meter::drifted(&self.execution.flow_id);
         match self.policy {
             Drift::Warn => {
                 tracing::warn!(execution = %id, %expected, %got, "the code has drifted from the history");

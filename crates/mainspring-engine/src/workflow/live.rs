@@ -29,6 +29,7 @@ use super::{
 /// What never changes of an execution while it is live.
 pub(crate) struct Facts {
     pub(crate) id: ExecutionId,
+    pub(crate) flow: String,
     pub(crate) root: ExecutionId,
     pub(crate) tenant: String,
     pub(crate) queue: String,

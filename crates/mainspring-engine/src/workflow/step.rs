@@ -11,7 +11,7 @@ use mainspring_core::{
 use mainspring_worker::caught;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -21,6 +21,7 @@ use super::{
     live::Go,
     state::Wait,
 };
+use crate::meter;
 
 /// The longest pause between two runs of a step that is spent awake; during a longer one the execution is parked.
 const LONGEST_AWAKE: Duration = Duration::from_secs(1);
@@ -167,11 +168,13 @@ where
             cancelled: live.cancel.clone(),
         };
         // The call is inside: a closure may panic before it has made its future.
+        let begin = Instant::now();
         let work = caught(async { (self.work)(run).await });
         let ended = match self.timeout {
             Some(longest) => timeout(longest, work).await,
             None => Ok(work.await),
         };
+        meter::step(&live.facts.flow, &self.key, begin.elapsed());
         match ended {
             Ok(Ok(Ok(value))) => Ok(value),
             Ok(Ok(Err(error))) => Err(Failed::App(error)),

@@ -103,6 +103,7 @@ impl Engine {
         let History { journal, input, seed, .. } = History::read(tail(exported.recorded()));
         let facts = Facts {
             id: head.execution.clone(),
+            flow: head.flow_id.clone(),
             root: head.execution.clone(),
             tenant: String::new(),
             queue: inner.options.queue.clone(),

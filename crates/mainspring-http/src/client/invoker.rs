@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mainspring_core::{BoxFuture, Error, Result};
+use mainspring_core::{BoxFuture, Error, Result, metric};
 use reqwest::{
     Client, Response, Url,
     header::{CONTENT_TYPE, RETRY_AFTER},
@@ -93,7 +93,11 @@ impl HttpInvoker {
         for (name, value) in letter.headers {
             request = request.header(name, value);
         }
-        let mut response = request.send().await?;
+        let begin = Instant::now();
+        let sent = request.send().await;
+        let code = sent.as_ref().map_or("none".to_owned(), |response| response.status().as_u16().to_string());
+        metrics::histogram!(metric::HTTP_DISPATCH, "code" => code).record(begin.elapsed());
+        let mut response = sent?;
         let status = response.status().as_u16();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(|text| retry_after::parse(text, jiff::Timestamp::now()));

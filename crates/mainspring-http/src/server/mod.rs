@@ -2,12 +2,14 @@
 
 mod body;
 mod health;
+mod ops;
 mod options;
 mod outputs;
 mod router;
 mod serve;
 mod webhook;
 
+pub use ops::{Drain, OpsOptions, Parts, Render, ops_router};
 pub use options::{OutputAccess, ReadyCheck, RouterOptions};
 pub use outputs::STREAM_PATH;
 pub use router::router;

@@ -19,7 +19,7 @@ use mainspring_pg::{Db, Hints};
 use tokio::sync::oneshot;
 
 use super::{
-    commit_alone, commit_batch,
+    commit_alone, commit_batch, meter,
     plan::{Keys, keys},
 };
 
@@ -221,8 +221,9 @@ impl AppendTogether for Appends {
     }
 }
 
-/// Wakes whoever waits for the events, the messages and the chunks of what was committed.
+/// Wakes whoever waits for the events, the messages and the chunks of what was committed, and counts it.
 pub(crate) fn tell<'c>(hints: &Hints, committed: impl IntoIterator<Item = &'c Changes> + Clone) {
+    let everything = committed.clone();
     if committed.clone().into_iter().any(touches_the_log) {
         hints.mention(LOG_HINT);
     }
@@ -231,6 +232,7 @@ pub(crate) fn tell<'c>(hints: &Hints, committed: impl IntoIterator<Item = &'c Ch
     let outputs = committed.into_iter().flat_map(|changes| &changes.outputs);
     let streams: HashSet<String> = outputs.map(|output| output_hint(&output.stream)).collect();
     hints.notify(streams.iter().map(String::as_str));
+    meter::count(everything);
 }
 
 /// Whether there are new events.

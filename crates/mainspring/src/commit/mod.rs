@@ -14,6 +14,7 @@
 //! is the next one.
 
 mod group;
+mod meter;
 mod plan;
 mod transaction;
 

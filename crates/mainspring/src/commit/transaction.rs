@@ -1,6 +1,6 @@
 //! One batch, from its first statement to the answer of every change in it.
 
-use mainspring_core::{Changes, Committed, Error, ErrorKind, Result};
+use mainspring_core::{Changes, Committed, Error, ErrorKind, Result, metric};
 use mainspring_events::{PgEventStore, locate, recorded};
 use mainspring_pg::{Db, Query, is_transient};
 
@@ -59,6 +59,7 @@ async fn with_retries(db: &Db<'static>, batch: &[&Changes]) -> Result<Vec<Result
         match without_losers(db, batch).await {
             Err(error) if attempt < ATTEMPTS && is_transient(&error) => {
                 tracing::debug!(attempt, error = error.code(), "batch runs again");
+                metrics::counter!(metric::DB_RETRIES).increment(1);
                 mainspring_pg::backoff(attempt).await;
                 attempt += 1;
             }

@@ -10,6 +10,7 @@ mod event_workflows;
 mod examples;
 mod from_env;
 mod machine_memory;
+mod operating;
 mod reactions;
 mod scale;
 mod sessions;
