@@ -61,10 +61,10 @@ impl Failure {
     /// The class of its SQLSTATE, two characters; `none` when the server said nothing.
     fn state(&self) -> String {
         let code = match self {
-            Self::Driver { error, .. } => error.code().map(|code| code.code()),
+            Self::Driver { error, .. } => error.code(),
             Self::Late(_) => None,
         };
-        code.and_then(|code| code.get(..2)).unwrap_or("none").to_owned()
+        code.and_then(|code| code.code().get(..2)).unwrap_or("none").to_owned()
     }
 
     pub(crate) fn sent(&self) -> bool {
