@@ -3,9 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use mainspring::{
-    Append, Backend, Cx, Engine, EventStore, ExpectedPosition, Failure, NewEvent, NewMessage, PgStores,
-    QueueDriver, Settlement, Verdict, Worker, Workflow, WorkflowResult, collect_prometheus, deliver_fn,
-    metric,
+    Append, Backend, Cx, Engine, ExpectedPosition, Failure, NewEvent, NewMessage, PgStores, Settlement,
+    Verdict, Worker, Workflow, WorkflowResult, collect_prometheus, deliver_fn, metric,
     stats::{PgStats, Thresholds},
     world::http::{OpsOptions, ServeOptions, ops_router, serve},
 };
