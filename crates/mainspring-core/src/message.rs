@@ -298,7 +298,8 @@ pub struct ClaimRequest {
     /// At most so many, 1 to 1,000.
     pub max: u32,
     /// At most so many of them suspects: messages that have cost [`SUSPECT_AFTER`] workers already. One that kills its
-    /// worker takes down whatever runs beside it, so a worker takes one at a time; the others are then not blamed.
+    /// worker takes down whatever runs beside it, so a worker takes one at a time; the others are then not blamed. They may
+    /// come before messages in front of them.
     pub suspects: u32,
     /// Which messages, and in what order. Defaults to all that are due, by priority, then age.
     pub select: Select,

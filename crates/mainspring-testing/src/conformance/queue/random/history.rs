@@ -219,6 +219,7 @@ impl<'a> History<'a> {
         self.time.advance(secs(TICK)).await;
         for held in self.held.extract_if(.., |held| held.holder == holder) {
             self.model.lose(held.n);
+            self.model.messages[held.n].lost += 1;
             self.lost.push(held.lease);
         }
         self.maintain().await

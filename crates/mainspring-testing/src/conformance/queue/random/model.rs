@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use mainspring_core::SUSPECT_AFTER;
+
 /// Seconds since the beginning of the history.
 pub(super) type Seconds = u64;
 
@@ -46,6 +48,8 @@ pub(super) struct Message {
     pub(super) pushed: Seconds,
     failures: u32,
     attempts: u32,
+    /// How many holders died with it.
+    pub(super) lost: u32,
     /// It was pushed to wait, so its turn is not that of its push.
     delayed: bool,
     /// It has been claimed and has not ended.
@@ -92,6 +96,7 @@ impl Model {
             pushed: self.now,
             failures: 0,
             attempts: ATTEMPTS,
+            lost: 0,
             delayed: delay > 0,
             begun: false,
         });
@@ -141,6 +146,8 @@ impl Model {
                     }
                 }
             }
+            // A claim takes suspects by themselves, so one may come before those in front of it.
+            (Kind::Groups | Kind::Tiers, None) if message.lost >= SUSPECT_AFTER => None,
             (Kind::Groups | Kind::Tiers, None) => others.find(|(other, m)| {
                 let waits = matches!(m.state, State::Waiting { due } if due <= self.now);
                 waits && (m.priority, n) > (message.priority, *other)
