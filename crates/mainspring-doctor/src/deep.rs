@@ -7,7 +7,7 @@ use mainspring_queue::PgQueue;
 use crate::{Code, Finding};
 
 /// What each statement looks for; it answers a sentence for each violation.
-const INVARIANTS: [&str; 6] = [ONE_PLACE, ATTEMPTS, HISTORIES, STREAMS, CHECKPOINTS, OUTPUTS];
+const INVARIANTS: [&str; 7] = [ONE_PLACE, ATTEMPTS, STATES, HISTORIES, STREAMS, CHECKPOINTS, OUTPUTS];
 
 pub(crate) async fn check(db: &Db<'_>) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
@@ -33,6 +33,15 @@ const ONE_PLACE: &str = "SELECT format('message %s', min(m.id)), format('is in %
 const ATTEMPTS: &str =
     "SELECT format('job %s', j.id), format('was tried %s times of %s', j.attempts, j.max_attempts)
   FROM {jobs} j WHERE j.attempts > j.max_attempts LIMIT 100";
+
+/// What an execution says of itself agrees. These are no checks of the table: each statement that writes would pay for them.
+const STATES: &str = "SELECT format('execution %s', x.id), format('is %s, ended %s, wakes %s, revision %s',
+    x.status, coalesce(x.finished_at::text, 'never'), coalesce(x.wake_at::text, 'never'), x.revision)
+  FROM {executions} x
+  WHERE x.status NOT IN ('pending', 'running', 'waiting', 'cancelling', 'completed', 'failed', 'cancelled')
+    OR (x.finished_at IS NOT NULL) <> (x.status IN ('completed', 'failed', 'cancelled'))
+    OR (x.wake_at IS NOT NULL AND x.status <> 'waiting') OR NOT isfinite(x.wake_at) OR x.revision < 1
+    OR x.parent_execution_id = x.id OR (x.idempotency_key IS NULL) <> (x.idempotency_expires_at IS NULL) LIMIT 100";
 
 /// I5: a history has no gaps, and its row says where it ends.
 const HISTORIES: &str = "SELECT format('execution %s', x.id),

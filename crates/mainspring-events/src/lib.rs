@@ -59,4 +59,4 @@ pub use run::recorded;
 pub use schemas::{Schemas, Versioned};
 pub use snapshot::Snapshots;
 pub use store::{AppendTogether, PgEventStore};
-pub use write::{fence_query, history_query};
+pub use write::{bind_histories, fence_query, history_query};

@@ -5,8 +5,6 @@ use mainspring_pg::{Column, Query};
 use serde_json::Value;
 
 const HISTORY: &str = include_str!("sql/history.sql");
-/// What most batches need, with fewer parameters.
-const STEPS: &str = include_str!("sql/steps.sql");
 const FENCE: &str = "SELECT {event_fence}()";
 
 /// Takes the position fence. It has to run before the statements of [`Appending`](crate::Appending) in a transaction.
@@ -17,32 +15,51 @@ pub fn fence_query() -> Query {
 /// The events that go into the histories of `writes`, in one statement, which takes the position fence itself. `None` when
 /// there are none.
 pub fn history_query(writes: &[&ExecutionWrite]) -> Option<Query> {
-    let mut events: Vec<Recorded<'_>> = Vec::with_capacity(writes.len() * 2);
     let streams: Vec<String> = writes.iter().map(|write| write.execution.stream()).collect();
-    for (write, stream) in writes.iter().zip(&streams) {
+    let events = recorded(writes, &streams);
+    if events.is_empty() {
+        return None;
+    }
+    let query = bind_events(Query::new(HISTORY), &events);
+    Some(
+        query
+            .bind(Column::text(events.iter().map(|row| Some(row.tenant))))
+            .bind(rare(&events, |row| metadata(row.event)))
+            .bind(rare(&events, |row| row.event.correlation_id.clone()))
+            .bind(rare(&events, |row| row.event.causation_id.clone())),
+    )
+}
+
+/// Binds the same events to the parameters of `{commit}`; `None` when it has no place for one of them.
+pub fn bind_histories(query: Query, writes: &[&ExecutionWrite]) -> Option<Query> {
+    let streams: Vec<String> = writes.iter().map(|write| write.execution.stream()).collect();
+    let events = recorded(writes, &streams);
+    let Some(first) = events.first() else {
+        return Some((0..5).fold(query, |query, _| query.bind(None::<Column>)).bind(None::<String>));
+    };
+    let plain = events.iter().all(|row| row.tenant == first.tenant && is_untraced(row.event));
+    plain.then(|| bind_events(query, &events).bind(first.tenant.to_owned()))
+}
+
+fn recorded<'a>(writes: &'a [&ExecutionWrite], streams: &'a [String]) -> Vec<Recorded<'a>> {
+    let mut events = Vec::with_capacity(writes.len() * 2);
+    for (write, stream) in writes.iter().zip(streams) {
         let last = if write.expect == Expect::New { 0 } else { write.execution.position };
         let tenant = write.execution.tenant.as_str();
         let placed = (last + 1..).zip(&write.events);
         events.extend(placed.map(|(position, event)| Recorded { tenant, stream, position, event }));
     }
-    let tenant = events.first()?.tenant;
+    events
+}
+
+fn bind_events(query: Query, events: &[Recorded<'_>]) -> Query {
     let rows = || events.iter();
-    let query = Query::new(if rows().all(|row| row.is_plain(tenant)) { STEPS } else { HISTORY })
+    query
         .bind(Column::text(rows().map(|row| Some(row.stream))))
         .bind(Column::bigint(rows().map(|row| row.position)))
         .bind(Column::text(rows().map(|row| Some(row.event.event_type.as_str()))))
         .bind(Column::text(rows().map(|row| row.event.subject.as_deref())))
-        .bind(Column::json(rows().map(|row| &row.event.data)));
-    if query.sql() == STEPS {
-        return Some(query.bind(tenant.to_owned()));
-    }
-    Some(
-        query
-            .bind(Column::text(rows().map(|row| Some(row.tenant))))
-            .bind(column(&events, |row| metadata(row.event)))
-            .bind(Column::text(rows().map(|row| row.event.correlation_id.as_deref())))
-            .bind(Column::text(rows().map(|row| row.event.causation_id.as_deref()))),
-    )
+        .bind(Column::json(rows().map(|row| &row.event.data)))
 }
 
 /// An event and its place.
@@ -53,16 +70,15 @@ struct Recorded<'a> {
     event: &'a NewEvent,
 }
 
-impl Recorded<'_> {
-    /// Whether the columns that only some events need are empty.
-    fn is_plain(&self, tenant: &str) -> bool {
-        self.tenant == tenant && is_untraced(self.event)
-    }
-}
-
 /// Whether nothing is said of where it comes from.
 pub(crate) fn is_untraced(event: &NewEvent) -> bool {
     event.metadata.is_empty() && (&event.correlation_id, &event.causation_id) == (&None, &None)
+}
+
+/// A column that is mostly empty: nothing, when it is.
+fn rare<T>(events: &[Recorded<'_>], value: impl Fn(&Recorded<'_>) -> Option<T>) -> Option<Vec<Option<T>>> {
+    let column: Vec<Option<T>> = events.iter().map(value).collect();
+    column.iter().any(Option::is_some).then_some(column)
 }
 
 pub(crate) fn column<E, T>(events: &[E], value: impl Fn(&E) -> T) -> Vec<T> {

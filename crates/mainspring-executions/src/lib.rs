@@ -29,4 +29,4 @@ mod store;
 mod write;
 
 pub use store::PgExecutionStore;
-pub use write::{Written, create_query, free_keys_query, update_query};
+pub use write::{Written, bind_creates, bind_updates, create_query, free_keys_query, update_query};

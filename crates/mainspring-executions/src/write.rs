@@ -11,15 +11,12 @@ use mainspring_pg::{
     Column, Query, Row,
     row::{get, to_json},
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::row;
 
 const CREATE: &str = include_str!("sql/create.sql");
 const UPDATE: &str = include_str!("sql/update.sql");
-/// What most batches need, with fewer parameters.
-const START: &str = include_str!("sql/start.sql");
-const STEP: &str = include_str!("sql/step.sql");
 
 /// Frees idempotency keys whose window is over, so that the unique index lets their next owner in.
 const FREE_KEYS: &str = "UPDATE {executions} e SET idempotency_key = NULL, idempotency_expires_at = NULL
@@ -66,14 +63,35 @@ pub fn free_keys_query(writes: &[&ExecutionWrite]) -> Option<Query> {
     )
 }
 
-/// Inserts all of `writes` whose id and idempotency key are free; see [`Written`].
-pub fn create_query(writes: &[&ExecutionWrite]) -> Query {
-    start_query(writes).unwrap_or_else(|| full_create_query(writes))
+/// Binds `writes` to the parameters of `{commit}` for executions that go on, and `None` for each when there are none. The second
+/// answer is `None` when it has no place for one of them.
+pub fn bind_updates(query: Query, writes: &[&ExecutionWrite]) -> Option<Query> {
+    let rows = || writes.iter().map(|w| &w.execution);
+    if writes.is_empty() {
+        return Some((0..9).fold(query, |query, _| query.bind(None::<Column>)));
+    }
+    rows().all(is_plain).then(|| {
+        query
+            .bind(Column::text(rows().map(|e| Some(e.id.as_str()))))
+            .bind(Column::bigint(expected(writes)))
+            .bind(Column::text(rows().map(|e| Some(e.status.as_str()))))
+            .bind(Column::bigint(event_counts(writes)))
+            .bind(Column::integer(rows().map(|e| e.step_count)))
+            .bind(Column::text(rows().map(|e| Some(e.current_step.as_str()))))
+            .bind(Column::text(rows().map(|e| e.driver.as_ref().map(MessageId::as_str))))
+            .bind(Column::text(rows().map(|e| e.holder.as_ref().map(WorkerId::as_str))))
+            .bind(Column::json(rows().map(|e| &e.context)))
+    })
 }
 
-/// `None` when they differ in more than `START` lets them.
-fn start_query(writes: &[&ExecutionWrite]) -> Option<Query> {
-    let first = &writes.first()?.execution;
+/// The same for executions that begin.
+pub fn bind_creates(query: Query, writes: &[&ExecutionWrite]) -> Option<Query> {
+    let rows = || writes.iter().map(|w| &w.execution);
+    let Some(first) = rows().next() else {
+        let query = (0..4).fold(query, |query, _| query.bind(None::<Column>));
+        let query = (0..7).fold(query, |query, _| query.bind(None::<String>));
+        return Some(query.bind(None::<i64>).bind(None::<i64>));
+    };
     let alike = |e: &Execution| {
         is_plain(e)
             && !e.status.is_terminal()
@@ -83,11 +101,10 @@ fn start_query(writes: &[&ExecutionWrite]) -> Option<Query> {
             && (&e.current_step, &e.tenant, &e.queue) == (&first.current_step, &first.tenant, &first.queue)
             && (&e.holder, e.timeouts) == (&first.holder, first.timeouts)
     };
-    let rows = || writes.iter().map(|w| &w.execution);
     rows().all(alike).then(|| {
-        Query::new(START)
+        query
             .bind(Column::text(rows().map(|e| Some(e.id.as_str()))))
-            .bind(Column::bigint(event_counts(writes).into_iter()))
+            .bind(Column::bigint(event_counts(writes)))
             .bind(Column::text(rows().map(|e| e.driver.as_ref().map(MessageId::as_str))))
             .bind(Column::json(rows().map(|e| &e.context)))
             .bind(first.status.as_str())
@@ -112,91 +129,94 @@ fn is_plain(e: &Execution) -> bool {
         && e.attributes.is_empty()
 }
 
-fn full_create_query(writes: &[&ExecutionWrite]) -> Query {
-    let events: Vec<i64> = event_counts(writes);
+/// Inserts all of `writes` whose id and idempotency key are free; see [`Written`].
+pub fn create_query(writes: &[&ExecutionWrite]) -> Query {
     let rows: Vec<&Execution> = writes.iter().map(|w| &w.execution).collect();
+    let all = || rows.iter();
     Query::new(CREATE)
-        .bind(column(&rows, |e| e.id.to_string()))
-        .bind(column(&rows, |e| e.status.as_str()))
-        .bind(events)
-        .bind(column(&rows, |e| i32::try_from(e.step_count).unwrap_or(i32::MAX)))
-        .bind(column(&rows, |e| e.flow_id.clone()))
-        .bind(column(&rows, |e| e.flow_version.clone()))
-        .bind(column(&rows, |e| e.current_step.clone()))
-        .bind(column(&rows, |e| e.tenant.clone()))
-        .bind(column(&rows, |e| e.queue.clone()))
-        .bind(column(&rows, |e| e.driver.as_ref().map(ToString::to_string)))
-        .bind(column(&rows, |e| e.holder.as_ref().map(ToString::to_string)))
-        .bind(column(&rows, |e| e.wake_at.map(SystemTime::from)))
-        .bind(column(&rows, |e| e.wait_reason.clone()))
-        .bind(column(&rows, |e| e.wait_started_at.map(SystemTime::from)))
+        .bind(Column::text(all().map(|e| Some(e.id.as_str()))))
+        .bind(Column::text(all().map(|e| Some(e.status.as_str()))))
+        .bind(Column::bigint(event_counts(writes)))
+        .bind(Column::integer(all().map(|e| e.step_count)))
+        .bind(Column::text(all().map(|e| Some(e.flow_id.as_str()))))
+        .bind(Column::text(all().map(|e| Some(e.flow_version.as_str()))))
+        .bind(Column::text(all().map(|e| Some(e.current_step.as_str()))))
+        .bind(Column::text(all().map(|e| Some(e.tenant.as_str()))))
+        .bind(Column::text(all().map(|e| Some(e.queue.as_str()))))
+        .bind(Column::text(all().map(|e| e.driver.as_ref().map(MessageId::as_str))))
+        .bind(Column::text(all().map(|e| e.holder.as_ref().map(WorkerId::as_str))))
+        .bind(rare(&rows, |e| e.wake_at.map(SystemTime::from)))
+        .bind(rare(&rows, |e| e.wait_reason.clone()))
+        .bind(rare(&rows, |e| e.wait_started_at.map(SystemTime::from)))
         .bind(column(&rows, |e| row::millis(e.timeouts.execution_timeout_ms)))
         .bind(column(&rows, |e| row::millis(e.timeouts.wait_timeout_ms)))
-        .bind(column(&rows, |e| e.parent.as_ref().map(ToString::to_string)))
-        .bind(column(&rows, |e| e.root.to_string()))
-        .bind(column(&rows, |e| e.idempotency_key.clone()))
-        .bind(column(&rows, |e| e.idempotency_expires_at.map(SystemTime::from)))
-        .bind(column(&rows, |e| Value::Object(e.context.clone())))
-        .bind(column(&rows, retries))
-        .bind(column(&rows, |e| Value::Object(e.metadata.clone())))
-        .bind(column(&rows, |e| to_json(e.error.as_ref())))
-        .bind(column(&rows, |e| to_json(e.cancellation.as_ref())))
-        .bind(column(&rows, |e| to_json(e.reply.as_ref())))
-        .bind(column(&rows, |e| to_json(Some(&e.attributes))))
+        .bind(rare(&rows, |e| e.parent.as_ref().map(ToString::to_string)))
+        .bind(Column::text(all().map(|e| Some(e.root.as_str()))))
+        .bind(rare(&rows, |e| e.idempotency_key.clone()))
+        .bind(rare(&rows, |e| e.idempotency_expires_at.map(SystemTime::from)))
+        .bind(Column::json(all().map(|e| &e.context)))
+        .bind(rare(&rows, retries))
+        .bind(rare(&rows, |e| object(&e.metadata)))
+        .bind(rare(&rows, |e| to_json(e.error.as_ref())))
+        .bind(rare(&rows, |e| to_json(e.cancellation.as_ref())))
+        .bind(rare(&rows, |e| to_json(e.reply.as_ref())))
+        .bind(rare(&rows, attributes))
 }
 
 /// Updates all of `writes` whose row is at the expected revision and not terminal; see [`Written`].
 pub fn update_query(writes: &[&ExecutionWrite]) -> Query {
-    let expected: Vec<i64> = writes
-        .iter()
-        .map(|w| match w.expect {
-            Expect::Revision(revision) => revision,
-            Expect::New => 0,
-        })
-        .collect();
-    let events = event_counts(writes);
     let rows: Vec<&Execution> = writes.iter().map(|w| &w.execution).collect();
-    if rows.iter().all(|e| is_plain(e)) {
-        let rows = || rows.iter();
-        return Query::new(STEP)
-            .bind(Column::text(rows().map(|e| Some(e.id.as_str()))))
-            .bind(Column::bigint(expected.into_iter()))
-            .bind(Column::text(rows().map(|e| Some(e.status.as_str()))))
-            .bind(Column::bigint(events.into_iter()))
-            .bind(Column::integer(rows().map(|e| e.step_count)))
-            .bind(Column::text(rows().map(|e| Some(e.current_step.as_str()))))
-            .bind(Column::text(rows().map(|e| e.driver.as_ref().map(MessageId::as_str))))
-            .bind(Column::text(rows().map(|e| e.holder.as_ref().map(WorkerId::as_str))))
-            .bind(Column::json(rows().map(|e| &e.context)));
-    }
+    let all = || rows.iter();
     Query::new(UPDATE)
-        .bind(column(&rows, |e| e.id.to_string()))
-        .bind(expected)
-        .bind(column(&rows, |e| e.status.as_str()))
-        .bind(events)
-        .bind(column(&rows, |e| i32::try_from(e.step_count).unwrap_or(i32::MAX)))
-        .bind(column(&rows, |e| e.current_step.clone()))
-        .bind(column(&rows, |e| e.driver.as_ref().map(ToString::to_string)))
-        .bind(column(&rows, |e| e.holder.as_ref().map(ToString::to_string)))
-        .bind(column(&rows, |e| e.wake_at.map(SystemTime::from)))
-        .bind(column(&rows, |e| e.wait_reason.clone()))
-        .bind(column(&rows, |e| e.wait_started_at.map(SystemTime::from)))
-        .bind(column(&rows, |e| Value::Object(e.context.clone())))
-        .bind(column(&rows, retries))
-        .bind(column(&rows, |e| Value::Object(e.metadata.clone())))
-        .bind(column(&rows, |e| to_json(e.error.as_ref())))
-        .bind(column(&rows, |e| to_json(e.cancellation.as_ref())))
-        .bind(column(&rows, |e| to_json(Some(&e.attributes))))
+        .bind(Column::text(all().map(|e| Some(e.id.as_str()))))
+        .bind(Column::bigint(expected(writes)))
+        .bind(Column::text(all().map(|e| Some(e.status.as_str()))))
+        .bind(Column::bigint(event_counts(writes)))
+        .bind(Column::integer(all().map(|e| e.step_count)))
+        .bind(Column::text(all().map(|e| Some(e.current_step.as_str()))))
+        .bind(Column::text(all().map(|e| e.driver.as_ref().map(MessageId::as_str))))
+        .bind(Column::text(all().map(|e| e.holder.as_ref().map(WorkerId::as_str))))
+        .bind(rare(&rows, |e| e.wake_at.map(SystemTime::from)))
+        .bind(rare(&rows, |e| e.wait_reason.clone()))
+        .bind(rare(&rows, |e| e.wait_started_at.map(SystemTime::from)))
+        .bind(Column::json(all().map(|e| &e.context)))
+        .bind(rare(&rows, retries))
+        .bind(rare(&rows, |e| object(&e.metadata)))
+        .bind(rare(&rows, |e| to_json(e.error.as_ref())))
+        .bind(rare(&rows, |e| to_json(e.cancellation.as_ref())))
+        .bind(rare(&rows, attributes))
 }
 
 fn column<T>(rows: &[&Execution], value: impl Fn(&Execution) -> T) -> Vec<T> {
     rows.iter().map(|e| value(e)).collect()
 }
 
-fn event_counts(writes: &[&ExecutionWrite]) -> Vec<i64> {
-    writes.iter().map(|w| i64::try_from(w.events.len()).unwrap_or(i64::MAX)).collect()
+/// A column that is mostly empty: nothing, when it is.
+fn rare<T>(rows: &[&Execution], value: impl Fn(&Execution) -> Option<T>) -> Option<Vec<Option<T>>> {
+    let column: Vec<Option<T>> = rows.iter().map(|e| value(e)).collect();
+    column.iter().any(Option::is_some).then_some(column)
 }
 
-fn retries(execution: &Execution) -> Value {
-    Value::Object(execution.retries.iter().map(|(step, n)| (step.clone(), Value::from(*n))).collect())
+fn expected(writes: &[&ExecutionWrite]) -> impl Iterator<Item = i64> {
+    writes.iter().map(|w| match w.expect {
+        Expect::Revision(revision) => revision,
+        Expect::New => 0,
+    })
+}
+
+fn event_counts(writes: &[&ExecutionWrite]) -> impl Iterator<Item = i64> {
+    writes.iter().map(|w| i64::try_from(w.events.len()).unwrap_or(i64::MAX))
+}
+
+fn retries(execution: &Execution) -> Option<Value> {
+    let retries = || execution.retries.iter().map(|(step, n)| (step.clone(), Value::from(*n))).collect();
+    (!execution.retries.is_empty()).then(|| Value::Object(retries()))
+}
+
+fn object(map: &Map<String, Value>) -> Option<Value> {
+    (!map.is_empty()).then(|| Value::Object(map.clone()))
+}
+
+fn attributes(execution: &Execution) -> Option<Value> {
+    if execution.attributes.is_empty() { None } else { to_json(Some(&execution.attributes)) }
 }

@@ -5,6 +5,7 @@
 //!                            ├─► Db ── run / all / opt / one / exec      one statement
 //! Names (schema, prefix) ────┘    ├── with_tx(async |tx| ..)             a closure in one transaction
 //!                                 ├── begin(first) ──► Flight ── commit  two round trips, pipelined
+//!                                 ├── attempt(query)                     one statement that is its own transaction
 //!                                 ├── look(queries)                      reads in one round trip, each with its own snapshot
 //!                                 └── on(&tx)                            the caller's own transaction
 //! Migrator                        creates and checks the tables          Hints   wakes whoever waits for a queue
@@ -18,6 +19,7 @@
 //!    connection; only when that fails too the caller hears [`CommitUnknown`](mainspring_core::ErrorKind::CommitUnknown).
 //! 4. No error, no `Debug` and no log line carries a password or the value of a parameter.
 
+mod attempt;
 mod board;
 mod carrier;
 mod clock;
@@ -52,6 +54,7 @@ mod tx;
 mod url;
 mod verify;
 
+pub use attempt::Attempt;
 pub use board::{Call, Subscription};
 pub use carrier::{Carrier, Heard, Hint};
 pub use clock::Clock;

@@ -65,8 +65,8 @@ async fn f81_columns() {
 
 #[tokio::test]
 async fn f81_constraints_triggers_and_functions() {
-    let check = "ALTER TABLE ms_executions DROP CONSTRAINT ms_executions_finished";
-    mended(check, Code::ConstraintMissing, "constraint ms_executions_finished").await;
+    let check = "ALTER TABLE ms_jobs DROP CONSTRAINT ms_jobs_finished";
+    mended(check, Code::ConstraintMissing, "constraint ms_jobs_finished").await;
     let unchecked = "ALTER TABLE ms_jobs DROP CONSTRAINT ms_jobs_execution,
         ADD CONSTRAINT ms_jobs_execution FOREIGN KEY (execution_id) REFERENCES ms_executions (id) ON DELETE CASCADE NOT VALID";
     mended(unchecked, Code::ConstraintChanged, "constraint ms_jobs_execution").await;

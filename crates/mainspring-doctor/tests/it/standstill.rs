@@ -126,6 +126,7 @@ async fn invariants_that_do_not_hold_are_found_by_a_deep_look_only() {
     let tries = execution("x", "waiting", ("", ""))
         + "INSERT INTO ms_jobs (id, execution_id, step_id, handler, status, input, stalled_after_ms, attempts, max_attempts, created_at, updated_at)
            VALUES ('j', 'x', 's', 'h', 'pending', '1', 1, 4, 3, now(), now())";
+    let state = execution("odd", "completed", ("", ""));
     let gate = "INSERT INTO ms_gates VALUES ('q', 'kx', 1)";
     for (breaking, subject) in [
         (&*one_place, "message m"),
@@ -134,6 +135,7 @@ async fn invariants_that_do_not_hold_are_found_by_a_deep_look_only() {
         (ahead, "processor p"),
         (output, "output stream o"),
         (&*tries, "job j"),
+        (&*state, "execution odd"),
         (gate, "queues"),
     ] {
         let db = TestDb::new().await;

@@ -4,6 +4,8 @@ INSERT INTO {events_executions} (partition, tenant, stream, stream_position, cre
                                  correlation_id, causation_id)
 SELECT 'executions', u.tenant, u.stream, u.stream_position, c.at, u.type, u.subject, u.data, u.metadata,
        u.correlation_id, u.causation_id
-FROM (SELECT {now}() AS at, {event_fence}() OFFSET 0) c, unnest(
-  $1::text[], $2::bigint[], $3::text[], $4::text[], $5::jsonb[], $6::text[], $7::jsonb[], $8::text[], $9::text[]
-) AS u(stream, stream_position, type, subject, data, tenant, metadata, correlation_id, causation_id)
+FROM (SELECT {now}() AS at, {event_fence}() OFFSET 0) c, (SELECT
+  unnest($1::text[]) AS stream, unnest($2::bigint[]) AS stream_position, unnest($3::text[]) AS type,
+  unnest($4::text[]) AS subject, unnest($5::jsonb[]) AS data, unnest($6::text[]) AS tenant, unnest($7::jsonb[]) AS metadata,
+  unnest($8::text[]) AS correlation_id, unnest($9::text[]) AS causation_id
+) u

@@ -17,16 +17,19 @@ UPDATE {executions} e SET
   updated_at = c.at,
   finished_at = CASE WHEN u.status IN ('completed', 'failed', 'cancelled') THEN c.at END,
   context = u.context,
-  retries = u.retries,
-  metadata = u.metadata,
+  retries = coalesce(u.retries, '{}'),
+  metadata = coalesce(u.metadata, '{}'),
   error = u.error,
   cancellation = u.cancellation,
-  attributes = u.attributes
-FROM c, (SELECT i.*, r.row FROM unnest(
-  $1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::int[], $6::text[], $7::text[], $8::text[],
-  $9::timestamptz[], $10::text[], $11::timestamptz[], $12::jsonb[], $13::jsonb[], $14::jsonb[], $15::jsonb[], $16::jsonb[], $17::jsonb[]
-) AS i(id, expected, status, events, step_count, current_step, driver, holder,
-       wake_at, wait_reason, wait_started_at, context, retries, metadata, error, cancellation, attributes)
+  attributes = coalesce(u.attributes, '{}')
+FROM c, (SELECT i.*, r.row FROM (SELECT
+  unnest($1::text[]) AS id, unnest($2::bigint[]) AS expected, unnest($3::text[]) AS status, unnest($4::bigint[]) AS events,
+  unnest($5::int[]) AS step_count, unnest($6::text[]) AS current_step, unnest($7::text[]) AS driver,
+  unnest($8::text[]) AS holder, unnest($9::timestamptz[]) AS wake_at, unnest($10::text[]) AS wait_reason,
+  unnest($11::timestamptz[]) AS wait_started_at, unnest($12::jsonb[]) AS context, unnest($13::jsonb[]) AS retries,
+  unnest($14::jsonb[]) AS metadata, unnest($15::jsonb[]) AS error, unnest($16::jsonb[]) AS cancellation,
+  unnest($17::jsonb[]) AS attributes
+) i
   CROSS JOIN LATERAL (SELECT x.ctid AS row FROM {executions} x WHERE x.id = i.id OFFSET 0) r OFFSET 0) u
 WHERE e.ctid = u.row AND e.revision = u.expected AND e.status NOT IN ('completed', 'failed', 'cancelled')
 RETURNING e.id, c.at

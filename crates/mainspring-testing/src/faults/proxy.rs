@@ -1,12 +1,12 @@
 //! A TCP proxy before Postgres that breaks at a COMMIT.
 //!
 //! It reads the messages of the client, so it knows a COMMIT from a row that holds the word: in a simple query, or as a
-//! prepared statement that is executed. Behind TLS it could not, so the settings it hands out say plaintext.
+//! prepared statement that is executed. A commit in one call is one too: it commits at the end of its messages. Behind TLS it could not, so the settings it hands out say plaintext.
 
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -23,7 +23,7 @@ use tokio::{
 
 use crate::TestDb;
 
-use super::proxy_commit::{CommitWatch, Message, ReplyWatch};
+use super::proxy_commit::{CommitWatch, Message, ReplyWatch, Tag};
 
 /// Between two looks whether a hole was closed.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -152,13 +152,13 @@ async fn carry(client: TcpStream, server: TcpStream, state: Arc<State>) {
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_client, mut to_client) = client.into_split();
     let (mut from_server, to_server) = server.into_split();
-    let silent = AtomicBool::new(false);
+    let silent = OnceLock::<Tag>::new();
     let down = async {
         let (mut buffer, mut reply) = (vec![0; 65536], ReplyWatch::default());
         while let Ok(n @ 1..) = from_server.read(&mut buffer).await {
             state.hole().await;
-            if silent.load(Ordering::SeqCst) {
-                if reply.ends_commit(&buffer[..n]) {
+            if let Some(tag) = silent.get() {
+                if reply.ends(tag, &buffer[..n]) {
                     return; // it has happened, and the client is not to know
                 }
             } else if to_client.write_all(&buffer[..n]).await.is_err() {
@@ -172,16 +172,16 @@ async fn carry(client: TcpStream, server: TcpStream, state: Arc<State>) {
     }
 }
 
-async fn up(mut from: impl AsyncRead + Unpin, mut to: OwnedWriteHalf, state: &State, silent: &AtomicBool) {
+async fn up(mut from: impl AsyncRead + Unpin, mut to: OwnedWriteHalf, state: &State, silent: &OnceLock<Tag>) {
     let mut watch = CommitWatch::default();
     while let Ok(Message { bytes, commits }) = watch.next(&mut from).await {
         state.hole().await;
-        let cut = if commits { state.commit() } else { None };
+        let cut = commits.and_then(|_| state.commit());
         if cut == Some(Cut::BeforeCommit) {
             return;
         }
-        if cut == Some(Cut::DropReply) {
-            silent.store(true, Ordering::SeqCst); // until the answer comes, which ends both ways
+        if let (Some(Cut::DropReply), Some(tag)) = (cut, commits) {
+            let _ = silent.set(tag); // until the answer comes, which ends both ways
         }
         if to.write_all(&bytes).await.is_err() || cut == Some(Cut::AfterCommit) {
             return;

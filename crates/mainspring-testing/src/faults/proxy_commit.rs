@@ -1,6 +1,6 @@
 //! Which message of a Postgres client commits.
 
-use std::{collections::HashSet, io};
+use std::{collections::HashMap, io};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -15,14 +15,22 @@ const MAX_LENGTH: usize = 1 << 30;
 pub(super) struct CommitWatch {
     begun: bool,
     /// Names of prepared statements and of portals that commit.
-    statements: HashSet<Vec<u8>>,
-    portals: HashSet<Vec<u8>>,
+    statements: HashMap<Vec<u8>, Tag>,
+    portals: HashMap<Vec<u8>, Tag>,
+    /// A commit in one call was executed; the end of its messages commits it.
+    called: bool,
 }
+
+/// CommandComplete, its length, its tag: the answer to what commits.
+pub(super) type Tag = &'static [u8];
+const COMMITTED: Tag = b"C\0\0\0\x0bCOMMIT\0";
+const CALLED: Tag = b"C\0\0\0\x0dSELECT 1\0";
 
 /// A whole message, as it is to be passed on.
 pub(super) struct Message {
     pub(super) bytes: Vec<u8>,
-    pub(super) commits: bool,
+    /// The answer to wait for, when it commits.
+    pub(super) commits: Option<Tag>,
 }
 
 impl CommitWatch {
@@ -36,30 +44,36 @@ impl CommitWatch {
         }
         bytes.resize(head + length - 4, 0);
         from.read_exact(&mut bytes[head..]).await?;
-        let commits = self.begun && self.commits(bytes[0], &bytes[5..]);
+        let commits = if self.begun { self.commits(bytes[0], &bytes[5..]) } else { None };
         // Requests for TLS and to cancel have no type either, and a session may still begin after them.
         self.begun = self.begun || (length >= 8 && number(&bytes[4..8]) >> 16 == STARTUP >> 16);
         Ok(Message { bytes, commits })
     }
 
-    fn commits(&mut self, kind: u8, body: &[u8]) -> bool {
+    fn commits(&mut self, kind: u8, body: &[u8]) -> Option<Tag> {
         let mut texts = body.split(|byte| *byte == 0);
         let mut text = || texts.next().unwrap_or_default();
         match kind {
-            b'Q' => is_commit(text()),
+            b'Q' => is_commit(text()).then_some(COMMITTED),
             b'P' => {
                 let (statement, sql) = (text().to_vec(), text());
-                mark(&mut self.statements, statement, is_commit(sql));
-                false
+                let tag = is_commit(sql).then_some(COMMITTED).or(is_call(sql).then_some(CALLED));
+                mark(&mut self.statements, statement, tag);
+                None
             }
             b'B' => {
                 let (portal, statement) = (text().to_vec(), text());
-                let commits = self.statements.contains(statement);
-                mark(&mut self.portals, portal, commits);
-                false
+                let tag = self.statements.get(statement).copied();
+                mark(&mut self.portals, portal, tag);
+                None
             }
-            b'E' => self.portals.contains(text()),
-            _ => false,
+            b'E' => {
+                let tag = self.portals.get(text()).copied();
+                self.called = tag == Some(CALLED);
+                tag.filter(|_| !self.called)
+            }
+            b'S' => std::mem::take(&mut self.called).then_some(CALLED),
+            _ => None,
         }
     }
 }
@@ -71,24 +85,25 @@ pub(super) struct ReplyWatch {
 }
 
 impl ReplyWatch {
-    /// CommandComplete, its length, its tag.
-    const COMMITTED: &'static [u8] = b"C\0\0\0\x0bCOMMIT\0";
-
-    pub(super) fn ends_commit(&mut self, piece: &[u8]) -> bool {
+    pub(super) fn ends(&mut self, tag: Tag, piece: &[u8]) -> bool {
         self.tail.extend_from_slice(piece);
-        let found = self.tail.windows(Self::COMMITTED.len()).any(|bytes| bytes == Self::COMMITTED);
-        let keep = self.tail.len().saturating_sub(Self::COMMITTED.len() - 1);
+        let found = self.tail.windows(tag.len()).any(|bytes| bytes == tag);
+        let keep = self.tail.len().saturating_sub(tag.len() - 1);
         self.tail.drain(..keep);
         found
     }
 }
 
-fn mark(names: &mut HashSet<Vec<u8>>, name: Vec<u8>, commits: bool) {
-    if commits {
-        names.insert(name);
-    } else {
-        names.remove(&name);
-    }
+fn mark(names: &mut HashMap<Vec<u8>, Tag>, name: Vec<u8>, tag: Option<Tag>) {
+    match tag {
+        Some(tag) => names.insert(name, tag),
+        None => names.remove(&name),
+    };
+}
+
+/// A commit in one call.
+fn is_call(sql: &[u8]) -> bool {
+    sql.starts_with(b"SELECT") && sql.windows(8).any(|text| text == b"commit\"(")
 }
 
 /// One of its statements is COMMIT, with or without more words.
@@ -131,12 +146,17 @@ mod tests {
             (message(b'B', b"\0s2\0\0\0\0\0\0\0"), false),
             (message(b'E', b"\0\0\0\0\0"), false),
             (message(b'S', b""), false),
+            (message(b'P', b"s3\0SELECT \"public\".\"ms_commit\"($1)\0\0\0"), false),
+            (message(b'B', b"\0s3\0\0\0\0\0\0\0"), false),
+            (message(b'E', b"\0\0\0\0\0"), false),
+            (message(b'S', b""), true),
+            (message(b'S', b""), false),
         ];
         let bytes: Vec<u8> = sent.iter().flat_map(|(bytes, _)| bytes.clone()).collect();
         let (mut from, mut watch) = (&bytes[..], CommitWatch::default());
         for (expected, commits) in sent {
             let read = watch.next(&mut from).await.unwrap();
-            assert_eq!((read.bytes, read.commits), (expected, commits));
+            assert_eq!((read.bytes, read.commits.is_some()), (expected, commits));
         }
         assert!(watch.next(&mut from).await.is_err());
     }
@@ -147,8 +167,8 @@ mod tests {
             [message(b'C', b"INSERT 0 1\0"), message(b'C', b"COMMIT\0"), message(b'Z', b"I")].concat();
         for size in 1..answer.len() {
             let mut watch = ReplyWatch::default();
-            assert_eq!(answer.chunks(size).filter(|piece| watch.ends_commit(piece)).count(), 1, "{size}");
+            assert_eq!(answer.chunks(size).filter(|piece| watch.ends(COMMITTED, piece)).count(), 1, "{size}");
         }
-        assert!(!ReplyWatch::default().ends_commit(b"a row with COMMIT\0 in it"));
+        assert!(!ReplyWatch::default().ends(COMMITTED, b"a row with COMMIT\0 in it"));
     }
 }

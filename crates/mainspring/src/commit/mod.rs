@@ -13,6 +13,8 @@
 //! gathers what many callers want at the same time. Nobody waits for a batch to fill: what arrives while one is under way
 //! is the next one.
 
+mod call;
+mod doubt;
 mod group;
 mod meter;
 mod plan;

@@ -67,7 +67,7 @@ fn all<'a, T: 'a, I: Iterator<Item = &'a T> + 'a>(
     batch.iter().flat_map(|changes| of(changes)).collect()
 }
 
-fn writes<'a>(batch: &'a [&Changes], new: bool) -> Vec<&'a ExecutionWrite> {
+pub(super) fn writes<'a>(batch: &'a [&Changes], new: bool) -> Vec<&'a ExecutionWrite> {
     let mut writes = all(batch, |c| c.executions.iter());
     writes.retain(|write| (write.expect == Expect::New) == new);
     // Locks are taken in the order of ids, so that two batches cannot wait for each other.

@@ -2,9 +2,13 @@
 
 use mainspring_core::{Changes, Committed, Error, ErrorKind, Result, metric};
 use mainspring_events::{PgEventStore, locate, recorded};
-use mainspring_pg::{Db, Query, is_transient};
+use mainspring_pg::{Attempt, Db, Query, is_transient};
 
-use super::plan::{Deciding, Loss, Outcome, appended, keys, placed, rest, won_appends};
+use super::{
+    call::{Call, won},
+    doubt::resolve,
+    plan::{Deciding, Loss, Outcome, appended, keys, placed, rest, won_appends},
+};
 
 /// How often a batch is run before a serialization failure or a deadlock is its callers'.
 const ATTEMPTS: u32 = 5;
@@ -93,6 +97,21 @@ async fn without_losers(db: &Db<'static>, batch: &[&Changes]) -> Result<Vec<Resu
 
 /// One transaction. Whether it was committed: not when somebody lost half-way.
 async fn run(db: &Db<'static>, batch: &[&Changes]) -> Result<(Vec<Outcome>, bool)> {
+    let Some(call) = Call::of(batch) else { return flights(db, batch).await };
+    match db.attempt(call.query()).await? {
+        Attempt::Done(rows) => {
+            let at = call.at(&rows)?;
+            db.clock().observe(at);
+            Ok((won(batch, at), true))
+        }
+        // Somebody lost, or the statement failed: who, and why, is for the flights to say.
+        Attempt::Refused(_) => flights(db, batch).await,
+        Attempt::InDoubt(error) => resolve(db, batch, &call, error).await,
+    }
+}
+
+/// Two round trips: who won is known before the rest is written.
+pub(super) async fn flights(db: &Db<'static>, batch: &[&Changes]) -> Result<(Vec<Outcome>, bool)> {
     let Deciding { queries, judge } = Deciding::of(batch)?;
     if queries.is_empty() {
         let outcomes: Vec<Outcome> =
