@@ -6,7 +6,11 @@ use mainspring::{PgStoreOptions, Settings, Worker, create_pg_stores, pool};
 use mainspring_testing::{ChildWorker, Faults, FaultyBackend, faults::VARIABLE as FAULTS};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{Ledger, broker, called, chaos, durable, lab::CONNECTIONS, order, worker};
+use crate::{
+    Ledger, broker, called, chaos, durable,
+    lab::{CONNECTIONS, carrier},
+    order, worker,
+};
 
 const URL: &str = "CHAOS_URL";
 const LEDGER: &str = "CHAOS_LEDGER";
@@ -16,6 +20,7 @@ const QUEUE: &str = "CHAOS_QUEUE";
 const DURABLE: &str = "CHAOS_DURABLE";
 const CALLED: &str = "CHAOS_CALLED";
 const BROKER: &str = "CHAOS_BROKER";
+const REDIS: &str = "CHAOS_REDIS";
 
 /// What a child is to be like; see [`Lab::child`](crate::Lab::child).
 #[must_use = "nothing runs until it is spawned"]
@@ -23,11 +28,12 @@ const BROKER: &str = "CHAOS_BROKER";
 pub struct ChildPlan(Command);
 
 impl ChildPlan {
-    pub(crate) fn new(program: &str, url: &str, ledger: &Ledger) -> Self {
+    pub(crate) fn new(program: &str, url: &str, ledger: &Ledger, redis: Option<&str>) -> Self {
         let mut command = Command::new(program);
         command
             .env(URL, url)
             .env(LEDGER, ledger.path())
+            .env(REDIS, redis.unwrap_or_default())
             .env_remove(FAULTS)
             .env_remove(QUEUE)
             .env_remove(DURABLE)
@@ -93,7 +99,9 @@ impl ChildPlan {
 /// Those of its surroundings: there is no database at that address, or the ledger cannot be written.
 pub async fn work() -> Result<(), Box<dyn Error>> {
     let settings = Settings::parse(&env::var(URL)?)?;
-    let options = PgStoreOptions { listen: Some(settings.clone()), ..PgStoreOptions::default() };
+    let redis = env::var(REDIS).ok().filter(|redis| !redis.is_empty());
+    let carrier = redis.as_deref().map(carrier);
+    let options = PgStoreOptions { listen: Some(settings.clone()), carrier, ..PgStoreOptions::default() };
     let stores = create_pg_stores(pool(&settings, CONNECTIONS)?, options)?;
     let ledger = Ledger::open(env::var(LEDGER)?)?;
     let faults = Faults::from_env()?;

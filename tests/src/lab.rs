@@ -1,12 +1,13 @@
 //! A database, a ledger, and workers on both.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use mainspring::{
     Backend, Engine, Execution, ExecutionId, Names, PgStoreOptions, PgStores, QueueStats, Settings, Worker,
     create_pg_stores, pool,
+    redis::{Redis, RedisOptions},
 };
-use mainspring_pg::Session;
+use mainspring_pg::{Carrier, Session};
 use mainspring_testing::{Faults, History, Report, TestDb};
 use serde_json::json;
 use tempfile::TempDir;
@@ -25,6 +26,7 @@ pub struct Lab {
     url: String,
     names: Names,
     near: PgStores<'static>,
+    redis: Option<String>,
     db: Option<TestDb>,
     _folder: TempDir,
 }
@@ -38,6 +40,14 @@ impl Lab {
         lab
     }
 
+    /// One with a database of its own and this Redis beside it, which is nobody else's; also for its children.
+    pub async fn beside(redis: &str) -> Self {
+        let mut lab = Self::new().await;
+        lab.redis = Some(redis.to_owned());
+        lab.near = lab.stores(CONNECTIONS);
+        lab
+    }
+
     /// One on a migrated database that belongs to someone else.
     ///
     /// # Panics
@@ -45,9 +55,9 @@ impl Lab {
     pub fn at(url: &str, settings: Settings) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the ledger");
         let ledger = Ledger::open(folder.path().join("effects")).expect("a ledger");
-        let near = stores(&settings, CONNECTIONS);
+        let near = stores(&settings, CONNECTIONS, None);
         let names = Names::default();
-        Self { ledger, settings, url: url.to_owned(), names, near, db: None, _folder: folder }
+        Self { ledger, settings, url: url.to_owned(), names, near, redis: None, db: None, _folder: folder }
     }
 
     /// The database.
@@ -65,12 +75,12 @@ impl Lab {
 
     /// Stores of their own with `connections`, as another process has them.
     pub fn stores(&self, connections: usize) -> PgStores<'static> {
-        stores(&self.settings, connections)
+        stores(&self.settings, connections, self.redis.as_deref())
     }
 
     /// Stores that reach the database by another way.
     pub fn stores_by(&self, way: &Settings, connections: usize) -> PgStores<'static> {
-        stores(way, connections)
+        stores(way, connections, self.redis.as_deref())
     }
 
     /// An engine with stores of its own that runs `order`.
@@ -91,7 +101,7 @@ impl Lab {
 
     /// A worker in a process of its own.
     pub fn child(&self, program: &str) -> ChildPlan {
-        ChildPlan::new(program, &self.url, &self.ledger)
+        ChildPlan::new(program, &self.url, &self.ledger, self.redis.as_deref())
     }
 
     /// A connection of its own.
@@ -205,13 +215,20 @@ impl fmt::Debug for Lab {
     }
 }
 
-fn stores(settings: &Settings, connections: usize) -> PgStores<'static> {
+fn stores(settings: &Settings, connections: usize, redis: Option<&str>) -> PgStores<'static> {
     let options = PgStoreOptions {
+        carrier: redis.map(carrier),
         listen: (!settings.is_pooled()).then(|| settings.clone()),
         statements: settings.statements(),
         ..PgStoreOptions::default()
     };
     create_pg_stores(pool(settings, connections).expect("a pool"), options).expect("stores")
+}
+
+/// The Redis at this address.
+pub(crate) fn carrier(redis: &str) -> Arc<dyn Carrier> {
+    let options = RedisOptions::parse(redis).expect("an address of a Redis");
+    Arc::new(Redis::new(options).expect("a Redis"))
 }
 
 /// A worker with the timings of the tests.

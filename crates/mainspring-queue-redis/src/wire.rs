@@ -1,5 +1,7 @@
 //! Connections to whatever kind of Redis it is.
 
+use std::time::Duration;
+
 use redis::{
     AsyncConnectionConfig, Client, Cmd, Pipeline, RedisFuture, RedisResult, Value,
     aio::{ConnectionLike, MultiplexedConnection},
@@ -7,9 +9,12 @@ use redis::{
     cluster_async::ClusterConnection,
     sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::timeout};
 
 use crate::options::{Kind, RedisOptions};
+
+/// How long it may take to find a server that answers, of all that are named.
+const CONNECT: Duration = Duration::from_secs(2);
 
 /// Makes connections.
 pub(crate) struct Reach {
@@ -68,6 +73,11 @@ impl Reach {
 
     /// To one server: the master where there are sentinels, in a cluster any node, since each passes on what is published.
     pub(crate) async fn node(&self, config: AsyncConnectionConfig) -> RedisResult<MultiplexedConnection> {
+        let late = |_| (redis::ErrorKind::Io, "no connection in time").into();
+        timeout(CONNECT, self.any_node(config)).await.map_err(late).flatten()
+    }
+
+    async fn any_node(&self, config: AsyncConnectionConfig) -> RedisResult<MultiplexedConnection> {
         if let Some(sentinel) = &self.sentinel {
             let master = sentinel.lock().await.async_get_client().await?;
             return master.get_multiplexed_async_connection_with_config(&config).await;

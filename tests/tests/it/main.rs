@@ -25,6 +25,7 @@ mod pooler;
 mod postgres;
 mod queue_faults;
 mod races;
+mod redis;
 mod resumes;
 mod signals;
 mod sleep;

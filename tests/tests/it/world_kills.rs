@@ -12,7 +12,10 @@ use crate::{WORKER, all, hit};
 /// Lets a process come to a point for the nth time and kills it there; how often effects were repeated by the one after it, and
 /// how many runs were found stranded.
 async fn killed(kind: Kind, point: &str, nth: u64) -> (Vec<usize>, u64) {
-    let lab = Lab::new().await;
+    killed_in(&Lab::new().await, kind, point, nth).await
+}
+
+pub(crate) async fn killed_in(lab: &Lab, kind: Kind, point: &str, nth: u64) -> (Vec<usize>, u64) {
     let after = world(lab.stores(4), kind, &lab.ledger, &Faults::none()).await;
     let run = start(&after).await;
     let mut child = lab.child(WORKER).called(kind).faults(&format!("{point}=stop@{nth}")).spawn();

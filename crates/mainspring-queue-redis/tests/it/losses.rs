@@ -2,23 +2,17 @@
 
 use std::time::Duration;
 
-use mainspring_embedded::RedisServer;
 use mainspring_pg::{Carrier, Hint};
 use tokio::time::{sleep, timeout};
 
-use crate::{fleet::Fleet, redis, server, wall::Wall};
-
-async fn say(server: &RedisServer, command: &[&str]) -> ::redis::RedisResult<::redis::Value> {
-    let mut wire = ::redis::Client::open(server.url())?.get_multiplexed_async_connection().await?;
-    ::redis::cmd(command[0]).arg(&command[1..]).query_async(&mut wire).await
-}
+use crate::{fleet::Fleet, redis, say, server, wall::Wall};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_emptied_redis_loses_nothing() {
     // F62
     let Some(server) = server(&[]) else { return };
     let fleet = Fleet::at(server.url()).await;
-    fleet.storm(async |_| drop(say(&server, &["FLUSHALL"]).await.unwrap())).await;
+    fleet.storm(async |_| drop(say(server.url(), &["FLUSHALL"]).await.unwrap())).await;
     fleet.stop().await;
 }
 
@@ -94,7 +88,7 @@ async fn a_redis_without_memory_loses_nothing_and_says_so() {
         fleet
             .storm(async |round| {
                 for n in 0..30 {
-                    drop(say(&server, &["SET", &format!("other:{round}:{n}"), &filling]).await);
+                    drop(say(server.url(), &["SET", &format!("other:{round}:{n}"), &filling]).await);
                 }
             })
             .await;
@@ -109,9 +103,9 @@ async fn a_redis_that_forgets_scripts_and_cuts_connections_loses_nothing() {
     let fleet = Fleet::at(server.url()).await;
     fleet
         .storm(async |n| {
-            say(&server, &["SCRIPT", "FLUSH"]).await.unwrap();
+            say(server.url(), &["SCRIPT", "FLUSH"]).await.unwrap();
             let kind = if n % 2 == 0 { "pubsub" } else { "normal" };
-            drop(say(&server, &["CLIENT", "KILL", "TYPE", kind]).await);
+            drop(say(server.url(), &["CLIENT", "KILL", "TYPE", kind]).await);
         })
         .await;
     fleet.until_up(true).await;

@@ -10,6 +10,7 @@
 
 mod conformance;
 mod fleet;
+mod kinds;
 mod losses;
 mod outputs;
 mod wake;
@@ -50,4 +51,10 @@ fn process(url: &str, db: &TestDb) -> (PgStores<'static>, Redis) {
         ..PgStoreOptions::default()
     };
     (create_pg_stores(db.pool(), options).unwrap(), redis)
+}
+
+/// A command by hand.
+async fn say(url: &str, command: &[&str]) -> ::redis::RedisResult<::redis::Value> {
+    let mut wire = ::redis::Client::open(url)?.get_multiplexed_async_connection().await?;
+    ::redis::cmd(command[0]).arg(&command[1..]).query_async(&mut wire).await
 }

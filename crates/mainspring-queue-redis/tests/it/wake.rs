@@ -8,7 +8,7 @@ use mainspring_testing::TestDb;
 use serde_json::json;
 use tokio::{task::JoinSet, time::timeout};
 
-use crate::{process, redis, server};
+use crate::{process, redis, say, server};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -94,7 +94,14 @@ async fn what_is_claimed_without_a_ticket_takes_its_ticket_along() {
     timeout(LONG, counted).await.unwrap(); // there are 4 left
     let claimed = worker.queue.claim(ClaimRequest { max: 5, ..request() }).await.unwrap();
     assert_eq!(claimed.deliveries.len(), 5);
-    pusher.queue.push(vec![message()]).await.unwrap(); // and 1 more, when the 5 are off
+    let left = async || say(server.url(), &["EXISTS", &format!("{}:tickets:q", db.name())]).await.unwrap();
+    let none = async {
+        while left().await != ::redis::Value::Int(0) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LONG, none).await.unwrap();
+    pusher.queue.push(vec![message()]).await.unwrap();
     worker.queue.wait("q", LONG).await;
     assert_eq!(worker.queue.claim(request()).await.unwrap().deliveries.len(), 1);
 }
