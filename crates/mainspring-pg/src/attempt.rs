@@ -3,6 +3,8 @@
 //! One message instead of a transaction's four, at a price: it has no id that could be looked up when its answer is lost. So
 //! whoever makes an attempt has to know how to find out otherwise.
 
+use std::time::Duration;
+
 use mainspring_core::{Error, Result};
 use tokio_postgres::Row;
 
@@ -50,7 +52,7 @@ impl Db<'_> {
     }
 
     /// How long to go on asking what became of a change.
-    pub fn resolve_within(&self) -> std::time::Duration {
+    pub fn resolve_within(&self) -> Duration {
         self.shared.deadlines.resolve
     }
 }

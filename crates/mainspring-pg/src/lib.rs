@@ -17,6 +17,7 @@
 //! 2. A connection with an open transaction never goes back to the pool.
 //! 3. COMMIT is never raced against anything. When its answer is lost, the transaction's id is looked up on another
 //!    connection; only when that fails too the caller hears [`CommitUnknown`](mainspring_core::ErrorKind::CommitUnknown).
+//!    An `attempt` has no id: whoever makes one finds out from the rows.
 //! 4. No error, no `Debug` and no log line carries a password or the value of a parameter.
 
 mod attempt;

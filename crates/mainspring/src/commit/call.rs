@@ -5,7 +5,7 @@
 
 use std::time::SystemTime;
 
-use mainspring_core::{Changes, Result, Timestamp};
+use mainspring_core::{Changes, Error, Result, Timestamp};
 use mainspring_events::bind_histories;
 use mainspring_executions::{bind_creates, bind_updates};
 use mainspring_pg::{Query, Row, row::get};
@@ -27,7 +27,7 @@ impl Call {
         if !batch.iter().all(|changes| is_plain(changes)) {
             return None;
         }
-        let mark = i64::from_ne_bytes(mark()?);
+        let mark = random()?;
         let (updates, creates) = (writes(batch, false), writes(batch, true));
         let query = bind_updates(Query::new(COMMIT).bind(mark), &updates)?;
         let query = bind_creates(query, &creates)?;
@@ -48,7 +48,7 @@ impl Call {
     /// # Errors
     /// Internal, when the answer is another one's.
     pub(super) fn at(&self, rows: &[Row]) -> Result<Timestamp> {
-        let row = rows.first().ok_or_else(|| mainspring_core::Error::internal("{commit} answered no row"))?;
+        let row = rows.first().ok_or_else(|| Error::internal("{commit} answered no row"))?;
         Ok(get::<SystemTime>(row, 0)?.into())
     }
 }
@@ -61,10 +61,8 @@ fn is_plain(changes: &Changes) -> bool {
 }
 
 /// Without randomness there is no mark, and no call.
-fn mark() -> Option<[u8; 8]> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).ok()?;
-    Some(bytes)
+fn random() -> Option<i64> {
+    getrandom::u64().ok().map(u64::cast_signed)
 }
 
 /// Everybody won.
