@@ -4,9 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::TryStreamExt;
 use mainspring::{PgStoreOptions, PgStores};
-use mainspring_core::{Backend, ChunkQuery, ErrorKind, ExecutionId, OutputStream};
+use mainspring_core::{ChunkQuery, ErrorKind, ExecutionId, OutputStream};
 use mainspring_http::{Entrypoint, Guard, RouterOptions, Secret, WebhookReply};
-use mainspring_testing::MemoryBackend;
 use mainspring_world::{Fact, NewRun, RunEvent, StepHandlers, World};
 use serde_json::{Value, json};
 use tokio::{
@@ -15,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    ground::{self, Ground, start},
+    ground::{self, Ground, on_both, start},
     way::{Way, over_both, served},
 };
 
@@ -24,9 +23,15 @@ over_both! {
     a_health_check_goes_the_way_of_a_message_and_back_in_a_stream
 }
 
+on_both! {
+    a_world_has_the_streams_of_its_runs
+    a_webhook_is_answered_as_its_hook_says
+    a_webhook_waits_for_an_answer_by_hand
+}
+
 async fn a_health_check_goes_the_way_of_a_message_and_back_in_a_stream(way: Way) {
     // W47
-    let backend = MemoryBackend::new();
+    let backend = way.ground().await;
     let invoker = way.to(StepHandlers::new(), backend.clone()).await;
     let world = World::builder(backend.clone()).invoker(invoker).build().unwrap();
     let patience = Duration::from_millis(100);
@@ -43,31 +48,28 @@ async fn a_health_check_goes_the_way_of_a_message_and_back_in_a_stream(way: Way)
     world.close().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_world_has_the_streams_of_its_runs() {
+async fn a_world_has_the_streams_of_its_runs(ground: Ground) {
     // W38, W39, W40
-    for ground in [ground::memory(), ground::postgres().await] {
-        let run = ground.created().await;
-        let world = World::builder(Arc::clone(&ground.backend)).build().unwrap();
-        let (streams, log) = (world.streamer(), OutputStream::of(&run, "log"));
-        let reading = tokio::spawn({
-            let chunks = streams.read(&log, 0);
-            chunks.map_ok(|chunk| chunk.data).try_collect::<Vec<_>>()
-        });
-        assert_eq!(streams.info(&log).await.unwrap().tail_index, -1);
-        assert_eq!(streams.write(&log, "a".into()).await.unwrap(), Some(0));
-        let binary = b"\0\xff".to_vec();
-        assert_eq!(streams.write_many(&log, vec![binary.clone().into(), "c".into()]).await.unwrap(), Some(1));
-        assert!(streams.close(&log).await.unwrap());
-        assert!(!streams.close(&log).await.unwrap());
-        assert_eq!(streams.write(&log, "late".into()).await.unwrap(), None);
-        assert_eq!(reading.await.unwrap().unwrap(), ["a".as_bytes(), &binary, b"c"]);
-        let last: Vec<_> = streams.read(&log, -1).map_ok(|chunk| chunk.index).try_collect().await.unwrap();
-        assert_eq!(last, [2]);
-        let page = streams.get_chunks(ChunkQuery { limit: 2, ..ChunkQuery::of(log) }).await.unwrap();
-        assert_eq!((page.chunks.len(), page.has_more, page.done, page.tail_index), (2, true, true, 2));
-        assert_eq!(streams.list(&run, None).await.unwrap(), ["log"]);
-    }
+    let run = ground.created().await;
+    let world = World::builder(Arc::clone(&ground.backend)).build().unwrap();
+    let (streams, log) = (world.streamer(), OutputStream::of(&run, "log"));
+    let reading = tokio::spawn({
+        let chunks = streams.read(&log, 0);
+        chunks.map_ok(|chunk| chunk.data).try_collect::<Vec<_>>()
+    });
+    assert_eq!(streams.info(&log).await.unwrap().tail_index, -1);
+    assert_eq!(streams.write(&log, "a".into()).await.unwrap(), Some(0));
+    let binary = b"\0\xff".to_vec();
+    assert_eq!(streams.write_many(&log, vec![binary.clone().into(), "c".into()]).await.unwrap(), Some(1));
+    assert!(streams.close(&log).await.unwrap());
+    assert!(!streams.close(&log).await.unwrap());
+    assert_eq!(streams.write(&log, "late".into()).await.unwrap(), None);
+    assert_eq!(reading.await.unwrap().unwrap(), ["a".as_bytes(), &binary, b"c"]);
+    let last: Vec<_> = streams.read(&log, -1).map_ok(|chunk| chunk.index).try_collect().await.unwrap();
+    assert_eq!(last, [2]);
+    let page = streams.get_chunks(ChunkQuery { limit: 2, ..ChunkQuery::of(log) }).await.unwrap();
+    assert_eq!((page.chunks.len(), page.has_more, page.done, page.tail_index), (2, true, true, 2));
+    assert_eq!(streams.list(&run, None).await.unwrap(), ["log"]);
 }
 
 /// An application that is served, and a run of it with a hook.
@@ -137,64 +139,52 @@ fn status(answer: &str) -> u16 {
     answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
 }
 
-#[tokio::test]
-async fn a_webhook_is_answered_as_its_hook_says() {
+async fn a_webhook_is_answered_as_its_hook_says(ground: Ground) {
     // W15, W42
-    for ground in [ground::memory(), ground::postgres().await] {
-        let app = Served::new(ground).await;
-        app.hook("plain", true, json!({})).await;
-        assert_eq!(status(&app.call("plain", b"hello").await), 202);
-        let payload = app.payload("plain").await;
-        assert_eq!((&payload["method"], &payload["query"]), (&json!("POST"), &json!("a=1")));
-        assert_eq!((&payload["body"], &payload["headers"]["host"]), (&json!("hello"), &json!("x")));
-        assert_eq!(status(&app.call("plain", b"\0\xff").await), 202);
-        let payload = app.payload("plain").await;
-        assert_eq!((&payload["body"], &payload["bodyEncoding"]), (&json!("AP8="), &json!("base64")));
+    let app = Served::new(ground).await;
+    app.hook("plain", true, json!({})).await;
+    assert_eq!(status(&app.call("plain", b"hello").await), 202);
+    let payload = app.payload("plain").await;
+    assert_eq!((&payload["method"], &payload["query"]), (&json!("POST"), &json!("a=1")));
+    assert_eq!((&payload["body"], &payload["headers"]["host"]), (&json!("hello"), &json!("x")));
+    assert_eq!(status(&app.call("plain", b"\0\xff").await), 202);
+    let payload = app.payload("plain").await;
+    assert_eq!((&payload["body"], &payload["bodyEncoding"]), (&json!("AP8="), &json!("base64")));
 
-        let own = json!({"status": 201, "headers": {"x-own": "yes"}, "body": "made"});
-        app.hook("own", true, json!({"respondWith": own})).await;
-        let answer = app.call("own", b"").await;
-        assert!(
-            status(&answer) == 201 && answer.contains("x-own: yes") && answer.ends_with("made"),
-            "{answer}"
-        );
+    let own = json!({"status": 201, "headers": {"x-own": "yes"}, "body": "made"});
+    app.hook("own", true, json!({"respondWith": own})).await;
+    let answer = app.call("own", b"").await;
+    assert!(status(&answer) == 201 && answer.contains("x-own: yes") && answer.ends_with("made"), "{answer}");
 
-        app.hook("hidden", false, json!({})).await;
-        for token in ["hidden", "unknown"] {
-            assert_eq!(status(&app.call(token, b"").await), 404, "{token}");
-        }
-        app.world.cancel(&app.run, "enough").await.unwrap();
-        assert_eq!(status(&app.call("plain", b"").await), 404, "its run is over");
-        drop(app.ground);
+    app.hook("hidden", false, json!({})).await;
+    for token in ["hidden", "unknown"] {
+        assert_eq!(status(&app.call(token, b"").await), 404, "{token}");
     }
+    app.world.cancel(&app.run, "enough").await.unwrap();
+    assert_eq!(status(&app.call("plain", b"").await), 404, "its run is over");
+    drop(app.ground);
 }
 
-#[tokio::test]
-async fn a_webhook_waits_for_an_answer_by_hand() {
+async fn a_webhook_waits_for_an_answer_by_hand(ground: Ground) {
     // W15
-    for ground in [ground::memory(), ground::postgres().await] {
-        let app = Served::new(ground).await;
-        app.hook("ask", true, json!({"respondWith": "manual"})).await;
-        let by_hand = async {
-            loop {
-                let payload = app.payload("ask").await;
-                if let Some(respond_to) = payload["respondTo"].as_str() {
-                    let headers = vec![("x-by".to_owned(), "hand".to_owned())];
-                    let reply = WebhookReply { status: 203, headers, body: b"\0\xff"[..].into() };
-                    assert!(app.world.respond(&app.run, respond_to, reply.clone()).await.unwrap());
-                    assert!(
-                        !app.world.respond(&app.run, respond_to, reply).await.unwrap(),
-                        "the first counts"
-                    );
-                    return;
-                }
-                tokio::task::yield_now().await;
+    let app = Served::new(ground).await;
+    app.hook("ask", true, json!({"respondWith": "manual"})).await;
+    let by_hand = async {
+        loop {
+            let payload = app.payload("ask").await;
+            if let Some(respond_to) = payload["respondTo"].as_str() {
+                let headers = vec![("x-by".to_owned(), "hand".to_owned())];
+                let reply = WebhookReply { status: 203, headers, body: b"\0\xff"[..].into() };
+                assert!(app.world.respond(&app.run, respond_to, reply.clone()).await.unwrap());
+                assert!(!app.world.respond(&app.run, respond_to, reply).await.unwrap(), "the first counts");
+                return;
             }
-        };
-        let (answer, ()) = tokio::join!(app.call("ask", b"?"), by_hand);
-        assert!(status(&answer) == 203 && answer.contains("x-by: hand"), "{answer}");
-        assert!(answer.contains("\0"), "{answer:?}");
-    }
+            tokio::task::yield_now().await;
+        }
+    };
+    let (answer, ()) = tokio::join!(app.call("ask", b"?"), by_hand);
+    assert!(status(&answer) == 203 && answer.contains("x-by: hand"), "{answer}");
+    assert!(answer.contains("\0"), "{answer:?}");
 }
 
 #[tokio::test]

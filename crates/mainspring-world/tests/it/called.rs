@@ -2,15 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mainspring_core::{Backend, ExecutionId};
+use mainspring_core::ExecutionId;
 use mainspring_http::Invoker;
-use mainspring_testing::MemoryBackend;
 use mainspring_world::{
     EventType, NewRun, Order, Paging, Resolve, Run, RunStatus, StepFailure, StepStatus, World, WorldBuilder,
 };
 use serde_json::{Value, json};
 
 use crate::{
+    ground::Ground,
     sdk::{Replay, Sdk},
     way::{Twice, Way, over_both},
 };
@@ -27,12 +27,12 @@ over_both! {
     a_run_that_fails_says_why
 }
 
-const BUDGET: Duration = Duration::from_secs(30);
+const BUDGET: Duration = Duration::from_secs(180);
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// A worker and an application on one database.
 struct Stage {
-    backend: MemoryBackend,
+    backend: Ground,
     sdk: Sdk,
     world: World,
 }
@@ -48,7 +48,7 @@ impl Stage {
         builder: impl FnOnce(WorldBuilder) -> WorldBuilder,
         between: impl FnOnce(Arc<dyn Invoker>) -> Arc<dyn Invoker>,
     ) -> Self {
-        let backend = MemoryBackend::new();
+        let backend = way.ground().await;
         let sdk = application(Sdk::new(World::builder(backend.clone()).build().unwrap()));
         let invoker = between(way.to(sdk.clone(), backend.clone()).await);
         let world = builder(World::builder(backend.clone()).invoker(invoker)).build().unwrap();
@@ -103,7 +103,8 @@ async fn a_sum_is_made_of_steps(way: Way) {
     // W13
     let stage = Stage::new(way, |sdk| sdk.workflow("sum", sum).step("plus", plus)).await;
     assert_eq!(stage.output("sum", json!(2)).await, json!(3));
-    assert_eq!(stage.sdk.counts(), (3, 2), "once, and once more for each step that ended");
+    let (calls, steps) = stage.sdk.counts();
+    assert!(steps == 2 && (2..=3).contains(&calls), "{calls}: once, and once more for what ended until then");
 }
 
 async fn many_steps_that_are_delivered_twice_are_recorded_once(way: Way) {
@@ -170,7 +171,7 @@ async fn a_step_is_tried_again_or_not(way: Way) {
     let id = stage.start("two", json!(null)).await;
     for _ in 0..3 {
         stage.works().await;
-        stage.backend.advance(Duration::from_secs(2));
+        stage.backend.advance(Duration::from_secs(2)).await;
     }
     assert_eq!(stage.run(&id).await.output, Some(json!({"often": 3, "once": "never"})));
     let step = async |step| stage.world.storage().steps().get(Some(&id), step, Resolve::All).await.unwrap();
@@ -204,10 +205,10 @@ async fn a_sleep_needs_two_calls_and_outlives_its_worker(way: Way) {
     let stage = Stage::new(way, |sdk| sdk.workflow("nap", nap)).await;
     let id = stage.start("nap", json!(null)).await;
     stage.works().await;
-    stage.backend.advance(HOUR - Duration::from_secs(1));
+    stage.backend.advance(HOUR - Duration::from_secs(1)).await;
     stage.works().await;
     assert_eq!((stage.sdk.counts(), stage.run(&id).await.status), ((1, 0), RunStatus::Running));
-    stage.backend.advance(Duration::from_secs(1));
+    stage.backend.advance(Duration::from_secs(1)).await;
     stage.works().await;
     assert_eq!((stage.sdk.counts(), stage.run(&id).await.output), ((2, 0), Some(json!("awake"))));
     assert_eq!(stage.count(&id, EventType::WaitCompleted).await, 1);

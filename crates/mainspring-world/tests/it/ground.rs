@@ -1,16 +1,20 @@
-//! One ground for both backends.
+//! One ground for memory, for Postgres, and for Postgres with Redis beside it.
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc, time::Duration};
 
-use mainspring::{PgStoreOptions, create_pg_stores};
-use mainspring_core::{Backend, Error, ExecutionId, Result};
-use mainspring_testing::{MemoryBackend, TestDb};
+use mainspring::{
+    PgStoreOptions, create_pg_stores,
+    redis::{HybridOptions, RedisOptions, create_world_from},
+};
+use mainspring_core::{Backend, ClaimRequest, Error, ExecutionId, Result, WorkerId};
+use mainspring_embedded::{Error as NoServer, RedisServer};
+use mainspring_testing::{MemoryBackend, TestDb, TimeTravel};
 use mainspring_world::{
     Created, EventType, Fact, NewRun, NewStep, Order, Paging, Resolve, RunEvent, Storage, new_run_id,
 };
 use serde_json::{Value, json};
 
-/// Runs each of these cases on memory and on Postgres, and as what an application does that is called, over both ways.
+/// Runs each of these cases on memory, on Postgres, and there with Redis beside it (R01), and as what an application does that is called, over both ways.
 macro_rules! on_both {
     ($($case:ident)*) => {
         mod memory {
@@ -25,13 +29,20 @@ macro_rules! on_both {
                 super::$case(crate::ground::postgres().await).await;
             })*
         }
+        mod hybrid {
+            $(#[tokio::test]
+            async fn $case() {
+                let Some(redis) = crate::ground::redis() else { return };
+                super::$case(crate::ground::hybrid(redis).await).await;
+            })*
+        }
         mod called {
             use crate::way::{Way, played};
 
             $(#[tokio::test]
             async fn $case() {
-                played(Way::Function, super::$case).await;
-                played(Way::Http, super::$case).await;
+                played(Way::FUNCTION, super::$case).await;
+                played(Way::HTTP, super::$case).await;
             })*
         }
     };
@@ -42,12 +53,14 @@ pub(crate) use on_both;
 pub(crate) struct Ground {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) storage: Storage,
-    _db: Option<TestDb>,
+    /// Keeps its database, too.
+    clock: Arc<dyn TimeTravel>,
+    _redis: Option<Arc<RedisServer>>,
 }
 
 pub(crate) fn memory() -> Ground {
-    let backend: Arc<dyn Backend> = Arc::new(MemoryBackend::new());
-    Ground { storage: Storage::new(Arc::clone(&backend)), backend, _db: None }
+    let backend = MemoryBackend::new();
+    Ground::new(Arc::new(backend.clone()), backend, None)
 }
 
 pub(crate) async fn postgres() -> Ground {
@@ -57,11 +70,60 @@ pub(crate) async fn postgres() -> Ground {
         schema: db.names().schema().to_owned(),
         ..PgStoreOptions::default()
     };
-    let backend: Arc<dyn Backend> = Arc::new(create_pg_stores(db.pool(), options).unwrap());
-    Ground { storage: Storage::new(Arc::clone(&backend)), backend, _db: Some(db) }
+    Ground::new(Arc::new(create_pg_stores(db.pool(), options).unwrap()), db, None)
+}
+
+pub(crate) async fn hybrid(redis: Arc<RedisServer>) -> Ground {
+    let db = TestDb::new().await;
+    let own = RedisOptions { prefix: format!("{}:", db.name()), ..RedisOptions::parse(redis.url()).unwrap() };
+    let options = HybridOptions { redis: Some(own), ..HybridOptions::default() };
+    let variable = |name: &str| (name == "WORKFLOW_POSTGRES_URL").then(|| db.url().to_owned());
+    let stores = create_world_from(options, variable).unwrap().stores;
+    Ground::new(Arc::new(stores), db, Some(redis))
+}
+
+/// A Redis of the test's own; `None`, and a note why, where there is none. In CI there has to be one.
+#[allow(clippy::print_stderr, reason = "whoever reads the tests should know what was left out")]
+pub(crate) fn redis() -> Option<Arc<RedisServer>> {
+    match RedisServer::start() {
+        Err(error @ NoServer::NoRedis { .. }) if std::env::var_os("CI").is_none() => {
+            eprintln!("NOT TESTED: {error}");
+            None
+        }
+        started => Some(Arc::new(started.unwrap())),
+    }
+}
+
+impl Deref for Ground {
+    type Target = dyn Backend;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.backend
+    }
+}
+
+impl From<Ground> for Arc<dyn Backend> {
+    fn from(ground: Ground) -> Self {
+        ground.backend
+    }
 }
 
 impl Ground {
+    fn new(
+        backend: Arc<dyn Backend>,
+        clock: impl TimeTravel + 'static,
+        redis: Option<Arc<RedisServer>>,
+    ) -> Self {
+        Self { storage: Storage::new(Arc::clone(&backend)), backend, clock: Arc::new(clock), _redis: redis }
+    }
+
+    pub(crate) async fn advance(&self, by: Duration) {
+        self.clock.advance(by).await;
+        // Stores know the time from what they were answered.
+        let look = ClaimRequest::new("nothing", WorkerId::generate(), Duration::from_secs(1), 1);
+        self.queue().claim(look).await.unwrap();
+    }
+
     /// Another process on the same database.
     pub(crate) fn elsewhere(&self) -> Self {
         Self { storage: Storage::new(Arc::clone(&self.backend)), ..self.clone() }

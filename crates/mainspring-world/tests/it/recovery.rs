@@ -2,17 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mainspring_core::{
-    Backend, ClaimRequest, ExecutionId, Failure, NewMessage, Settle, Settlement, WorkerId,
-};
-use mainspring_testing::MemoryBackend;
+use mainspring_core::{ClaimRequest, ExecutionId, Failure, NewMessage, Settle, Settlement, WorkerId};
 use mainspring_world::{
     CallOptions, Fact, NewRun, Recovered, RunEvent, RunStatus, StepHandlers, Storage, World,
 };
 use serde_json::json;
 
 use crate::{
-    ground::{self, create_hook, create_step, receive, start, start_step},
+    ground::{self, Ground, create_hook, create_step, receive, start, start_step},
     sdk::{Replay, Sdk},
     way::{Way, over_both},
 };
@@ -33,7 +30,7 @@ fn one() -> Recovered {
     Recovered { found: 1, repaired: 1 }
 }
 
-async fn world(backend: &MemoryBackend) -> World {
+async fn world(backend: &Ground) -> World {
     let world = World::builder(backend.clone()).build().unwrap();
     world.ready().await.unwrap();
     world
@@ -57,11 +54,11 @@ async fn push(world: &World, message: NewMessage) {
 #[tokio::test]
 async fn only_what_is_owed_and_not_on_its_way_is_pushed_and_once() {
     // W45
-    let backend = MemoryBackend::new();
+    let backend = ground::memory();
     let world = world(&backend).await;
     let id = world.storage().runs().create(NewRun::new("order", json!(1))).await.unwrap().run_id;
     assert_eq!(world.recover().await.unwrap(), nothing(), "it may still be on its way");
-    backend.advance(MINUTE);
+    backend.advance(MINUTE).await;
     assert_eq!(world.recover().await.unwrap(), one());
     assert_eq!(world.recover().await.unwrap(), nothing(), "it is on its way now");
     // Another process, which remembers nothing.
@@ -83,9 +80,9 @@ async fn only_what_is_owed_and_not_on_its_way_is_pushed_and_once() {
     let at = backend.now() + MINUTE * 10;
     let error = mainspring_world::Fault::new("busy");
     does(&world, &id, RunEvent::about("later", Fact::StepRetrying { error, retry_after: Some(at) })).await;
-    backend.advance(MINUTE);
+    backend.advance(MINUTE).await;
     assert_eq!(world.recover().await.unwrap(), one());
-    backend.advance(MINUTE * 10);
+    backend.advance(MINUTE * 10).await;
     assert_eq!(world.recover().await.unwrap(), one(), "its time has come");
     assert_eq!(world.recovered(), Recovered { found: 3, repaired: 3 });
 }
@@ -93,7 +90,7 @@ async fn only_what_is_owed_and_not_on_its_way_is_pushed_and_once() {
 #[tokio::test]
 async fn a_run_that_waits_is_left_alone() {
     // No duplicates pile up for what waits for a hook or for a time, and nothing is taken from whoever works.
-    let backend = MemoryBackend::new();
+    let backend = ground::memory();
     let world = world(&backend).await;
     let (hooked, asleep) = (begun(&world).await, begun(&world).await);
     does(&world, &hooked, create_hook("h", "token")).await;
@@ -111,9 +108,9 @@ async fn a_run_that_waits_is_left_alone() {
     let theirs = World::builder(backend.clone()).queue_prefix("other_").build().unwrap();
     begun(&theirs).await;
     Storage::new(backend.clone()).runs().create(NewRun::new("kept", json!(1))).await.unwrap();
-    backend.advance(MINUTE * 5);
+    backend.advance(MINUTE * 5).await;
     assert_eq!(world.recover().await.unwrap(), nothing());
-    backend.advance(MINUTE * 25);
+    backend.advance(MINUTE * 25).await;
     assert_eq!(world.recover().await.unwrap(), one(), "the sleep is over");
     assert_eq!(theirs.recover().await.unwrap(), one(), "each its own");
 }
@@ -130,31 +127,31 @@ fn approve(replay: &Replay, _: &serde_json::Value) -> Option<Result<serde_json::
 
 async fn an_event_behind_an_open_hook_is_brought_to_the_code_that_waits(way: Way) {
     // W45 with a hook: what came in was written down, and its message was lost with the process that was to push it.
-    let backend = MemoryBackend::new();
+    let backend = way.ground().await;
     let sdk = Sdk::new(world(&backend).await).workflow("order", approve).step("plus", |input, _| Ok(input));
     let invoker = way.to(sdk.clone(), backend.clone()).await;
     let world = World::builder(backend.clone()).invoker(invoker).build().unwrap();
     let works = async || assert!(world.run_until_idle(MINUTE).await.unwrap());
     let id = world.start_run(NewRun::new("order", json!(1))).await.unwrap().run_id;
     works().await;
-    backend.advance(MINUTE);
+    backend.advance(MINUTE).await;
     assert_eq!(world.recover().await.unwrap(), nothing(), "it waits for what has not come");
 
     does(&world, &id, receive("h", json!("first"))).await;
     assert_eq!(world.recover().await.unwrap(), nothing(), "its message may still be pushed");
-    backend.advance(MINUTE);
+    backend.advance(MINUTE).await;
     assert_eq!(world.recover().await.unwrap(), one());
     // The code was called for the payload, its step was done, and it was called for that, and waits again.
     works().await;
     assert_eq!(sdk.counts(), (3, 1));
     for _ in 0..2 {
-        backend.advance(MINUTE * 120);
+        backend.advance(MINUTE * 120).await;
         assert_eq!(world.recover().await.unwrap(), nothing(), "its code has seen everything");
         let other = World::builder(backend.clone()).build().unwrap();
         assert_eq!(other.recover().await.unwrap(), nothing(), "and every process knows");
     }
     does(&world, &id, receive("h", json!("second"))).await;
-    backend.advance(MINUTE);
+    backend.advance(MINUTE).await;
     assert_eq!(world.recover().await.unwrap(), one());
     works().await;
     let run = world.storage().runs().get(&id, Default::default()).await.unwrap();
@@ -165,21 +162,21 @@ async fn an_event_behind_an_open_hook_is_brought_to_the_code_that_waits(way: Way
 #[tokio::test]
 async fn an_event_does_not_wait_for_a_message_of_a_later_time() {
     // The run sleeps for half an hour, and the message that wakes it then is there; its hook was told something meanwhile.
-    let backend = MemoryBackend::new();
+    let backend = ground::memory();
     let sdk = Sdk::new(world(&backend).await).workflow("order", |replay, _| {
         match replay.hook("h", "token").pop() {
             Some(payload) => Some(Ok(payload)),
             None => replay.sleep("w", MINUTE * 30).map(|()| Ok(json!("nobody said anything"))),
         }
     });
-    let invoker = Way::Function.to(sdk.clone(), backend.clone()).await;
+    let invoker = Way::FUNCTION.to(sdk.clone(), backend.clone()).await;
     let world = World::builder(backend.clone()).invoker(invoker).build().unwrap();
     let id = world.start_run(NewRun::new("order", json!(1))).await.unwrap().run_id;
     assert!(world.run_until_idle(MINUTE).await.unwrap());
-    backend.advance(MINUTE);
+    backend.advance(MINUTE).await;
     assert_eq!(world.recover().await.unwrap(), nothing());
     does(&world, &id, receive("h", json!("yes"))).await;
-    backend.advance(MINUTE);
+    backend.advance(MINUTE).await;
     assert_eq!(world.recover().await.unwrap(), one());
     assert!(world.run_until_idle(MINUTE).await.unwrap());
     let run = world.storage().runs().get(&id, Default::default()).await.unwrap();
@@ -188,7 +185,7 @@ async fn an_event_does_not_wait_for_a_message_of_a_later_time() {
 
 #[tokio::test]
 async fn a_call_that_is_put_off_after_a_failure_is_not_hurried() {
-    let backend = MemoryBackend::new();
+    let backend = ground::memory();
     let world = world(&backend).await;
     let id = begun(&world).await;
     does(&world, &id, create_hook("h", "token")).await;
@@ -199,30 +196,30 @@ async fn a_call_that_is_put_off_after_a_failure_is_not_hurried() {
     let error = Failure::new("FAILED", "busy");
     let settlement = Settlement::RetryAfter { delay: MINUTE * 10, error };
     backend.queue().settle(vec![Settle { lease, settlement }]).await.unwrap();
-    backend.advance(MINUTE * 2);
+    backend.advance(MINUTE * 2).await;
     assert_eq!(world.recover().await.unwrap(), nothing(), "it is on its way");
 }
 
 #[tokio::test]
 async fn what_was_given_up_is_for_people() {
-    let backend = MemoryBackend::new();
+    let backend = ground::memory();
     let world = world(&backend).await;
     let id = world.storage().runs().create(NewRun::new("order", json!(1))).await.unwrap().run_id;
     let payload = json!({"runId": id});
     let once = CallOptions { max_attempts: Some(1), ..CallOptions::default() };
     world.queue("__wkf_workflow_order", payload, once).await.unwrap();
     let app = StepHandlers::new(); // knows no workflow
-    let invoker = Way::Function.to(app, backend.clone()).await;
+    let invoker = Way::FUNCTION.to(app, backend.clone()).await;
     let worker = World::builder(backend.clone()).invoker(invoker).build().unwrap();
     assert!(worker.run_until_idle(MINUTE).await.unwrap());
     assert_eq!(backend.queue().dead_letters("workflow_calls", 10).await.unwrap().len(), 1);
-    backend.advance(MINUTE);
+    backend.advance(MINUTE).await;
     assert_eq!(worker.recover().await.unwrap(), nothing());
 }
 
 async fn a_stranded_run_goes_on_by_itself(way: Way) {
     // W45: its process was killed between the event and the message
-    let backend = MemoryBackend::new();
+    let backend = way.ground().await;
     let sdk = Sdk::new(world(&backend).await)
         .workflow("order", |replay, input| replay.step("s1", "plus", input.clone()))
         .step("plus", |input, _| Ok(input));
@@ -232,7 +229,7 @@ async fn a_stranded_run_goes_on_by_itself(way: Way) {
     does(&world, &id, create_step("s1")).await;
     for _ in 0..3 {
         assert!(world.run_until_idle(MINUTE).await.unwrap());
-        backend.advance(MINUTE);
+        backend.advance(MINUTE).await;
     }
     let run = world.storage().runs().get(&id, Default::default()).await.unwrap();
     assert_eq!((run.status, run.output), (RunStatus::Completed, Some(json!([1, 2]))));

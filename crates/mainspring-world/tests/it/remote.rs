@@ -10,15 +10,17 @@ use std::{
     time::Duration,
 };
 
-use mainspring_core::{Backend, BoxFuture};
+use mainspring_core::BoxFuture;
 use mainspring_engine::{Cx, Workflow, WorkflowResult};
 use mainspring_http::{Call, Credential, Guard, Invoker, Reply, Secret};
-use mainspring_testing::MemoryBackend;
 use mainspring_world::{CallOptions, RunStatus, StepFailure, StepHandlers, World};
 use serde_json::json;
 use tokio::sync::{Notify, mpsc};
 
-use crate::way::{Twice, Way, over_both};
+use crate::{
+    ground::{self, Ground},
+    way::{Twice, Way, over_both},
+};
 
 over_both! {
     #[tokio::test]
@@ -29,14 +31,14 @@ over_both! {
     a_wrong_secret_pauses_the_messages_until_it_is_right
 }
 
-const BUDGET: Duration = Duration::from_secs(30);
+const BUDGET: Duration = Duration::from_secs(180);
 const CHAIN: Workflow<i64, i64, String> = Workflow::new("chain");
 const FAN: Workflow<i64, i64, String> = Workflow::new("fan");
 
 /// How often the code of a workflow was begun.
 type Begun = Arc<AtomicUsize>;
 
-fn workflows(backend: &MemoryBackend, begun: &Begun) -> mainspring_world::WorldBuilder {
+fn workflows(backend: &Ground, begun: &Begun) -> mainspring_world::WorldBuilder {
     let (chained, fanned) = (Arc::clone(begun), Arc::clone(begun));
     World::builder(backend.clone())
         .workflow(CHAIN, move |cx: Cx, n: i64| {
@@ -76,7 +78,7 @@ fn plus(done: &Arc<Mutex<HashMap<String, usize>>>) -> StepHandlers {
 
 async fn steps_one_after_the_other_and_side_by_side_run_the_code_once(way: Way) {
     // W18
-    let (backend, begun, done) = (MemoryBackend::new(), Begun::default(), Arc::default());
+    let (backend, begun, done) = (way.ground().await, Begun::default(), Arc::default());
     let invoker = way.to(plus(&done), backend.clone()).await;
     let world = workflows(&backend, &begun).invoker(invoker).build().unwrap();
     let chained = world.engine().start(CHAIN, &5).await.unwrap();
@@ -97,7 +99,7 @@ async fn steps_one_after_the_other_and_side_by_side_run_the_code_once(way: Way) 
 
 async fn steps_that_are_delivered_twice_are_recorded_once(way: Way) {
     // W14, F91: both deliveries have one step id, by which an application tells that it is one step
-    let (backend, begun, done) = (MemoryBackend::new(), Begun::default(), Arc::default());
+    let (backend, begun, done) = (way.ground().await, Begun::default(), Arc::default());
     let invoker = way.to(plus(&done), backend.clone()).await;
     let world = workflows(&backend, &begun).invoker(Arc::new(Twice(invoker))).build().unwrap();
     let fanned = world.engine().start(FAN, &110).await.unwrap();
@@ -118,7 +120,7 @@ async fn slow(cx: Cx, (): ()) -> WorkflowResult<i64, String> {
 
 async fn a_cancelled_run_stops_what_runs_elsewhere(way: Way) {
     // W21: the handler, and what it began besides
-    let backend = MemoryBackend::new();
+    let backend = way.ground().await;
     let (begun, (tell, mut told)) = (Arc::new(Notify::new()), mpsc::unbounded_channel());
     let began = Arc::clone(&begun);
     let steps = StepHandlers::new().step("slow", move |(): (), call| {
@@ -144,7 +146,7 @@ async fn a_cancelled_run_stops_what_runs_elsewhere(way: Way) {
 
 async fn a_wrong_secret_pauses_the_messages_until_it_is_right(way: Way) {
     // W42, F92
-    let backend = MemoryBackend::new();
+    let backend = way.ground().await;
     let (theirs, ours) = (Secret::generate().unwrap(), Secret::generate().unwrap());
     let reach = async |secret: &Secret| {
         let steps = StepHandlers::new();
@@ -157,14 +159,16 @@ async fn a_wrong_secret_pauses_the_messages_until_it_is_right(way: Way) {
         let input = json!({"stepId": format!("s{n}"), "input": [1, 2]});
         wrong.queue("__wkf_step_health_check", input, only.clone()).await.unwrap();
     }
-    wrong.run_until_idle(Duration::from_millis(200)).await.unwrap();
     let calls = || async { backend.queues().get_queue("workflow_calls").await.unwrap().unwrap() };
-    assert!(calls().await.paused);
+    wrong.ready().await.unwrap();
+    while !calls().await.paused {
+        wrong.run_until_idle(Duration::from_millis(200)).await.unwrap();
+    }
     assert!(backend.queue().dead_letters("workflow_calls", 100).await.unwrap().is_empty());
 
     let right = World::builder(backend.clone()).invoker(reach(&theirs).await).build().unwrap();
     right.pause_calls(false).await.unwrap();
-    backend.advance(Duration::from_secs(10));
+    backend.advance(Duration::from_secs(10)).await;
     assert!(right.run_until_idle(BUDGET).await.unwrap());
     assert!(!calls().await.paused);
     // They have come through: nothing there has this name, and that is for good.
@@ -195,7 +199,7 @@ impl Invoker for Refuses {
 #[tokio::test(start_paused = true)]
 async fn a_wrong_secret_opens_the_circuit_of_steps_until_it_is_right() {
     // F91, F92: 20 steps of a workflow, and for ten minutes nobody takes the secret
-    let backend = MemoryBackend::new();
+    let backend = ground::memory();
     let app = Refuses::default();
     app.wrong.store(true, Ordering::Relaxed);
     let world = workflows(&backend, &Begun::default()).concurrency(4);

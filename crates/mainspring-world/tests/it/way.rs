@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use mainspring_core::{Backend, BoxFuture};
+use mainspring_embedded::RedisServer;
 use mainspring_http::{
     Call, Credential, Endpoint, Entrypoint, FunctionInvoker, Guard, HttpInvoker, HttpOptions, Invoker,
     MessageData, QueueName, Reply, RouterOptions, Secret, ServeOptions, serve,
@@ -14,35 +15,83 @@ use tokio::net::TcpListener;
 
 use crate::ground::{self, Ground};
 
-/// Runs each of these scenarios over both, with these attributes of `tokio::test`.
+/// Runs each of these scenarios over both: on memory with these attributes of `tokio::test`, on Postgres, and there with Redis
+/// beside it (R02).
 macro_rules! over_both {
     ($(#[$test:meta] $($case:ident)*)*) => {
         mod function {
             $($(#[$test]
             async fn $case() {
-                super::$case(crate::way::Way::Function).await;
+                super::$case(crate::way::Way::FUNCTION).await;
             })*)*
         }
         mod http {
             $($(#[$test]
             async fn $case() {
-                super::$case(crate::way::Way::Http).await;
+                super::$case(crate::way::Way::HTTP).await;
+            })*)*
+        }
+        mod on_postgres {
+            $($(#[tokio::test]
+            async fn $case() {
+                for way in crate::way::Way::both(crate::way::Place::Postgres) {
+                    super::$case(way).await;
+                }
+            })*)*
+        }
+        mod on_hybrid {
+            $($(#[tokio::test]
+            async fn $case() {
+                let Some(redis) = crate::ground::redis() else { return };
+                for way in crate::way::Way::both(crate::way::Place::Hybrid(redis)) {
+                    super::$case(way).await;
+                }
             })*)*
         }
     };
 }
 pub(crate) use over_both;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
-    Function,
-    Http,
+/// A way to an application, and where both sides stand.
+#[derive(Clone)]
+pub(crate) struct Way {
+    http: bool,
+    place: Place,
+}
+
+/// Where a world stands.
+#[derive(Clone)]
+pub(crate) enum Place {
+    Memory,
+    Postgres,
+    /// With this Redis beside Postgres.
+    Hybrid(Arc<RedisServer>),
 }
 
 impl Way {
+    pub(crate) const FUNCTION: Self = Self { http: false, place: Place::Memory };
+    pub(crate) const HTTP: Self = Self { http: true, place: Place::Memory };
+
+    pub(crate) fn both(place: Place) -> [Self; 2] {
+        [Self { http: false, place: place.clone() }, Self { http: true, place }]
+    }
+
+    pub(crate) fn is_memory(&self) -> bool {
+        matches!(self.place, Place::Memory)
+    }
+
+    /// An empty ground there.
+    pub(crate) async fn ground(&self) -> Ground {
+        match &self.place {
+            Place::Memory => ground::memory(),
+            Place::Postgres => ground::postgres().await,
+            Place::Hybrid(redis) => ground::hybrid(Arc::clone(redis)).await,
+        }
+    }
+
     /// How a worker reaches an application that stands on this backend.
     pub(crate) async fn to(
-        self,
+        &self,
         app: impl Endpoint + 'static,
         backend: impl Into<Arc<dyn Backend>>,
     ) -> Arc<dyn Invoker> {
@@ -52,7 +101,7 @@ impl Way {
 
     /// The same with what the application lets in, and what the worker presents.
     pub(crate) async fn with(
-        self,
+        &self,
         app: impl Endpoint + 'static,
         backend: impl Into<Arc<dyn Backend>>,
         guard: Guard,
@@ -60,9 +109,9 @@ impl Way {
     ) -> Arc<dyn Invoker> {
         let side = World::builder(backend).build().unwrap();
         let app = Arc::new(app);
-        match self {
-            Self::Function => Arc::new(FunctionInvoker::with(side.endpoint(app), guard, credential)),
-            Self::Http => {
+        match self.http {
+            false => Arc::new(FunctionInvoker::with(side.endpoint(app), guard, credential)),
+            true => {
                 let base = served(side.router(app, guard, RouterOptions::default()).unwrap()).await;
                 Arc::new(HttpInvoker::new(&base, credential, HttpOptions::default()).unwrap())
             }
