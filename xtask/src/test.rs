@@ -27,7 +27,7 @@ pub fn run(args: &Args) -> Outcome {
             runs.push(vec!["test", "--workspace", "--locked", "--doc"]);
         }
     } else {
-        runs.push(vec!["test", "--workspace", "--locked"]);
+        runs.push(vec!["test", "--workspace", "--locked", "--no-fail-fast"]);
     }
     for run in runs {
         let status = Command::new(&cargo)

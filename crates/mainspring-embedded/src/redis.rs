@@ -99,6 +99,11 @@ impl RedisServer {
         self.private.as_ref().map(|private| private.server.id())
     }
 
+    /// The program of a private server, which can be told to be something else, such as a sentinel.
+    pub fn program(&self) -> Option<&Path> {
+        self.private.as_ref().map(|private| &*private.program)
+    }
+
     /// Kills the server: everything in it is gone.
     ///
     /// # Errors
