@@ -15,7 +15,7 @@ use std::{
 use comfy_table::Table;
 use mainspring_embedded::{Options, Server};
 
-use self::{list::MUTANTS, tree::Tree};
+use self::tree::Tree;
 use crate::Outcome;
 
 #[derive(clap::Args)]
@@ -55,10 +55,10 @@ enum Verdict {
 const PATIENCE: Duration = Duration::from_secs(300);
 
 pub fn run(args: &Args) -> Outcome {
-    let wanted = |mutant: &&Mutant| {
+    let wanted = |mutant: &&'static Mutant| {
         args.filter.as_ref().is_none_or(|part| mutant.name.contains(&**part) || mutant.file.contains(&**part))
     };
-    let mutants: Vec<&Mutant> = MUTANTS.iter().filter(wanted).collect();
+    let mutants: Vec<&Mutant> = list::all().filter(wanted).collect();
     if args.list {
         mutants.iter().for_each(|mutant| println!("{}: {}", mutant.file, mutant.name));
         return Ok(ExitCode::SUCCESS);

@@ -1,0 +1,57 @@
+//! Commits: whoever writes is who it says it is, and hears what became of it.
+
+use super::{CONFORMANCE, mutant};
+use crate::mutate::Mutant;
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    mutant(
+        "a call does not compare the revision",
+        ("migrations/V22__commit.sql", " AND e.revision = u.expected", ""),
+        "mainspring",
+        &["writers_of_one_revision_win_once_and_positions_have_no_gap"],
+    ),
+    mutant(
+        "a call revives what is over",
+        ("migrations/V22__commit.sql", " AND e.status NOT IN ('completed', 'failed', 'cancelled')", ""),
+        "mainspring",
+        CONFORMANCE,
+    ),
+    mutant(
+        "a call whose answer was lost is not known by its mark",
+        ("crates/mainspring/src/commit/doubt.rs", "*mark == Some(call.mark())", "mark.is_none()"),
+        "mainspring",
+        &["what_others_did_meanwhile_is_told_from_what_the_call_did"],
+    ),
+    mutant(
+        "a commit does not ask for the lease of its message",
+        (
+            "crates/mainspring/src/commit/plan.rs",
+            "let held = self.settles.contains(&(settle.lease.seq, settle.lease.token));",
+            "let held = true || self.settles.contains(&(settle.lease.seq, settle.lease.token));",
+        ),
+        "mainspring",
+        CONFORMANCE,
+    ),
+    mutant(
+        "names of statements outlive their transaction",
+        (
+            "crates/mainspring-pg/src/statements.rs",
+            "let learned = prepared.map(drop);",
+            "let learned = prepared.map(std::mem::forget);",
+        ),
+        "mainspring-tests",
+        &["everything_works_through_a_pooler_that_knows_no_names_of_statements"],
+    ),
+    mutant(
+        "an id that was handed out again after a crash answers for its first owner",
+        ("crates/mainspring-pg/src/tx.rs", "same.then_some(Ending::Committed)", "Some(Ending::Committed)"),
+        "mainspring-tests",
+        &["an_id_that_was_handed_out_again_does_not_answer_for_the_lost_transaction"],
+    ),
+    mutant(
+        "a commit does not look whether its receipts were written",
+        ("crates/mainspring/src/commit/plan.rs", "check(written, &||", "check(written || true, &||"),
+        "mainspring",
+        CONFORMANCE,
+    ),
+];
