@@ -1,5 +1,6 @@
 //! What the developers and first users of Mainspring run: `cargo xtask <command>`.
 
+mod api;
 mod bench;
 mod book;
 mod chaos;

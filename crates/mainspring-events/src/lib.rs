@@ -45,7 +45,6 @@ mod spans;
 mod store;
 mod write;
 
-pub use append::{Appending, Decided, events_query, place};
 pub use command::{CommandError, ConflictRetry, Handled, OnStream};
 pub use empty::Positions;
 pub use ext::{EventStoreExt, Streams};
@@ -53,10 +52,18 @@ pub use fold::{Folded, Read};
 pub use global::{Fence, GlobalFilter, GlobalReader, HeldBy, LOG_HINT, Page, Settled};
 pub use import::Imported;
 pub use inline::InlineProjection;
-pub use locate::locate;
-pub use meter::{count_appended, counts as append_counts};
-pub use run::recorded;
 pub use schemas::{Schemas, Versioned};
 pub use snapshot::Snapshots;
 pub use store::{AppendTogether, PgEventStore};
+
+// The statements of these tables, for the one transaction in which the crate `mainspring` commits: nobody's API.
+#[doc(hidden)]
+pub use append::{Appending, Decided, events_query, place};
+#[doc(hidden)]
+pub use locate::locate;
+#[doc(hidden)]
+pub use meter::{count_appended, counts as append_counts};
+#[doc(hidden)]
+pub use run::recorded;
+#[doc(hidden)]
 pub use write::{bind_histories, fence_query, history_query};

@@ -29,4 +29,7 @@ mod store;
 mod write;
 
 pub use store::PgExecutionStore;
+
+// The statements of these tables, for the one transaction in which the crate `mainspring` commits: nobody's API.
+#[doc(hidden)]
 pub use write::{Written, bind_creates, bind_updates, create_query, free_keys_query, update_query};

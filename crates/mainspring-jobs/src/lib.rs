@@ -51,4 +51,7 @@ mod store;
 mod write;
 
 pub use store::PgJobStore;
+
+// The statements of these tables, for the one transaction in which the crate `mainspring` commits: nobody's API.
+#[doc(hidden)]
 pub use write::{JobEnd, cancel_all_query, create_query, decode_settled, settle_query};

@@ -73,8 +73,14 @@ pub mod topic;
 mod touch;
 pub mod upkeep;
 
-pub use meter::count_pushed;
-pub use push::push_queries;
-pub use receipt::{decode_receipts, receipt_query};
-pub use settle::{settle_queries, settled};
 pub use store::PgQueue;
+
+// The statements of these tables, for the one transaction in which the crate `mainspring` commits: nobody's API.
+#[doc(hidden)]
+pub use meter::count_pushed;
+#[doc(hidden)]
+pub use push::push_queries;
+#[doc(hidden)]
+pub use receipt::{decode_receipts, receipt_query};
+#[doc(hidden)]
+pub use settle::{settle_queries, settled};

@@ -42,4 +42,7 @@ mod store;
 mod write;
 
 pub use store::PgTokenStore;
+
+// The statements of these tables, for the one transaction in which the crate `mainspring` commits: nobody's API.
+#[doc(hidden)]
 pub use write::{consume_query, create_query, decode_consumed, revoke_all_query};
