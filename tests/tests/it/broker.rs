@@ -51,24 +51,38 @@ async fn ready(child: &mut ChildWorker) {
     child.line("ready", mainspring_tests::PATIENCE).await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn killed_at_any_commit_a_handler_neither_loses_nor_repeats_what_it_says() {
-    let points = (1..=COMMITS).flat_map(|nth| ["commit.before", "commit.after"].map(|point| (point, nth)));
+/// A worker process that takes part is killed at each of the first `commits` commits of what `event` begins, before and behind it;
+/// then others go on, until `verdict` has seen what it wants.
+async fn killed_at_any_commit(
+    commits: u64,
+    event: impl Fn() -> CloudEvent,
+    verdict: impl AsyncFn(&Lab, &Ends, &CloudEvent),
+) {
+    let points = (1..=commits).flat_map(|nth| ["commit.before", "commit.after"].map(|point| (point, nth)));
+    let (event, verdict) = (&event, &verdict);
     all(points.map(|(point, nth)| async move {
         let lab = Lab::new().await;
         let front = broker(lab.stores(4));
         let ends = Ends::of(&front).await.unwrap();
         let mut child = lab.child(WORKER).broker().faults(&format!("{point}=stop@{nth}")).spawn();
         ready(&mut child).await;
-        let (events, begun) = events(1);
-        dispatch(&front, &events[0]).await.unwrap();
+        let event = event();
+        dispatch(&front, &event).await.unwrap();
         hit(&mut child, point).await;
         child.kill9().unwrap();
         serve(&front, 2).await.unwrap();
-        verdict(&lab, &ends, &begun).await;
+        verdict(&lab, &ends, &event).await;
         front.stop().await.unwrap();
     }))
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_commit_a_handler_neither_loses_nor_repeats_what_it_says() {
+    let ended = async |lab: &Lab, ends: &Ends, event: &CloudEvent| {
+        verdict(lab, ends, &BTreeMap::from([(event.id().to_owned(), 0.0)])).await;
+    };
+    killed_at_any_commit(COMMITS, || begin(0), ended).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,20 +208,5 @@ async fn given_up(lab: &Lab, ends: &Ends, event: &CloudEvent) {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_commit_whoever_waits_hears_once_of_a_handler_that_always_fails() {
     // It begins, the service gives up, it fails.
-    let points = (1..=3).flat_map(|nth| ["commit.before", "commit.after"].map(|point| (point, nth)));
-    all(points.map(|(point, nth)| async move {
-        let lab = Lab::new().await;
-        let front = broker(lab.stores(4));
-        let ends = Ends::of(&front).await.unwrap();
-        let mut child = lab.child(WORKER).broker().faults(&format!("{point}=stop@{nth}")).spawn();
-        ready(&mut child).await;
-        let event = begin_in_vain();
-        dispatch(&front, &event).await.unwrap();
-        hit(&mut child, point).await;
-        child.kill9().unwrap();
-        serve(&front, 2).await.unwrap();
-        given_up(&lab, &ends, &event).await;
-        front.stop().await.unwrap();
-    }))
-    .await;
+    killed_at_any_commit(3, begin_in_vain, given_up).await;
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use mainspring::{Back, Error, ExecutionId, ExecutionStatus, Workflow, WorkflowHandle};
 use serde_json::{Value, json};
 
-use super::{filter::FilterArgs, load};
+use super::{filter::FilterArgs, load, many::change_all};
 use crate::{Context, Outcome, Result};
 
 #[derive(clap::Args)]
@@ -22,25 +22,16 @@ pub(crate) struct Retry {
 
 impl Retry {
     pub(super) async fn run(self, context: &Context) -> Outcome {
-        let engine = context.engine()?;
         if self.ids.is_empty() && self.filter.is_empty() && !self.all {
             return Err(Error::invalid("retry", "which? say ids, a filter or --all").into());
         }
         if self.ids.is_empty() {
             let filters = self.filter.filters(context, |status| status == ExecutionStatus::Failed)?;
-            let mut count = 0;
-            for filter in &filters {
-                count += engine.bulk(filter.clone()).count().await?;
-            }
-            if !context.confirmed("retry", count, "executions")? {
+            let Some((done, skipped)) =
+                change_all(context, "retry", filters, async |bulk| bulk.retry().await).await?
+            else {
                 return Ok(ExitCode::SUCCESS);
-            }
-            let (bar, mut done, mut skipped) = (context.bar(count), 0, 0);
-            for filter in filters {
-                let told = engine.bulk(filter).progress(|_| bar.inc(1)).retry().await?;
-                (done, skipped) = (done + told.done, skipped + told.skipped);
-            }
-            bar.finish_and_clear();
+            };
             let facts = json!({"retried": done, "skipped": skipped});
             context.output.done(&format!("{done} retried, {skipped} left as they are"), facts)?;
             return Ok(ExitCode::SUCCESS);

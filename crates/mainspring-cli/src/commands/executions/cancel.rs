@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use mainspring::{CancelRequest, ExecutionId, ExecutionStatus};
+use mainspring::{Bulk, CancelRequest, ExecutionId, ExecutionStatus};
 use serde_json::json;
 
-use super::filter::FilterArgs;
+use super::{filter::FilterArgs, many::change_all};
 use crate::{Context, Outcome, Result};
 
 #[derive(clap::Args)]
@@ -28,7 +28,6 @@ pub(crate) struct Cancel {
 
 impl Cancel {
     pub(super) async fn run(self, context: &Context) -> Outcome {
-        let engine = context.engine()?;
         let request = CancelRequest {
             reason: self.reason.clone(),
             clean_up: !self.at_once,
@@ -40,21 +39,12 @@ impl Cancel {
         if self.filter.is_empty() && !self.all {
             return Err(mainspring::Error::invalid("cancel", "which? say ids, a filter or --all").into());
         }
-        let filters = self.filter.filters(context, |status| !status.is_terminal())?;
-        let mut count = 0;
-        for filter in &filters {
-            count += engine.bulk(filter.clone()).count().await?;
-        }
-        if !context.confirmed("cancel", count, "executions")? {
+        let mut filters = self.filter.filters(context, |status| !status.is_terminal())?;
+        filters.retain(|filter| filter.status != Some(ExecutionStatus::Cancelling));
+        let cancel = async |bulk: Bulk<'_>| bulk.cancel(request.clone()).await;
+        let Some((done, skipped)) = change_all(context, "cancel", filters, cancel).await? else {
             return Ok(ExitCode::SUCCESS);
-        }
-        let (bar, mut done, mut skipped) = (context.bar(count), 0, 0);
-        for filter in filters.into_iter().filter(|filter| filter.status != Some(ExecutionStatus::Cancelling))
-        {
-            let told = engine.bulk(filter).progress(|_| bar.inc(1)).cancel(request.clone()).await?;
-            (done, skipped) = (done + told.done, skipped + told.skipped);
-        }
-        bar.finish_and_clear();
+        };
         let facts = json!({"cancelled": done, "skipped": skipped});
         context.output.done(&format!("{done} cancelled, {skipped} were over already"), facts)?;
         Ok(ExitCode::SUCCESS)

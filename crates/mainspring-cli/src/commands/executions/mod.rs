@@ -6,6 +6,7 @@ mod cancel;
 mod columns;
 mod filter;
 pub(crate) mod look;
+mod many;
 
 use std::process::ExitCode;
 
