@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, QueueMode, RecyclingMethod, Runtime};
 use mainspring_core::{BoxFuture, Error, ErrorKind, Result};
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_postgres::{Client, Config, Connection, Error as PgError, Socket, tls::MakeTlsConnect};
@@ -17,6 +17,9 @@ use crate::{db::Deadlines, error::failed, settings::Settings, tls};
 pub(crate) type Wire = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
 
 /// A pool of at most `size` connections. Nothing is connected yet; the certificates of the authorities are read.
+///
+/// The connection that was used last is used next: the server's process behind it still has at hand what a statement needs.
+/// Taken in turns, each of them ran a commit as if it were its first one, in twice the time.
 ///
 /// # Errors
 /// [`Invalid`](ErrorKind::Invalid) for settings that can never connect, or a size of 0.
@@ -38,6 +41,7 @@ pub fn pool_with(settings: &Settings, size: usize, deadlines: &Deadlines) -> Res
     let checks = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     Pool::builder(Manager::from_connect(settings.config()?, dial, checks))
         .max_size(size)
+        .queue_mode(QueueMode::Lifo)
         .wait_timeout(Some(deadlines.wait))
         .create_timeout(Some(deadlines.create))
         .recycle_timeout(Some(deadlines.recycle))

@@ -128,3 +128,18 @@ fn a_pooler_is_named_in_the_address() {
     assert!(!Settings::parse("postgres://h/d").unwrap().is_pooled());
     assert!(Settings::parse("postgres://h/d?pooler=session").unwrap_err().is_invalid());
 }
+
+#[tokio::test]
+async fn the_connection_that_was_used_last_is_used_next() {
+    let pool = pool(&ground::settings(), 3).unwrap();
+    let open = tokio::try_join!(pool.get(), pool.get(), pool.get()).unwrap();
+    drop(open);
+
+    let db = Db::new(pool, Names::default());
+    let mut backends = std::collections::HashSet::new();
+    for _ in 0..6 {
+        let row = db.one("SELECT pg_backend_pid()", &[]).await.unwrap();
+        backends.insert(row.get::<_, i32>(0));
+    }
+    assert_eq!(backends.len(), 1, "the others are left to rest");
+}
