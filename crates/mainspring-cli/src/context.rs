@@ -2,7 +2,7 @@
 
 use std::{sync::OnceLock, time::Duration};
 
-use mainspring::{Engine, PgStoreOptions, PgStores};
+use mainspring::{Engine, PgStoreOptions, PgStores, upkeep::UpkeepOptions};
 use mainspring_pg::{Migrator, Names, Prefix, Schema, Settings};
 
 use crate::{
@@ -90,14 +90,30 @@ impl Context {
         if let Some(stores) = self.stores.get() {
             return Ok(stores);
         }
+        let stores = PgStores::connect_with(self.settings()?, self.store_options()?)?;
+        Ok(self.stores.get_or_init(|| stores))
+    }
+
+    /// What the tables are called, and what stays for how long.
+    ///
+    /// # Errors
+    /// Invalid, naming the rule it broke.
+    pub(crate) fn store_options(&self) -> Result<PgStoreOptions> {
         let names = self.names()?;
-        let options = PgStoreOptions {
+        Ok(PgStoreOptions {
             table_prefix: names.prefix().to_owned(),
             schema: names.schema().to_owned(),
+            retention: self.retention()?,
             ..PgStoreOptions::default()
-        };
-        let stores = PgStores::connect_with(self.settings()?, options)?;
-        Ok(self.stores.get_or_init(|| stores))
+        })
+    }
+
+    /// How the upkeep is done.
+    ///
+    /// # Errors
+    /// Invalid, naming the entry.
+    pub(crate) fn upkeep_options(&self) -> Result<UpkeepOptions> {
+        Ok(UpkeepOptions { retention: self.retention()?, ..UpkeepOptions::default() })
     }
 
     /// An engine without handlers but the built-in ones, for what can be done to executions from outside.

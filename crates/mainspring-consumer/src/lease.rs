@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use mainspring_core::{Error, Result};
 use mainspring_events::GlobalFilter;
-use mainspring_pg::{Db, Query, Row, row::get};
+use mainspring_pg::{
+    Db, Query, Row,
+    row::{get, micros},
+};
 
 /// Which row it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,10 +127,6 @@ pub(crate) fn checked(rows: &[Row]) -> Result<bool> {
 
 pub(crate) fn fenced() -> Error {
     Error::fenced("the lease of the processor was taken over, or its checkpoint was moved")
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 const ENSURE: &str = "INSERT INTO {processors}

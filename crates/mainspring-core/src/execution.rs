@@ -194,6 +194,11 @@ pub fn stream_of(id: &ExecutionId) -> String {
     format!("execution-{id}")
 }
 
+/// The name of the stream of what is sent to a workflow's execution: `inbox-<id>`.
+pub fn inbox_of(id: &ExecutionId) -> String {
+    format!("inbox-{id}")
+}
+
 /// Where an [`Execution`] stands in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use mainspring_core::Result;
-use mainspring_pg::{Db, row::get};
+use mainspring_pg::{
+    Db,
+    row::{get, micros},
+};
 
-use crate::{Code, Finding, mend::quoted, work::micros};
+use crate::{Code, Finding, mend::quoted};
 
 pub(crate) async fn check(db: &Db<'_>, age: Duration) -> Result<Vec<Finding>> {
     let mut found = Vec::new();

@@ -2,7 +2,7 @@
 
 use crate::{Code, Finding};
 
-/// Settings of a Redis server, as `CONFIG GET` answers them.
+/// Settings of a Redis server, as it says itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisFacts {
     /// `maxmemory-policy`, such as `noeviction`.

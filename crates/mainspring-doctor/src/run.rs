@@ -6,8 +6,8 @@ use mainspring_core::{ErrorKind, Result};
 use mainspring_pg::{Db, Deadlines, MigrationState, Migrator, Names, Settings, Status, pool, row::get};
 
 use crate::{
-    Code, DoctorOptions, Finding, Report, catalog, deep, definitions::Definitions, drift, grants, pinned,
-    server, work,
+    Code, DoctorOptions, Finding, RedisFacts, Report, catalog, deep, definitions::Definitions, drift, grants,
+    judge_redis, pinned, server, work,
 };
 
 /// Examines the tables of one schema and prefix. It changes nothing.
@@ -16,18 +16,29 @@ pub struct Doctor {
     settings: Settings,
     names: Names,
     options: DoctorOptions,
+    beside: Vec<Finding>,
 }
 
 impl Doctor {
     /// For these tables of this database. Connect as the role the application uses, so that its grants are looked at.
     pub fn new(settings: Settings, names: Names) -> Self {
-        Self { settings, names, options: DoctorOptions::default() }
+        Self { settings, names, options: DoctorOptions::default(), beside: Vec::new() }
     }
 
     /// With other options.
     #[must_use]
     pub fn with(mut self, options: DoctorOptions) -> Self {
         self.options = options;
+        self
+    }
+
+    /// Judges the Redis beside the database too, by what its driver found out.
+    #[must_use]
+    pub fn redis(mut self, asked: Result<RedisFacts>) -> Self {
+        self.beside.extend(match asked {
+            Ok(facts) => judge_redis(&facts),
+            Err(error) => vec![Finding::new(Code::CheckFailed, "Redis", error.chain())],
+        });
         self
     }
 
@@ -68,6 +79,7 @@ impl Doctor {
                 report.add("invariants", deep::check(&db).await);
             }
         }
+        report.findings.extend(self.beside.iter().cloned());
         report.findings.retain(|finding| !options.ignore.contains(&finding.code));
         report.findings.sort_by_key(|finding| (Reverse(finding.severity), finding.code));
         Ok(report)

@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use mainspring_core::Result;
-use mainspring_pg::{Db, row::get};
+use mainspring_pg::{
+    Db,
+    row::{get, micros},
+};
 
 use crate::{Code, DoctorOptions, Finding};
-
-/// Whole microseconds, as the statements take durations.
-pub(crate) fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
-}
 
 pub(crate) async fn check(db: &Db<'_>, options: &DoctorOptions) -> Result<Vec<Finding>> {
     let mut found = fence(db, options.fence_age).await?;

@@ -5,7 +5,10 @@ use std::time::{Duration, SystemTime};
 use mainspring_core::{
     BoxFuture, Lease, LeaseStore, Result, execution::page_size, lease::check_acquire, message::check_lease,
 };
-use mainspring_pg::{Db, Row, TxRef, row::get};
+use mainspring_pg::{
+    Db, Row, TxRef,
+    row::{get, micros},
+};
 
 /// Leases on Postgres; see the crate.
 #[derive(Clone)]
@@ -89,10 +92,6 @@ impl LeaseStore for PgLeaseStore<'_> {
     fn delete_expired(&self) -> BoxFuture<'_, Result<u64>> {
         Box::pin(self.db.exec(DELETE_EXPIRED, &[]))
     }
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 fn decode(row: &Row) -> Result<Lease> {

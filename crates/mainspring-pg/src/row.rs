@@ -1,6 +1,6 @@
 //! Between a driver's row and our words. What cannot be read is an error that names the column and the row, never a panic.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use mainspring_core::{Error, Result, Timestamp};
 use serde::{Serialize, de::DeserializeOwned};
@@ -28,6 +28,11 @@ pub fn unreadable(row: &Row, index: usize) -> Error {
 /// As [`get`].
 pub fn time(row: &Row, index: usize) -> Result<Option<Timestamp>> {
     Ok(get::<Option<SystemTime>>(row, index)?.map(Timestamp::from))
+}
+
+/// Whole microseconds, as statements take durations; at most those of a `bigint`.
+pub fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// A count, stored as `integer`.

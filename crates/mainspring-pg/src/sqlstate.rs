@@ -60,7 +60,7 @@ impl Class {
     /// What to do, where that is not plain from the message.
     pub(crate) const fn hint(self) -> &'static str {
         match self {
-            Self::Missing => "; run `cargo xtask migrate`",
+            Self::Missing => "; run `mainspring migrate up`",
             Self::Forbidden => "; a GRANT is missing for this role",
             Self::WrongNode => "; this node is read-only",
             Self::Aborted => "; an earlier failure in this transaction was ignored",

@@ -51,5 +51,5 @@ pub(crate) async fn check(client: &Client, names: &Names, pending: usize) -> Res
         return Ok(());
     }
     let (schema, list) = (names.schema(), problems.join("; "));
-    Err(Error::new(ErrorKind::Schema, format!("schema `{schema}`: {list}; run `cargo xtask migrate`")))
+    Err(Error::new(ErrorKind::Schema, format!("schema `{schema}`: {list}; run `mainspring migrate up`")))
 }

@@ -52,14 +52,43 @@ impl Counts {
     }
 }
 
+/// How a server keeps what it is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RedisSettings {
+    /// `maxmemory-policy`, such as `noeviction`.
+    pub maxmemory_policy: String,
+    /// Whether `appendonly` is on.
+    pub append_only: bool,
+}
+
 /// Why a server may throw away what it was given, if it may.
 pub(crate) async fn warning(wire: &mut MultiplexedConnection) -> Result<Option<String>> {
-    let info: String = redis::cmd("INFO").arg("memory").query_async(wire).await.map_err(failed)?;
-    Ok(evicts(&info))
+    Ok(evicts(&info(wire, "memory").await?))
+}
+
+/// How a server keeps what it is given; `None` when it does not say so.
+pub(crate) async fn settings(wire: &mut MultiplexedConnection) -> Result<Option<RedisSettings>> {
+    Ok(kept(&(info(wire, "memory").await? + &info(wire, "persistence").await?)))
+}
+
+/// Asked this way, as hosted servers refuse `CONFIG GET`.
+async fn info(wire: &mut MultiplexedConnection, section: &str) -> Result<String> {
+    redis::cmd("INFO").arg(section).query_async(wire).await.map_err(failed)
+}
+
+fn fields(info: &str) -> HashMap<&str, &str> {
+    info.lines().filter_map(|line| line.trim().split_once(':')).collect()
+}
+
+fn kept(info: &str) -> Option<RedisSettings> {
+    let fields = fields(info);
+    let (policy, append_only) = (fields.get("maxmemory_policy")?, fields.get("aof_enabled")?);
+    Some(RedisSettings { maxmemory_policy: (*policy).to_owned(), append_only: *append_only == "1" })
 }
 
 fn evicts(info: &str) -> Option<String> {
-    let fields: HashMap<&str, &str> = info.lines().filter_map(|line| line.trim().split_once(':')).collect();
+    let fields = fields(info);
     let (policy, limit) = (fields.get("maxmemory_policy")?, fields.get("maxmemory")?);
     (*policy != "noeviction").then(|| {
         format!(

@@ -34,6 +34,6 @@ mod options;
 mod redis;
 mod wire;
 
-pub use health::{RedisHealth, Tally};
+pub use health::{RedisHealth, RedisSettings, Tally};
 pub use options::{Kind, RedisOptions};
 pub use redis::Redis;

@@ -11,7 +11,7 @@ use mainspring_pg::{Carrier, Heard, Hint};
 use redis::{RedisResult, Script};
 
 use crate::{
-    health::{Counts, RedisHealth, warning},
+    health::{Counts, RedisHealth, RedisSettings, settings, warning},
     line::{Line, failed},
     listener::{self, LOOK, TICKETS},
     options::RedisOptions,
@@ -78,6 +78,16 @@ impl Redis {
         let reach = &self.0.line.reach;
         let mut wire = reach.node(reach.config()).await.map_err(failed)?;
         warning(&mut wire).await
+    }
+
+    /// How the server keeps what it is given; `None` when it does not say so.
+    ///
+    /// # Errors
+    /// Unavailable.
+    pub async fn settings(&self) -> Result<Option<RedisSettings>> {
+        let reach = &self.0.line.reach;
+        let mut wire = reach.node(reach.config()).await.map_err(failed)?;
+        settings(&mut wire).await
     }
 
     async fn add(&self, hints: &[Hint]) -> Result<()> {

@@ -24,11 +24,6 @@ const HAS: &str = "SELECT EXISTS (
 
 pub(crate) const FORGET: &str = "DELETE FROM {receipts} WHERE queue = $1";
 
-/// Keys and times go together: a bitmap of the oldest blocks is all that is read.
-pub(crate) const SWEEP: &str = "WITH old AS (DELETE FROM {receipts} WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM {receipts} WHERE keep_until <= (SELECT {now}()) LIMIT 1000 FOR UPDATE SKIP LOCKED)))
-  SELECT 0::bigint";
-
 /// The statement that writes receipts and answers which there were not.
 pub fn receipt_query(receipts: &[&Receipt]) -> Query {
     let column = |of: fn(&Receipt) -> &str| receipts.iter().map(|r| of(r).to_owned()).collect::<Vec<_>>();

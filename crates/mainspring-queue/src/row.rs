@@ -6,6 +6,7 @@ use mainspring_core::{
     Available, Delivery, Error, Failure, Group, MessageId, MessageLease, MessageOptions, NewMessage, Origin,
     Result, Settle, Settlement, Timestamp,
 };
+pub(crate) use mainspring_pg::row::micros;
 use mainspring_pg::{
     Row,
     row::{count, get, object, typed},
@@ -129,8 +130,4 @@ pub(crate) fn remains_of_row(queue: &str, row: &Row) -> Result<Delivery> {
 fn length(row: &Row, index: usize) -> Result<Option<Duration>> {
     let micros = get::<Option<i64>>(row, index)?;
     Ok(micros.and_then(|micros| u64::try_from(micros).ok()).map(Duration::from_micros))
-}
-
-pub(crate) fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

@@ -2,21 +2,15 @@
 
 use mainspring_core::Result;
 use mainspring_pg::{Db, Query, row::get};
+use mainspring_retention::expire;
 
-use crate::{PgQueue, receipt};
+use crate::PgQueue;
 
-/// Nothing that keeps its place goes: its key would go on as if nothing had happened.
-const ENDED: &str = "WITH c AS MATERIALIZED (SELECT {now}() AS at), done AS (
-    DELETE FROM {finished} f WHERE f.ctid = ANY (ARRAY(SELECT x.ctid FROM {finished} x WHERE x.keep_until <= (SELECT at FROM c)
-      ORDER BY x.keep_until LIMIT 1000 FOR UPDATE SKIP LOCKED)) RETURNING 1
-  ), dead AS (
-    DELETE FROM {dead_letters} d WHERE d.ctid = ANY (ARRAY(SELECT x.ctid FROM {dead_letters} x
-      WHERE x.keep_until <= (SELECT at FROM c) AND NOT x.placed ORDER BY x.keep_until LIMIT 1000 FOR UPDATE SKIP LOCKED)) RETURNING 1
-  ), old AS (
-    DELETE FROM {keys} k WHERE k.ctid = ANY (ARRAY(SELECT x.ctid FROM {keys} x WHERE x.until <= (SELECT at FROM c)
-      ORDER BY x.until LIMIT 1000 FOR UPDATE SKIP LOCKED))
-  )
-  SELECT (SELECT count(*) FROM done) + (SELECT count(*) FROM dead)";
+/// Keys whose window is over.
+const KEYS: &str = "WITH old AS (
+    DELETE FROM {keys} k WHERE k.ctid = ANY (ARRAY(SELECT x.ctid FROM {keys} x WHERE x.until <= (SELECT {now}())
+      ORDER BY x.until LIMIT 1000 FOR UPDATE SKIP LOCKED)))
+  SELECT 0::bigint";
 
 /// Keys without an end whose message is in none of the places where it would keep them: it ended while somebody held the lock.
 /// A stretch of the table, somewhere, each time. Locked first and looked at again then: what was taken anew meanwhile has a
@@ -61,8 +55,13 @@ const PROBLEMS: &str = include_str!("sql/problems.sql");
 
 impl PgQueue<'_> {
     pub(crate) async fn sweep_once(&self) -> Result<u64> {
+        Ok(expire(&self.db).await? + self.sweep_unclaimed().await?)
+    }
+
+    /// The rest of it, when what has ended is somebody else's to take out.
+    pub(crate) async fn sweep_unclaimed(&self) -> Result<u64> {
         let mut gone = 0;
-        for sql in [ENDED, UNCLAIMED, UNADMITTED, receipt::SWEEP] {
+        for sql in [KEYS, UNCLAIMED, UNADMITTED] {
             for row in self.db.run(Query::new(sql)).await? {
                 gone += u64::try_from(get::<i64>(&row, 0)?).unwrap_or(0);
             }

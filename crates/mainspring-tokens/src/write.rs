@@ -2,10 +2,10 @@
 //!
 //! A single write is a batch of one, so there is one create and one consume in the whole library.
 
-use std::{collections::HashSet, time::Duration};
+use std::collections::HashSet;
 
 use mainspring_core::{Error, ExecutionId, NewToken, Result, TokenHash};
-use mainspring_pg::{Query, Row};
+use mainspring_pg::{Query, Row, row::micros};
 use serde_json::Value;
 
 const CREATE: &str = include_str!("sql/create.sql");
@@ -59,8 +59,4 @@ pub fn revoke_all_query(executions: &[&ExecutionId]) -> Query {
 
 fn column<T>(tokens: &[&NewToken], value: impl Fn(&NewToken) -> T) -> Vec<T> {
     tokens.iter().map(|token| value(token)).collect()
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

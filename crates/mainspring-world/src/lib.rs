@@ -41,7 +41,7 @@
 //! |---|---|
 //! | none | storage, world, streams, calls within the process |
 //! | `client` | calls over HTTP: `http::HttpInvoker` |
-//! | `server` | `World::router`: endpoints, webhooks, streams, `/health` and `/ready` |
+//! | `server` | `World::router`: endpoints, webhooks, streams, `/livez`, `/readyz` and `/startupz` |
 
 mod decide;
 mod entity;

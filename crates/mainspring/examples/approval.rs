@@ -48,7 +48,7 @@ pub(crate) async fn expense(cx: Cx, expense: Expense, mail: Mail) -> WorkflowRes
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let db = TestDb::new().await; // in production: a database of your own, migrated with `cargo xtask migrate`
+    let db = TestDb::new().await; // in production: a database of your own, migrated with `mainspring migrate up`
     let stores = PgStores::connect(db.url(), PgStoreOptions::default())?;
     let (mail, mut letters) = unbounded_channel();
     let mail = Arc::new(mail);

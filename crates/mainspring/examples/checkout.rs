@@ -71,7 +71,7 @@ pub(crate) async fn checkout(cx: Cx, order: Order, shop: Shop) -> WorkflowResult
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let db = TestDb::new().await; // in production: a database of your own, migrated with `cargo xtask migrate`
+    let db = TestDb::new().await; // in production: a database of your own, migrated with `mainspring migrate up`
     let stores = PgStores::connect(db.url(), PgStoreOptions::default())?;
     let shop = Shop::default();
     let theirs = shop.clone();

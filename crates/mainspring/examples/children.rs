@@ -30,7 +30,7 @@ pub(crate) async fn parcel(cx: Cx, item: String) -> WorkflowResult<String, Strin
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let db = TestDb::new().await; // in production: a database of your own, migrated with `cargo xtask migrate`
+    let db = TestDb::new().await; // in production: a database of your own, migrated with `mainspring migrate up`
     let stores = PgStores::connect(db.url(), PgStoreOptions::default())?;
     let engine = Engine::builder(stores.clone()).register(ORDER, order).register(PARCEL, parcel).build()?;
     let worker = engine.worker().concurrency(4).start()?;

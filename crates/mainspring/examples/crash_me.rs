@@ -53,7 +53,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         worker.run_until(async { drop(handle.result().await) }).await?;
         return Ok(());
     }
-    let db = TestDb::new().await; // in production: a database of your own, migrated with `cargo xtask migrate`
+    let db = TestDb::new().await; // in production: a database of your own, migrated with `mainspring migrate up`
     let client = db.client().await;
     client.batch_execute(TABLE).await?;
     let engine = engine(db.url())?;

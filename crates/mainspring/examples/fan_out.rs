@@ -42,7 +42,7 @@ pub(crate) async fn resize(cx: Cx, items: u64, load: Arc<Load>) -> WorkflowResul
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let db = TestDb::new().await; // in production: a database of your own, migrated with `cargo xtask migrate`
+    let db = TestDb::new().await; // in production: a database of your own, migrated with `mainspring migrate up`
     let stores = PgStores::connect(db.url(), PgStoreOptions::default())?;
     let load = Arc::new(Load::default());
     let theirs = Arc::clone(&load);

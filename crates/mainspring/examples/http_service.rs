@@ -60,7 +60,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let steps = StepHandlers::new()
         .step("thumbnail", |picture: String, _call| async move { Ok(format!("{picture}, small")) })?;
     let called = world.router(Arc::new(steps), Guard::secret(token), RouterOptions::default())?;
-    let router = own(world.engine().clone()).merge(called); // endpoints, webhooks, streams, /health and /ready
+    let router = own(world.engine().clone()).merge(called); // endpoints, webhooks, streams, /livez, /readyz and /startupz
     // ANCHOR_END: router
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let served =

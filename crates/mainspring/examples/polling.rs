@@ -54,7 +54,7 @@ pub(crate) async fn render(cx: Cx, film: String, api: Arc<Renderer>) -> Workflow
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let db = TestDb::new().await; // in production: a database of your own, migrated with `cargo xtask migrate`
+    let db = TestDb::new().await; // in production: a database of your own, migrated with `mainspring migrate up`
     let stores = PgStores::connect(db.url(), PgStoreOptions::default())?;
     let api = Arc::new(Renderer::default());
     let theirs = Arc::clone(&api);

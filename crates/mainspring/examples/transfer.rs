@@ -54,7 +54,7 @@ async fn sum(stores: &PgStores<'static>) -> Result<i64, mainspring::Error> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let db = TestDb::new().await; // in production: a database of your own, migrated with `cargo xtask migrate`
+    let db = TestDb::new().await; // in production: a database of your own, migrated with `mainspring migrate up`
     let stores = PgStores::connect(db.url(), PgStoreOptions::default())?;
     db.client().await.batch_execute(TABLE).await?;
     let engine = Engine::builder(stores.clone()).register(TRANSFER, transfer).build()?;

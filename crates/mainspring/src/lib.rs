@@ -28,7 +28,7 @@
 //!
 //! | to | use |
 //! |---|---|
-//! | create and check the tables | [`Migrator`] or `cargo xtask migrate` |
+//! | create and check the tables | [`Migrator`] or `mainspring migrate up` |
 //! | get all stores | [`create_pg_stores`], [`PgStores::connect`] |
 //! | run flows | [`Engine`] |
 //! | write in your own transaction | [`PgStores::on`] |
@@ -88,6 +88,8 @@ pub use mainspring_pg::{
     Db, Deadlines, Migrator, Mode, Names, Pool, Prefix, Schema, Settings, Statements, pool,
 };
 pub use mainspring_queue::{PgQueue, schedule, stats, topic, upkeep};
+pub use mainspring_retention as retention;
+pub use mainspring_retention::RetentionPolicy;
 pub use mainspring_tokens::PgTokenStore;
 pub use mainspring_worker::{
     Activity, BatchVerdict, Deliver, Event as WorkerEvent, Running, Snapshot, Spy, State as SpyState,

@@ -31,7 +31,7 @@ use mainspring_core::{Error, Result, Timestamp};
 use mainspring_pg::row::get;
 use mainspring_world::{World, WorldBuilder, WorldSettings};
 
-pub use mainspring_queue_redis::{Kind, Redis, RedisHealth, RedisOptions, Tally};
+pub use mainspring_queue_redis::{Kind, Redis, RedisHealth, RedisOptions, RedisSettings, Tally};
 
 use crate::{PgStoreOptions, PgStores};
 

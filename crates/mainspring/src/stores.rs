@@ -21,6 +21,7 @@ use mainspring_queue::{
     PgQueue,
     upkeep::{QueueUpkeep, UpkeepOptions},
 };
+use mainspring_retention::{Retention, RetentionPolicy};
 use mainspring_tokens::PgTokenStore;
 
 use crate::{
@@ -48,6 +49,8 @@ pub struct PgStoreOptions {
     pub statements: Statements,
     /// How long each kind of waiting may last. Defaults to those of [`Deadlines`].
     pub deadlines: Deadlines,
+    /// What the upkeep that engines and worlds start keeps for how long.
+    pub retention: RetentionPolicy,
 }
 
 impl Default for PgStoreOptions {
@@ -60,6 +63,7 @@ impl Default for PgStoreOptions {
             carrier: None,
             statements: Statements::default(),
             deadlines: Deadlines::default(),
+            retention: RetentionPolicy::default(),
         }
     }
 }
@@ -98,6 +102,7 @@ pub struct PgStores<'t> {
     db: Db<'t>,
     group: Option<Arc<GroupCommit>>,
     hints: Option<Hints>,
+    retention: Option<Arc<RetentionPolicy>>,
 }
 
 /// All stores on `pool`. Nothing is connected yet, and no table is touched: see [`Migrator`](mainspring_pg::Migrator).
@@ -116,7 +121,9 @@ pub fn create_pg_stores(pool: Pool, options: PgStoreOptions) -> Result<PgStores<
         hints = hints.with_carrier(carrier);
     }
     let group = Arc::new(GroupCommit::new(db.clone(), hints.clone(), options.commit_lanes));
+    options.retention.check()?;
     let mut stores = PgStores::at(db);
+    stores.retention = Some(Arc::new(options.retention));
     stores.queue = stores.queue.with_hints(hints.clone()).with_shared_pushes();
     stores.outputs = stores.outputs.with_hints(hints.clone()).with_shared_writes();
     stores.events = stores.events.with_group(Arc::new(Appends(Arc::clone(&group))));
@@ -186,13 +193,20 @@ impl PgStores<'static> {
 }
 
 impl PgStores<'static> {
-    /// The upkeep of everything here, not done yet: that of the queues, and old output streams. See
-    /// [`upkeep`](mod@mainspring_queue::upkeep).
+    /// The upkeep of everything here, not done yet. See [`upkeep`](mod@mainspring_queue::upkeep).
     ///
     /// # Errors
     /// Invalid, naming the option and its limit.
     pub fn upkeep(&self, options: UpkeepOptions) -> Result<QueueUpkeep> {
-        Ok(self.queue.upkeep(options)?.with_outputs(Arc::new(self.outputs.clone())))
+        self.queue.upkeep(options)
+    }
+
+    /// What takes out what is over, as a policy says, beside the upkeep: once, with counts first and progress.
+    ///
+    /// # Errors
+    /// Invalid, naming the rule and its limit.
+    pub fn retention(&self, policy: RetentionPolicy) -> Result<Retention> {
+        Retention::new(&self.db, policy)
     }
 }
 
@@ -214,6 +228,7 @@ impl<'t> PgStores<'t> {
             db,
             group: None,
             hints: None,
+            retention: None,
         }
     }
 
@@ -299,8 +314,9 @@ impl Backend for PgStores<'_> {
 
     fn start_upkeep(&self) -> Result<Option<Box<dyn UpkeepTask>>> {
         let Some(group) = &self.group else { return Ok(None) };
-        let outputs = Arc::new(PgOutputStore::new(group.db()));
-        let mut upkeep = QueueUpkeep::new(group.db(), UpkeepOptions::default())?.with_outputs(outputs);
+        let retention = self.retention.as_deref().cloned().unwrap_or_default();
+        let options = UpkeepOptions { retention, ..UpkeepOptions::default() };
+        let mut upkeep = QueueUpkeep::new(group.db(), options)?;
         if let Some(hints) = &self.hints {
             upkeep = upkeep.with_hints(hints.clone());
         }

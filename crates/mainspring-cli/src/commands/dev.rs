@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use mainspring::{Engine, PgStoreOptions, PgStores, upkeep::UpkeepOptions};
+use mainspring::{Engine, PgStores};
 use mainspring_embedded::{Cluster, Options, durable_folder};
 use mainspring_pg::{Migrator, Settings};
 use serde_json::json;
@@ -36,21 +36,16 @@ impl Dev {
             Some(url) => Settings::parse(url)?,
             None => context.settings()?,
         };
-        let names = context.names()?;
-        context.busy("migrating", Migrator::new(settings.clone(), names.clone()).up()).await?;
-        let options = PgStoreOptions {
-            table_prefix: names.prefix().to_owned(),
-            schema: names.schema().to_owned(),
-            ..PgStoreOptions::default()
-        };
-        let stores = PgStores::connect_with(settings.clone(), options)?;
+        let migrator = Migrator::new(settings.clone(), context.names()?);
+        context.busy("migrating", migrator.up()).await?;
+        let stores = PgStores::connect_with(settings.clone(), context.store_options()?)?;
         let mut engine = Engine::builder(stores.clone());
         for flow in flows.clone() {
             engine = engine.flow(flow);
         }
         let engine = engine.build()?;
         engine.publish().await?;
-        let upkeep = stores.upkeep(UpkeepOptions::default())?;
+        let upkeep = stores.upkeep(context.upkeep_options()?)?;
         let next = flows.first().map_or_else(
             || "mainspring flows save <file>".to_owned(),
             |flow| format!("mainspring start {} --input '{{}}' --wait", flow.id),

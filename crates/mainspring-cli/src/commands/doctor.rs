@@ -1,14 +1,21 @@
 //! `mainspring doctor`: what is wrong with a database, and how to mend it.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
-use mainspring_doctor::{Code, Doctor, DoctorOptions, Finding, Report};
+use mainspring::{
+    Error, ErrorKind,
+    redis::{Redis, RedisOptions},
+};
+use mainspring_doctor::{Code, Doctor, DoctorOptions, Finding, RedisFacts, Report};
 use serde_json::json;
 
 use crate::{
     Context, Outcome,
     output::{Column, Format, Page, col, maybe, text},
 };
+
+/// For the answer of Redis.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -40,7 +47,11 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     let options = DoctorOptions { deep, role, connections, ignore, ..DoctorOptions::default() };
     let settings = context.settings()?;
     context.output.note(format_args!("database: {settings}"));
-    let report = Doctor::new(settings, context.names()?).with(options).run().await?;
+    let mut doctor = Doctor::new(settings, context.names()?).with(options);
+    if let Some(url) = context.config.get("redis_url") {
+        doctor = doctor.redis(ask_redis(url).await);
+    }
+    let report = doctor.run().await?;
     let code = code(&report);
     if context.output.format == Format::Table {
         for finding in &report.findings {
@@ -53,6 +64,16 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         context.output.list(&COLUMNS, &Page::all(report.findings), false)?;
     }
     Ok(code)
+}
+
+/// How the Redis at this address keeps what it is given.
+async fn ask_redis(url: &str) -> mainspring::Result<RedisFacts> {
+    let redis = Redis::new(RedisOptions::parse(url)?)?;
+    let late = |_| Error::new(ErrorKind::Unavailable, "Redis does not answer");
+    let kept = tokio::time::timeout(PATIENCE, redis.settings()).await.map_err(late)??;
+    let kept =
+        kept.ok_or_else(|| Error::new(ErrorKind::Unavailable, "Redis does not say how it keeps things"))?;
+    Ok(RedisFacts { maxmemory_policy: kept.maxmemory_policy, append_only: kept.append_only })
 }
 
 fn code(report: &Report) -> ExitCode {

@@ -18,6 +18,7 @@ mod man;
 mod messages;
 mod migrate;
 mod queues;
+mod retention;
 mod schedules;
 mod setup;
 mod start;
@@ -75,6 +76,9 @@ pub(crate) enum Command {
     /// Output streams: what steps publish for readers.
     #[command(subcommand)]
     Streams(streams::Streams),
+    /// How long what is over stays, and where it goes then.
+    #[command(subcommand)]
+    Retention(retention::Retention),
     /// Leases on names.
     #[command(subcommand)]
     Locks(locks::Locks),
@@ -125,6 +129,7 @@ impl Command {
             Self::Events(command) => command.run(context).await,
             Self::Consumers(command) => command.run(context).await,
             Self::Streams(command) => command.run(context).await,
+            Self::Retention(command) => command.run(context).await,
             Self::Locks(command) => command.run(context).await,
             Self::Bench(command) => command.run(context).await,
             Self::Keygen => keygen::run(context),

@@ -2,10 +2,7 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use mainspring::{
-    Engine,
-    upkeep::{QueueUpkeep, UpkeepOptions},
-};
+use mainspring::{Engine, upkeep::QueueUpkeep};
 use serde_json::json;
 
 use super::flows;
@@ -47,7 +44,7 @@ impl Worker {
             Some(concurrency) => concurrency,
             None => context.config.parsed("concurrency")?.unwrap_or(10),
         };
-        drive(&engine, context.stores()?.upkeep(UpkeepOptions::default())?, concurrency).await?;
+        drive(&engine, context.stores()?.upkeep(context.upkeep_options()?)?, concurrency).await?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -68,6 +68,11 @@ pub(crate) const KEYS: &[Key] = &[
     key("tenant", "whose things are meant", &[]),
     key("output", "table, json or jsonl", &[]).or("table"),
     key("timeout", "how long a command may take, such as 30s", &[]),
+    key(
+        "retention",
+        "what stays for how long where the upkeep is done, such as `executions=archive:90d outputs=7d`",
+        &[],
+    ),
     key("data_dir", "where `dev` keeps its Postgres", &[]),
     key("queue", "the queue of the engine", &[]).or("default"),
     key("concurrency", "handlers at the same time", &["WORKFLOW_POSTGRES_WORKER_CONCURRENCY"]).or("10"),

@@ -1,5 +1,6 @@
 //! `mainspring doctor`.
 
+use mainspring_embedded::{Error, RedisServer};
 use serde_json::Value;
 
 use crate::ground::Ground;
@@ -37,6 +38,32 @@ async fn f81_findings_and_what_mends_them() {
     );
     client.batch_execute(found[0]["mend"].as_str().unwrap()).await.unwrap();
     assert_eq!(doctor(&ground, &[]).0, 0);
+}
+
+/// F66: a Redis that throws keys away, one that is as it should be, and one that is not there.
+#[tokio::test]
+async fn f66_the_redis_beside_the_database_is_asked() {
+    let ground = Ground::new().await;
+    let asked = |url: &str| {
+        std::fs::write(ground.folder.path().join("mainspring.toml"), format!("redis_url = '{url}'")).unwrap();
+        let (code, found) = doctor(&ground, &[]);
+        (code, found.iter().map(|found| found["code"].as_str().unwrap().to_owned()).collect::<Vec<_>>())
+    };
+    assert_eq!(asked("redis://127.0.0.1:1"), (1, vec!["check_failed".to_owned()]));
+    for (settings, expected) in [
+        (&["--maxmemory-policy", "allkeys-lru"][..], vec!["redis_evicts", "redis_forgets"]),
+        (&["--appendonly", "yes"], vec![]),
+    ] {
+        let server = match RedisServer::start_with(settings) {
+            Err(Error::NoRedis { .. }) if std::env::var_os("CI").is_none() => return,
+            started => started.unwrap(),
+        };
+        if server.pid().is_none() {
+            return; // somebody else's, which cannot be set
+        }
+        let code = i32::from(!expected.is_empty());
+        assert_eq!(asked(server.url()), (code, expected.into_iter().map(str::to_owned).collect()));
+    }
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod help;
 mod jobs;
 mod migrate;
 mod queues;
+mod retention;
 mod schedules;
 mod secrets;
 mod setup;

@@ -10,10 +10,7 @@ use mainspring_core::{
 };
 use serde_json::{Value, json};
 
-/// The stream of what is sent to an execution.
-pub(crate) fn stream(id: &ExecutionId) -> String {
-    format!("inbox-{id}")
-}
+pub(crate) use mainspring_core::execution::inbox_of as stream;
 
 /// What one waits for: the signal of this name.
 pub(crate) fn signal(name: &str) -> String {

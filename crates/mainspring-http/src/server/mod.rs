@@ -1,7 +1,6 @@
 //! The application's side over HTTP.
 
 mod body;
-mod health;
 mod ops;
 mod options;
 mod outputs;

@@ -99,16 +99,21 @@ struct Ops {
 
 /// The routes for operators; see the module.
 pub fn ops_router(options: OpsOptions) -> Router {
-    let with_metrics = options.metrics.is_some();
-    let mut router = Router::new()
+    let probes = probes(options.clone());
+    let mut router = Router::new().route("/version", get(version));
+    if options.metrics.is_some() {
+        router = router.route("/metrics", get(metrics));
+    }
+    router.with_state(Arc::new(options)).merge(probes)
+}
+
+/// Only the three that say how the process is.
+pub(super) fn probes(options: OpsOptions) -> Router {
+    Router::new()
         .route("/livez", get(async || json_response(StatusCode::OK, &json!({"ok": true}))))
         .route("/readyz", get(readyz))
         .route("/startupz", get(startupz))
-        .route("/version", get(version));
-    if with_metrics {
-        router = router.route("/metrics", get(metrics));
-    }
-    router.with_state(Arc::new(Ops { options, started: AtomicBool::new(false) }))
+        .with_state(Arc::new(Ops { options, started: AtomicBool::new(false) }))
 }
 
 async fn readyz(State(ops): State<Arc<Ops>>) -> Response {
@@ -122,14 +127,14 @@ async fn startupz(State(ops): State<Arc<Ops>>) -> Response {
     json_response(StatusCode::OK, &json!({"ok": true}))
 }
 
-async fn version(State(ops): State<Arc<Ops>>) -> Response {
-    let mut said = ops.options.version.clone();
+async fn version(State(options): State<Arc<OpsOptions>>) -> Response {
+    let mut said = options.version.clone();
     said.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
     json_response(StatusCode::OK, &Value::Object(said))
 }
 
-async fn metrics(State(ops): State<Arc<Ops>>) -> Response {
-    let Some(render) = &ops.options.metrics else { return refuse(StatusCode::NOT_FOUND, "no such route") };
+async fn metrics(State(options): State<Arc<OpsOptions>>) -> Response {
+    let Some(render) = &options.metrics else { return refuse(StatusCode::NOT_FOUND, "no such route") };
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], render()).into_response()
 }
 

@@ -24,6 +24,9 @@ pub struct RouterOptions {
     pub bind: Option<SocketAddr>,
     /// See [`ready`](Self::ready()). Defaults to `None`.
     pub ready: Option<ReadyCheck>,
+    /// Whether it answers `/livez`, `/readyz` and `/startupz`, as [`ops_router`](super::ops_router) does: say no where both are parts
+    /// of one router. Defaults to yes.
+    pub probes: bool,
     /// See [`outputs`](Self::outputs()). Defaults to `None`.
     pub outputs: Option<OutputAccess>,
 }
@@ -37,13 +40,14 @@ impl Default for RouterOptions {
             webhook_deadline: Duration::from_secs(60),
             bind: None,
             ready: None,
+            probes: true,
             outputs: None,
         }
     }
 }
 
 impl RouterOptions {
-    /// What `/ready` asks, such as whether the database answers; it has 5 s. Without it the application is always ready.
+    /// What `/readyz` asks, such as whether the database answers; it has a second. Without it the application is always ready.
     #[must_use]
     pub fn ready(
         mut self,
@@ -77,6 +81,7 @@ impl fmt::Debug for RouterOptions {
             .field("webhook_deadline", &self.webhook_deadline)
             .field("bind", &self.bind)
             .field("ready", &self.ready.is_some())
+            .field("probes", &self.probes)
             .field("outputs", &self.outputs.is_some())
             .finish()
     }

@@ -12,9 +12,10 @@ use mainspring_core::Result;
 use tokio::sync::Semaphore;
 
 use super::{
-    RouterOptions,
+    OpsOptions, Parts, RouterOptions,
     body::{presented, read, refuse, respond},
-    health, outputs, webhook,
+    ops::probes,
+    outputs, webhook,
 };
 use crate::{Endpoint, Entrypoint, Guard, door::Door};
 
@@ -33,7 +34,7 @@ pub(super) struct App {
 /// | `POST /.well-known/workflow/v1/flow` and `/step` | who presents the credential | a [`Reply`](crate::Reply) |
 /// | `/.well-known/workflow/v1/webhook/{token}` | who has the token | what [`Endpoint::webhook`] answers |
 /// | `GET /.well-known/workflow/v1/stream/{name}` | see [`OutputAccess`](super::OutputAccess) | server-sent events |
-/// | `GET /health`, `/ready` | everybody | 200, or 503 |
+/// | `GET /livez`, `/readyz`, `/startupz` | everybody | as [`ops_router`](super::ops_router) |
 ///
 /// The work of a call is dropped when its caller hangs up. For limits on headers and connections see [`serve`](super::serve).
 ///
@@ -45,14 +46,27 @@ pub fn router(endpoint: Arc<dyn Endpoint>, guard: Guard, options: RouterOptions)
     let mut router = Router::new()
         .route(Entrypoint::Flow.path(), post(flow))
         .route(Entrypoint::Step.path(), post(step))
-        .route(webhook::WEBHOOK_PATH, any(webhook::webhook))
-        .route("/health", get(health::health))
-        .route("/ready", get(health::ready));
+        .route(webhook::WEBHOOK_PATH, any(webhook::webhook));
     if options.outputs.is_some() {
         router = router.route(outputs::STREAM_PATH, get(outputs::stream));
     }
+    let probes =
+        options.probes.then(|| probes(OpsOptions { parts: parts(&options), ..OpsOptions::default() }));
     let readers = Arc::new(Semaphore::new(clients));
-    Ok(router.with_state(Arc::new(App { door: Door { endpoint, guard }, options, readers })))
+    let router = router.with_state(Arc::new(App { door: Door { endpoint, guard }, options, readers }));
+    Ok(match probes {
+        Some(probes) => router.merge(probes),
+        None => router,
+    })
+}
+
+/// What `/readyz` looks at: the application as a whole.
+fn parts(options: &RouterOptions) -> Option<Parts> {
+    let check = Arc::clone(options.ready.as_ref()?);
+    Some(Arc::new(move || {
+        let check = check();
+        Box::pin(async move { vec![("application", check.await)] })
+    }))
 }
 
 async fn flow(State(app): State<Arc<App>>, request: Request) -> Response {

@@ -72,9 +72,9 @@ async fn what_is_too_large_or_too_slow_is_cut() {
     // Headers that never end, and headers without number.
     let slow = raw(&base, format!("POST {STEP} HTTP/1.1\r\nhost: x\r\n")).await;
     assert!(slow.is_empty() || status(&slow) == 408, "{slow}");
-    let many = format!("GET /health HTTP/1.1\r\nhost: x\r\n{}", "x-pad: 0123456789\r\n".repeat(5_000));
+    let many = format!("GET /livez HTTP/1.1\r\nhost: x\r\n{}", "x-pad: 0123456789\r\n".repeat(5_000));
     assert!([0, 431].contains(&status(&raw(&base, many).await)));
-    assert_eq!(status(&raw(&base, get("/health", "")).await), 200);
+    assert_eq!(status(&raw(&base, get("/livez", "")).await), 200);
     assert_eq!(app.calls(), 0);
 }
 
@@ -103,13 +103,13 @@ async fn webhooks_answer_as_the_application_says() {
 #[tokio::test]
 async fn ready_says_what_its_check_says_and_no_more() {
     let base = served(app(), guard(), RouterOptions::default()).await;
-    assert_eq!(status(&raw(&base, get("/ready", "")).await), 200);
+    assert_eq!(status(&raw(&base, get("/readyz", "")).await), 200);
     let options = RouterOptions::default()
         .ready(|| Box::pin(async { Err(Error::internal("password authentication failed for ada")) }));
     let base = served(app(), guard(), options).await;
-    let answer = raw(&base, get("/ready", "")).await;
+    let answer = raw(&base, get("/readyz", "")).await;
     assert!(status(&answer) == 503 && !answer.contains("ada"), "{answer}");
-    assert_eq!(status(&raw(&base, get("/health", "")).await), 200);
+    assert_eq!(status(&raw(&base, get("/livez", "")).await), 200);
 }
 
 /// Weakness 10: there is no secret that everybody knows.

@@ -115,7 +115,7 @@ async fn plan_status_and_verify_change_nothing() {
     assert!(!planned.is_empty() && planned[0].sql.contains(ground.names.schema()));
     let error = migrator.run(Mode::Noop).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Schema);
-    assert!(error.to_string().contains("cargo xtask migrate"), "{error}");
+    assert!(error.to_string().contains("mainspring migrate up"), "{error}");
     assert!(relations(&ground.names).await.is_empty());
 
     let status = migrator.run(Mode::CreateIfMissing).await.unwrap();

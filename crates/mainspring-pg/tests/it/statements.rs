@@ -68,7 +68,7 @@ async fn errors_say_what_happened_without_the_values() {
     assert!(nul.is_invalid(), "{nul}");
     let missing = db.all("SELECT 1 FROM {nothing}", &[]).await.unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::Schema);
-    assert!(missing.to_string().contains("cargo xtask migrate"), "{missing}");
+    assert!(missing.to_string().contains("mainspring migrate up"), "{missing}");
     for error in [conflict, invalid, nul] {
         assert!(!format!("{error:?} {error} {}", error.chain()).contains("canary"), "{error:?}");
     }

@@ -169,7 +169,7 @@ impl<'t> PgSchedules<'t> {
     }
 
     /// What became of its ticks, latest first, at most `limit`, up to 10,000; 0 is 100. Upkeep forgets them after
-    /// [`Retention::fires`](crate::upkeep::Retention::fires).
+    /// its [policy](crate::upkeep::UpkeepOptions::retention).
     ///
     /// # Errors
     /// Invalid for a bad name or limit.

@@ -23,13 +23,12 @@
 //! ```
 
 mod options;
-mod retain;
 mod round;
 mod run;
 mod skew;
 mod term;
 
-pub use options::{OnEvent, Part, Retention, UpkeepEvent, UpkeepOptions};
+pub use options::{OnEvent, Part, UpkeepEvent, UpkeepOptions};
 pub use round::{QueueUpkeep, Round};
 pub use run::RunningUpkeep;
 pub use skew::ClockSkew;

@@ -2,7 +2,8 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use mainspring_core::{Error, Result, limits, message::check_lease};
+use mainspring_core::{Error, Result, message::check_lease};
+use mainspring_retention::RetentionPolicy;
 
 use crate::stats::{Thresholds, Warning};
 
@@ -20,8 +21,8 @@ pub struct UpkeepOptions {
     pub count_every: Duration,
     /// How often what is old is forgotten; 1 s to 1 day. Defaults to 1 min.
     pub retain_every: Duration,
-    /// What is kept for how long.
-    pub retention: Retention,
+    /// What is kept for how long, of everything in the database.
+    pub retention: RetentionPolicy,
     /// When to warn.
     pub thresholds: Thresholds,
     /// Told of everything worth telling, beside `tracing`. It must not block. Defaults to nobody.
@@ -39,7 +40,7 @@ impl Default for UpkeepOptions {
             pause: Duration::from_secs(1),
             count_every: minute,
             retain_every: minute,
-            retention: Retention::default(),
+            retention: RetentionPolicy::default(),
             thresholds: Thresholds::default(),
             on_event: None,
         }
@@ -80,36 +81,6 @@ impl fmt::Debug for UpkeepOptions {
             .field("thresholds", &self.thresholds)
             .field("on_event", &self.on_event.is_some())
             .finish()
-    }
-}
-
-/// How long records are kept, by the database's clock; zero is for ever. How long messages are kept is an option of their
-/// queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Retention {
-    /// What became of a schedule's ticks. Defaults to 7 days.
-    pub fires: Duration,
-    /// How full queues were. Defaults to 7 days.
-    pub stats: Duration,
-    /// Warnings. Defaults to 30 days.
-    pub warnings: Duration,
-    /// Output streams of nobody, since they were closed; those of executions go with them. Only where upkeep knows
-    /// [their store](super::QueueUpkeep::with_outputs). Defaults to 7 days.
-    pub outputs: Duration,
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        Self { fires: 7 * DAY, stats: 7 * DAY, warnings: 30 * DAY, outputs: 7 * DAY }
-    }
-}
-
-impl Retention {
-    fn check(&self) -> Result<()> {
-        limits::check_duration("retention.fires", self.fires)?;
-        limits::check_duration("retention.stats", self.stats)?;
-        limits::check_duration("retention.warnings", self.warnings)?;
-        limits::check_duration("retention.outputs", self.outputs)
     }
 }
 

@@ -1,17 +1,17 @@
 //! One round: the lease first, then each part by itself, so that one that fails takes no other with it.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::Mutex,
     time::{Duration, SystemTime},
 };
 
-use mainspring_core::{Error, OutputStore, QueueDriver, Result, Timestamp, Upkeep, WorkerId};
+use mainspring_core::{Error, QueueDriver, Result, Timestamp, Upkeep, WorkerId};
 use mainspring_pg::{Db, Hints, row::get};
+use mainspring_retention::Retention;
 use tokio::time::Instant;
 
 use super::{
     options::{Part, UpkeepEvent, UpkeepOptions},
-    retain,
     skew::{ClockSkew, Skew},
     term::{Done, Renewed, Term},
 };
@@ -23,13 +23,15 @@ use crate::{
 
 /// Counting takes at most this part of the time.
 const COUNTING_SHARE: u32 = 20;
+/// Batches of one kind in one round; what is left is for the next.
+const BATCHES: u32 = 20;
 const LEAST_SLEEP: Duration = Duration::from_millis(10);
 
 /// The upkeep of all queues of one database: see the [module](super).
 pub struct QueueUpkeep {
     db: Db<'static>,
     pub(super) hints: Option<Hints>,
-    outputs: Option<Arc<dyn OutputStore>>,
+    retention: Retention,
     pub(super) options: UpkeepOptions,
     holder: WorkerId,
     memory: Mutex<Memory>,
@@ -72,14 +74,8 @@ impl QueueUpkeep {
     pub fn new(db: &Db<'static>, options: UpkeepOptions) -> Result<Self> {
         options.check()?;
         let (holder, memory) = (WorkerId::generate(), Mutex::default());
-        Ok(Self { db: db.clone(), hints: None, outputs: None, options, holder, memory })
-    }
-
-    /// Deletes old output streams too, as [`Retention::outputs`](super::Retention::outputs) says.
-    #[must_use]
-    pub fn with_outputs(mut self, outputs: Arc<dyn OutputStore>) -> Self {
-        self.outputs = Some(outputs);
-        self
+        let retention = Retention::new(db, options.retention.clone())?;
+        Ok(Self { db: db.clone(), hints: None, retention, options, holder, memory })
     }
 
     /// With hints: it notices a changed schedule at once, and workers what it makes ready.
@@ -135,7 +131,7 @@ impl QueueUpkeep {
         let messages = self.part(Part::Messages, term, round, self.messages(term)).await;
         round.messages = messages.unwrap_or_default();
         if is_due(renewed.retained_at, self.options.retain_every, renewed.now) {
-            let forgotten = self.part(Part::Retention, term, round, self.retain(renewed)).await;
+            let forgotten = self.part(Part::Retention, term, round, self.retain(term)).await;
             round.forgotten = forgotten.unwrap_or_default();
         }
         if is_due(renewed.counted_at, self.count_every(), renewed.now) && self.may_count() {
@@ -182,14 +178,26 @@ impl QueueUpkeep {
         queue.maintain().await
     }
 
-    async fn retain(&self, Renewed { term, now, .. }: &Renewed) -> Result<u64> {
-        let retention = &self.options.retention;
-        let mut forgotten = retain::all(&self.db, term, retention).await?;
-        if let Some(outputs) = self.outputs.as_deref().filter(|_| !retention.outputs.is_zero()) {
-            forgotten += retain::outputs(&self.db, term, outputs, *now - retention.outputs).await?;
+    async fn retain(&self, term: &Term) -> Result<u64> {
+        let mut forgotten = self.retention.round(term, BATCHES).await?;
+        for _ in 0..BATCHES {
+            let gone = self.sweep(term).await?;
+            forgotten += gone;
+            if gone == 0 {
+                break;
+            }
         }
         self.note(term, Done::Retained).await?;
         Ok(forgotten)
+    }
+
+    /// Messages that nobody claimed for as long as their queue says, and keys without one.
+    async fn sweep(&self, term: &Term) -> Result<u64> {
+        let gone = self.db.with_tx(async |tx| {
+            term.check(tx).await?;
+            PgQueue::new(tx).sweep_unclaimed().await
+        });
+        gone.await
     }
 
     /// With a lease that is whole again: nothing else takes as long.

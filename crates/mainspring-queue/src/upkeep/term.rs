@@ -7,13 +7,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use mainspring_core::{Error, Result, Timestamp, WorkerId};
+use mainspring_core::{BoxFuture, Error, Result, Timestamp, WorkerId};
 use mainspring_pg::{
     Db,
-    row::{get, time},
+    row::{get, micros, time},
 };
-
-use crate::row::micros;
+use mainspring_retention::Guard;
 
 /// One holder's time in office.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +71,12 @@ impl Term {
             Done::Retained => RETAINED,
         };
         tx.exec(sql, &[&self.number]).await.map(drop)
+    }
+}
+
+impl Guard for Term {
+    fn check<'a>(&'a self, tx: &'a Db<'_>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(Self::check(self, tx))
     }
 }
 

@@ -11,8 +11,9 @@ use mainspring_queue::{
     PgQueue,
     schedule::{PgSchedules, Schedule, Timing},
     stats::{PgStats, Thresholds, WarningKind},
-    upkeep::{OnEvent, Part, QueueUpkeep, Retention, UpkeepEvent, UpkeepOptions},
+    upkeep::{OnEvent, Part, QueueUpkeep, UpkeepEvent, UpkeepOptions},
 };
+use mainspring_retention::{Kind, RetentionPolicy, Rule};
 use mainspring_testing::TestDb;
 use tokio::sync::mpsc;
 
@@ -197,13 +198,15 @@ async fn it_forgets_messages_as_their_queue_says() {
 }
 
 #[tokio::test]
-async fn zero_keeps_records_for_ever() {
+async fn what_is_to_be_kept_is_kept_for_ever() {
     let test = TestDb::new().await;
     let schedules = PgSchedules::new(&test.db());
     schedules.put(&Schedule::new("k", Timing::Every(HOUR), message("mail"))).await.unwrap();
     schedules.run_now("mail", "k").await.unwrap();
-    let zero = Duration::ZERO;
-    let retention = Retention { fires: zero, stats: zero, warnings: zero, outputs: zero };
+    let mut retention = RetentionPolicy::default();
+    for kind in [Kind::Fires, Kind::Stats, Kind::Warnings, Kind::Outputs] {
+        retention = retention.with(kind, Rule::Keep);
+    }
     let upkeep = upkeep(&test, UpkeepOptions { retention, ..options() });
     upkeep.round().await;
     test.advance(DAY * 1_000).await;
@@ -360,7 +363,7 @@ fn bad_options_are_refused() {
         ("upkeep.retain_every", UpkeepOptions { retain_every: DAY * 2, ..options() }),
         ("retention.fires", {
             UpkeepOptions {
-                retention: Retention { fires: Duration::MAX, ..Retention::default() },
+                retention: RetentionPolicy::default().with(Kind::Fires, Rule::Delete(Duration::MAX)),
                 ..options()
             }
         }),

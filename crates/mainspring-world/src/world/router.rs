@@ -10,7 +10,7 @@ use super::World;
 
 impl World {
     /// All routes of an application, to be mounted beside its own: those of [`mainspring_http::router`] for its
-    /// [endpoint](Self::endpoint). Unless `options` say otherwise, `/ready` asks the database, and output streams are offered
+    /// [endpoint](Self::endpoint). Unless `options` say otherwise, `/readyz` asks the database, and output streams are offered
     /// to whoever presents the credential.
     ///
     /// # Errors

@@ -199,11 +199,11 @@ async fn one_router_has_streams_and_says_whether_the_database_answers() {
         events.contains("id: 0\nevent: chunk\ndata: eA==\n\n") && events.contains("event: end"),
         "{events}"
     );
-    assert_eq!((status(&app.get("/health").await), status(&app.get("/ready").await)), (200, 200));
+    assert_eq!((status(&app.get("/livez").await), status(&app.get("/readyz").await)), (200, 200));
     let nowhere = PgStores::connect("postgres://nobody@127.0.0.1:1/none", PgStoreOptions::default()).unwrap();
     let world = World::builder(nowhere).build().unwrap();
     let guard = Guard::secret(app.secret.clone());
     let router = world.router(Arc::new(StepHandlers::new()), guard, RouterOptions::default()).unwrap();
     let app = Served { base: served(router).await, ..app };
-    assert_eq!((status(&app.get("/health").await), status(&app.get("/ready").await)), (200, 503));
+    assert_eq!((status(&app.get("/livez").await), status(&app.get("/readyz").await)), (200, 503));
 }

@@ -13,6 +13,7 @@ mod from_env;
 mod machine_memory;
 mod operating;
 mod reactions;
+mod retention;
 mod scale;
 mod sessions;
 mod transactions;

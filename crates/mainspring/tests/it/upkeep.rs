@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use mainspring::{
-    OutputStore, OutputStream, PgStores,
-    upkeep::{QueueUpkeep, Retention, UpkeepOptions},
+    OutputStore, OutputStream, PgStores, RetentionPolicy,
+    retention::{Kind, Rule},
+    upkeep::{QueueUpkeep, UpkeepOptions},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
-fn upkeep(stores: &PgStores<'static>, outputs: Duration) -> QueueUpkeep {
-    let retention = Retention { outputs, ..Retention::default() };
+fn upkeep(stores: &PgStores<'static>, outputs: Rule) -> QueueUpkeep {
+    let retention = RetentionPolicy::default().with(Kind::Outputs, outputs).batch(100);
     stores.upkeep(UpkeepOptions { retention, ..UpkeepOptions::default() }).unwrap()
 }
 
@@ -25,7 +26,7 @@ async fn whoever_does_the_upkeep_deletes_output_streams_that_were_closed_long_ag
         outputs.close(&stream(n)).await.unwrap();
     }
     outputs.write(&OutputStream::named("open"), "x".into()).await.unwrap();
-    let (first, second) = (upkeep(&stores, DAY * 2), upkeep(&stores, DAY * 2));
+    let (first, second) = (upkeep(&stores, Rule::Delete(DAY * 2)), upkeep(&stores, Rule::Delete(DAY * 2)));
     assert_eq!(first.round().await.forgotten, 0);
     db.advance(DAY * 3).await;
     // Only one of them does it, and whose lease is over does not.
@@ -37,11 +38,11 @@ async fn whoever_does_the_upkeep_deletes_output_streams_that_were_closed_long_ag
 }
 
 #[tokio::test]
-async fn zero_keeps_output_streams_for_ever() {
+async fn one_may_keep_output_streams_for_ever() {
     let (stores, db) = crate::fresh().await;
     let kept = OutputStream::named("kept");
     stores.outputs.close(&kept).await.unwrap();
-    let upkeep = upkeep(&stores, Duration::ZERO);
+    let upkeep = upkeep(&stores, Rule::Keep);
     upkeep.round().await;
     db.advance(DAY * 1_000).await;
     assert_eq!(upkeep.round().await.failed, 0);
