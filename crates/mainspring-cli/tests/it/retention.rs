@@ -35,9 +35,9 @@ async fn what_is_over_is_counted_confirmed_and_taken_out() {
     let of_copies = |items: Vec<Value>| items.into_iter().find(|item| item["kind"] == "executions");
     assert_eq!(of_copies(retention(&["plan"]).items()), None, "by default they stay");
     let planned = of_copies(retention(&[&["plan"][..], &policy].concat()).items()).unwrap();
-    assert_eq!((&planned["name"], &planned["count"], &planned["action"]), {
-        (&json!("copy"), &json!(3), &json!("archive"))
-    });
+    for (key, value) in [("name", json!("copy")), ("count", json!(3)), ("action", json!("archive"))] {
+        assert_eq!(planned[key], value, "{key}");
+    }
     assert_eq!(planned["after_seconds"], 86_400.0);
 
     let run = |more: &[&str]| retention(&[&["run"][..], &policy, more].concat());
