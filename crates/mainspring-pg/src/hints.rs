@@ -47,6 +47,8 @@ struct Inner {
     db: Option<Db<'static>>,
     settings: Option<Settings>,
     carrier: Option<Arc<dyn Carrier>>,
+    /// Who gets what is kept back here.
+    behind: Option<Hints>,
     names: Names,
     ping: Duration,
     tasks: Mutex<Tasks>,
@@ -82,7 +84,7 @@ impl Hints {
         ping: Duration,
     ) -> Self {
         let (board, outbox, tasks) = Default::default();
-        Self(Arc::new(Inner { board, outbox, db, settings, carrier: None, names, ping, tasks }))
+        Self(Arc::new(Inner { board, outbox, db, settings, carrier: None, behind: None, names, ping, tasks }))
     }
 
     /// Hints within this process only.
@@ -96,7 +98,27 @@ impl Hints {
         let Inner { db, settings, names, ping, .. } = &*self.0;
         let (db, settings, names, ping) = (db.clone(), settings.clone(), names.clone(), *ping);
         let (board, outbox, tasks) = Default::default();
-        Self(Arc::new(Inner { board, outbox, db, settings, carrier: Some(carrier), names, ping, tasks }))
+        let (carrier, behind) = (Some(carrier), None);
+        Self(Arc::new(Inner { board, outbox, db, settings, carrier, behind, names, ping, tasks }))
+    }
+
+    /// Hints about what is written in a transaction that somebody else commits: they are kept until
+    /// [`AfterCommit::send`], and nothing is heard.
+    #[must_use]
+    pub fn kept_back(&self) -> Self {
+        let (board, outbox, tasks) = Default::default();
+        let (names, ping, behind) = (self.0.names.clone(), self.0.ping, Some(self.clone()));
+        Self(Arc::new(Inner {
+            board,
+            outbox,
+            db: None,
+            settings: None,
+            carrier: None,
+            behind,
+            names,
+            ping,
+            tasks,
+        }))
     }
 
     /// Wakes whoever waits for these names: in this process at once, elsewhere within some milliseconds. Never fails and
@@ -119,7 +141,11 @@ impl Hints {
         for queue in queues {
             *messages.entry(queue).or_default() += 1;
         }
-        if self.0.carrier.is_none() {
+        self.offer_counted(messages);
+    }
+
+    fn offer_counted(&self, messages: HashMap<&str, i64>) {
+        if self.0.carrier.is_none() && self.0.behind.is_none() {
             return self.notify(messages.into_keys());
         }
         for (queue, count) in &messages {
@@ -127,6 +153,15 @@ impl Hints {
             self.0.board.wake_for_tickets(queue);
         }
         self.send(!messages.is_empty());
+    }
+
+    /// Passes on what was kept back.
+    fn pass_on(&self) {
+        let Some(behind) = &self.0.behind else { return };
+        let kept = self.0.outbox.drain();
+        behind.notify(kept.iter().filter(|hint| hint.look).map(|hint| hint.name.as_str()));
+        let offered = kept.iter().filter(|hint| hint.tickets > 0);
+        behind.offer_counted(offered.map(|hint| (hint.name.as_str(), hint.tickets)).collect());
     }
 
     /// Takes tickets of a queue, at most `most`. `None` when nobody counts them, or the carrier is away: then every hint is one
@@ -168,7 +203,7 @@ impl Hints {
     }
 
     fn sends(&self) -> bool {
-        self.0.db.is_some() || self.0.carrier.is_some()
+        self.0.db.is_some() || self.0.carrier.is_some() || self.0.behind.is_some()
     }
 
     fn send(&self, filled: bool) {
@@ -227,6 +262,27 @@ fn start<F: Future<Output = ()> + Send + 'static>(
 
 fn is_running(task: Option<&JoinHandle<()>>) -> bool {
     task.is_some_and(|task| !task.is_finished())
+}
+
+/// The hints about what was written in a transaction of the caller's: [send](Self::send) them when it is committed. Dropped
+/// with one that is rolled back they do nothing.
+#[derive(Debug)]
+#[must_use = "workers find by polling what nobody tells them of"]
+pub struct AfterCommit(Option<Hints>);
+
+impl AfterCommit {
+    /// Those that were kept back by `hints`.
+    pub fn of(hints: Option<&Hints>) -> Self {
+        Self(hints.cloned())
+    }
+
+    /// Wakes whoever waits for what was written, in this process at once and elsewhere within some milliseconds. Never fails
+    /// and never waits.
+    pub fn send(self) {
+        if let Some(hints) = self.0 {
+            hints.pass_on();
+        }
+    }
 }
 
 impl fmt::Debug for Hints {

@@ -65,7 +65,7 @@ pub use copy::{CopyRow, CopyType};
 pub use db::{Db, Deadlines, TxRef};
 pub use error::{Driver, constraint, is_transient};
 pub use flight::Flight;
-pub use hints::{Hints, hint_name};
+pub use hints::{AfterCommit, Hints, hint_name};
 pub use history::{Applied, MigrationState, Status};
 pub use idle::IdleCloser;
 pub use jitter::{backoff, pause_about};

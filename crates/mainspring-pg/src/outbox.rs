@@ -73,7 +73,8 @@ impl Outbox {
         }
     }
 
-    fn drain(&self) -> Vec<Hint> {
+    /// Takes everything.
+    pub(crate) fn drain(&self) -> Vec<Hint> {
         let drained = locked(&self.hints).drain().collect::<Vec<_>>().into_iter();
         let hints = drained.map(|(name, Outgoing { look, tickets })| Hint { name, look, tickets });
         hints.filter(|hint| hint.look || hint.tickets != 0).collect()

@@ -18,16 +18,35 @@ use crate::{
     wire::{Reach, Wire},
 };
 
+/// Forgets what is no counter of ours, else each script would fail on it for ever.
+macro_rules! sound {
+    ($script:literal) => {
+        concat!(
+            "local held = redis.pcall('GET', KEYS[1])
+if held and not (type(held) == 'string' and #held < 16 and held:match('^%d+$')) then
+  redis.call('DEL', KEYS[1])
+  held = false
+end
+",
+            $script
+        )
+    };
+}
+
 /// Adds up tickets, which are never less than none, and says so. A queue nobody pushes to is forgotten after a day.
-const ADD: &str = "local n = tonumber(ARGV[1])
+const ADD: &str = sound!(
+    "local n = tonumber(ARGV[1])
 if n ~= 0 then
   if redis.call('INCRBY', KEYS[1], n) <= 0 then redis.call('DEL', KEYS[1]) else redis.call('EXPIRE', KEYS[1], 86400) end
 end
-for i = 3, #ARGV do redis.call('PUBLISH', ARGV[2], ARGV[i]) end";
+for i = 3, #ARGV do redis.call('PUBLISH', ARGV[2], ARGV[i]) end"
+);
 
-const TAKE: &str = "local n = math.min(tonumber(redis.call('GET', KEYS[1]) or 0), tonumber(ARGV[1]))
+const TAKE: &str = sound!(
+    "local n = math.min(tonumber(held or 0), tonumber(ARGV[1]))
 if n > 0 then redis.call('DECRBY', KEYS[1], n) end
-return math.max(n, 0)";
+return n"
+);
 
 /// Redis as the carrier of hints; see the crate. A clone shares the connection.
 #[derive(Clone)]

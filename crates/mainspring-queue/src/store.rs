@@ -10,7 +10,7 @@ use mainspring_core::{
     QueueStats, Result, Settle, Settlement, Upkeep, WorkerId, execution::page_size, message::check_lease,
     queue::check_messages,
 };
-use mainspring_pg::{Db, Hints, Query, Share, TxRef, row::get};
+use mainspring_pg::{AfterCommit, Db, Hints, Query, Share, TxRef, row::get};
 
 use crate::{
     claim::Known,
@@ -65,17 +65,38 @@ impl<'t> PgQueue<'t> {
     }
 
     /// The same queue, standing on your transaction. Messages pushed there are visible to workers after your commit; they
-    /// find them by polling.
+    /// find them by polling, unless they are told: see [`after_commit`](Self::after_commit).
     pub fn on<'u>(&self, tx: impl Into<TxRef<'u>>) -> PgQueue<'u> {
         PgQueue {
             db: self.db.on(tx),
-            hints: None,
+            hints: self.hints.as_ref().map(Hints::kept_back),
             known: self.known.clone(),
             floors: self.floors.clone(),
             looks: Looks::default(),
             shared: None,
             receipts: None,
         }
+    }
+
+    /// What tells workers about what was pushed here, once your transaction is committed: take it before, and send it after.
+    ///
+    /// ```
+    /// use mainspring_core::{NewMessage, QueueDriver};
+    /// use serde_json::json;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let test = mainspring_testing::TestDb::new().await;
+    /// # let queue = mainspring_queue::PgQueue::new(&test.db());
+    /// let mut client = test.pool().get().await?;
+    /// let tx = client.transaction().await?;
+    /// let here = queue.on(&*tx);
+    /// here.push(vec![NewMessage::new("mail", "welcome", json!({}))]).await?;
+    /// let hints = here.after_commit();
+    /// tx.commit().await?;
+    /// hints.send();
+    /// # Ok(()) }
+    /// ```
+    pub fn after_commit(&self) -> AfterCommit {
+        AfterCommit::of(self.hints.as_ref())
     }
 
     async fn push_checked(&self, messages: Vec<NewMessage>) -> Result<()> {

@@ -21,8 +21,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let tx = client.transaction().await?;
     tx.execute("INSERT INTO orders VALUES (1, 42)", &[]).await?;
     let receipt = NewMessage::new("mail", "receipt", json!({"order": 1}));
-    stores.on(&tx).queue.push(vec![receipt]).await?; // there with the order, or not at all
+    let here = stores.on(&tx);
+    here.queue.push(vec![receipt]).await?; // there with the order, or not at all
+    let hints = here.after_commit();
     tx.commit().await?;
+    hints.send(); // so that a worker begins at once, and not at its next look
     // ANCHOR_END: outbox
 
     let tx = client.transaction().await?;

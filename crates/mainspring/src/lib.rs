@@ -85,7 +85,7 @@ pub use mainspring_jobs::PgJobStore;
 pub use mainspring_leases::PgLeaseStore;
 pub use mainspring_output::PgOutputStore;
 pub use mainspring_pg::{
-    Db, Deadlines, Migrator, Mode, Names, Pool, Prefix, Schema, Settings, Statements, pool,
+    AfterCommit, Db, Deadlines, Migrator, Mode, Names, Pool, Prefix, Schema, Settings, Statements, pool,
 };
 pub use mainspring_queue::{PgQueue, schedule, stats, topic, upkeep};
 pub use mainspring_retention as retention;

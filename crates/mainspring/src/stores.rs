@@ -15,7 +15,8 @@ use mainspring_jobs::PgJobStore;
 use mainspring_leases::PgLeaseStore;
 use mainspring_output::PgOutputStore;
 use mainspring_pg::{
-    AsyncFunc, Carrier, Db, Deadlines, Hints, Names, Pool, Prefix, Schema, Settings, Statements, TxRef,
+    AfterCommit, AsyncFunc, Carrier, Db, Deadlines, Hints, Names, Pool, Prefix, Schema, Settings, Statements,
+    TxRef,
 };
 use mainspring_queue::{
     PgQueue,
@@ -25,7 +26,7 @@ use mainspring_retention::{Retention, RetentionPolicy};
 use mainspring_tokens::PgTokenStore;
 
 use crate::{
-    commit::{Appends, GroupCommit, commit_within},
+    commit::{Appends, GroupCommit, commit_within, hint},
     reactions::CommitsAll,
 };
 
@@ -232,11 +233,39 @@ impl<'t> PgStores<'t> {
         }
     }
 
-    /// The same stores, standing on your transaction: what they write becomes durable with your commit, or not at all.
+    /// The same stores, standing on your transaction: what they write becomes durable with your commit, or not at all. Whoever
+    /// waits for it finds it by polling, unless told: see [`after_commit`](Self::after_commit).
     pub fn on<'u>(&self, tx: impl Into<TxRef<'u>>) -> PgStores<'u> {
         let mut here = PgStores::at(self.db.on(tx));
         here.events = self.events.on(&here.db);
+        if let Some(hints) = self.hints.as_ref().map(Hints::kept_back) {
+            here.queue = here.queue.with_hints(hints.clone());
+            here.outputs = here.outputs.with_hints(hints.clone());
+            here.hints = Some(hints);
+        }
         here
+    }
+
+    /// What wakes those who wait for what was written here, once your transaction is committed: take it before, and send it
+    /// after. [`session`](Self::session) does so by itself.
+    ///
+    /// ```
+    /// # use mainspring::{NewMessage, QueueDriver};
+    /// # use serde_json::json;
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let test = mainspring_testing::TestDb::new().await;
+    /// # let stores = mainspring::create_pg_stores(test.pool(), Default::default())?;
+    /// # let mut client = test.pool().get().await?;
+    /// let tx = client.transaction().await?;
+    /// let here = stores.on(&*tx);
+    /// here.queue.push(vec![NewMessage::new("mail", "welcome", json!({}))]).await?;
+    /// let hints = here.after_commit();
+    /// tx.commit().await?;
+    /// hints.send(); // a worker begins at once, and not at its next look
+    /// # Ok(()) }
+    /// ```
+    pub fn after_commit(&self) -> AfterCommit {
+        AfterCommit::of(self.hints.as_ref())
     }
 
     /// The same stores with a projection that is kept in the transaction of every append, those of [`Changes`] too.
@@ -277,7 +306,13 @@ impl<'t> PgStores<'t> {
             + Sync,
         T: Send,
     {
-        self.db.with_tx(async |db| f(&self.on(db)).await).await
+        let done = self.db.with_tx(async |db| {
+            let here = self.on(db);
+            Ok((f(&here).await?, here.after_commit()))
+        });
+        let (answer, hints) = done.await?;
+        hints.send();
+        Ok(answer)
     }
 
     /// Where the stores stand.
@@ -302,7 +337,11 @@ impl Backend for PgStores<'_> {
                 Some(group) => group.commit_alone(&self.events, changes).await,
                 None => {
                     changes.check()?;
-                    commit_within(&self.db, &self.events, &changes).await
+                    let committed = commit_within(&self.db, &self.events, &changes).await?;
+                    if let Some(hints) = &self.hints {
+                        hint(hints, [&changes]);
+                    }
+                    Ok(committed)
                 }
             }
         })

@@ -8,11 +8,14 @@
     reason = "a test may panic, and says what it leaves out"
 )]
 
+mod commits;
 mod conformance;
 mod fleet;
 mod kinds;
+mod lean;
 mod losses;
 mod outputs;
+mod unreadable;
 mod wake;
 mod wall;
 mod world;

@@ -171,6 +171,47 @@ async fn what_fails_for_good_ends_in_the_dead_letters_or_fails_its_run() {
 }
 
 #[tokio::test]
+async fn a_run_that_cannot_be_marked_failed_keeps_its_message_until_it_can() {
+    // R07: the end of a run and that of its message are one commit.
+    let Some(server) = server(&[]) else { return };
+    let (db, app) = (TestDb::new().await, App::answering([Reply::fatal("never")]));
+    let client = db.client().await;
+    let refuse = "CREATE SEQUENCE refusals;
+      CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM nextval('refusals'); RAISE EXCEPTION 'not now'; END $$;
+      CREATE TRIGGER refuse BEFORE UPDATE ON ms_executions FOR EACH ROW WHEN (NEW.status = 'failed') EXECUTE FUNCTION refuse()";
+    client.batch_execute(refuse).await.unwrap();
+    let (side, worker, far) = stage(server.url(), &db, &app, false).await;
+    let handle = side.engine().start(SUM, &1).await.unwrap();
+    let number = async |sql: &str| client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0);
+    let refused =
+        async || number("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM refusals").await;
+    for times in 1..=3 {
+        until("it is refused", async || {
+            db.advance(Duration::from_secs(60)).await;
+            refused().await >= times
+        })
+        .await;
+        let kept = "SELECT (SELECT count(*) FROM ms_messages WHERE type LIKE 'execution%') +
+          (SELECT count(*) FROM ms_deferred WHERE type LIKE 'execution%')";
+        assert!(number(kept).await >= 1, "its message is there");
+        assert_eq!(number("SELECT count(*) FROM ms_dead_letters").await, 0);
+    }
+    client.batch_execute("DROP TRIGGER refuse ON ms_executions").await.unwrap();
+    let ended = async {
+        tokio::select! {
+            ended = handle.result() => ended,
+            () = async { loop { db.advance(Duration::from_secs(60)).await; tokio::time::sleep(Duration::from_millis(50)).await } } => unreachable!(),
+        }
+    };
+    let error = timeout(PATIENCE, ended).await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("never"), "{error}");
+    assert_eq!(app.attempts(), [1], "the step was not done again");
+    drop(far);
+    worker.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn messages_have_ids_keys_and_delays() {
     // W41, R11
     let Some(server) = server(&[]) else { return };

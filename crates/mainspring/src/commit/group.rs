@@ -221,9 +221,14 @@ impl AppendTogether for Appends {
     }
 }
 
-/// Wakes whoever waits for the events, the messages and the chunks of what was committed, and counts it.
+/// Wakes whoever waits for what was committed, and counts it.
 pub(crate) fn tell<'c>(hints: &Hints, committed: impl IntoIterator<Item = &'c Changes> + Clone) {
-    let everything = committed.clone();
+    hint(hints, committed.clone());
+    meter::count(committed);
+}
+
+/// Wakes whoever waits for the events, the messages and the chunks of what was committed.
+pub(crate) fn hint<'c>(hints: &Hints, committed: impl IntoIterator<Item = &'c Changes> + Clone) {
     if committed.clone().into_iter().any(touches_the_log) {
         hints.mention(LOG_HINT);
     }
@@ -232,7 +237,6 @@ pub(crate) fn tell<'c>(hints: &Hints, committed: impl IntoIterator<Item = &'c Ch
     let outputs = committed.into_iter().flat_map(|changes| &changes.outputs);
     let streams: HashSet<String> = outputs.map(|output| output_hint(&output.stream)).collect();
     hints.notify(streams.iter().map(String::as_str));
-    meter::count(everything);
 }
 
 /// Whether there are new events.

@@ -24,5 +24,5 @@ mod meter;
 mod plan;
 mod transaction;
 
-pub(crate) use group::{Appends, GroupCommit, tell};
+pub(crate) use group::{Appends, GroupCommit, hint, tell};
 pub(crate) use transaction::{commit_alone, commit_batch, commit_within};
