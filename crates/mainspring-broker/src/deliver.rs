@@ -14,7 +14,8 @@ use std::{sync::Arc, time::Duration};
 use mainspring_core::{
     BoxFuture, Changes, Delivery, Error, ErrorKind, Failure, Receipt, Result, Settle, Settlement,
 };
-use mainspring_worker::{Deliver, Verdict, jittered};
+use mainspring_worker::{Deliver, Panic, Verdict, caught, jittered};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -95,6 +96,20 @@ impl Deliver for HandlerDeliver {
         })
     }
 
+    fn lost(&self, delivery: Delivery) -> BoxFuture<'_, Verdict> {
+        Box::pin(async move {
+            let problem = format!("{} workers died while they handled this event", delivery.lost);
+            let error = HandlerError::dead_letter(problem).with_code("WORKER_LOST");
+            let Ok(event) = CloudEvent::from_json(delivery.message.data.clone()) else {
+                return Settlement::DeadLetter(error.failure()).into();
+            };
+            self.give_up(&event, &delivery, &error).await.unwrap_or_else(|error| {
+                tracing::warn!(event = event.id(), error = %error.chain(), "an event cannot be given up now");
+                self.later()
+            })
+        })
+    }
+
     fn maintain(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             match &self.backlog {
@@ -128,13 +143,14 @@ impl HandlerDeliver {
         cancel: &CancellationToken,
     ) -> Result<Verdict> {
         let backend = &*self.core.backend;
-        let receipt = Receipt { queue: self.queue.clone(), key: identity(event), keep: self.keep_receipts };
+        let receipt = self.receipt(event);
+        let cancel = &cancel.child_token();
         if backend.queues().has_receipt(&receipt.queue, &receipt.key).await? {
             return Ok(Settlement::Done.into());
         }
         for _ in 0..MOST_TRIES {
             let call = Call { event, attempt: delivery.attempt(), backend, cancel };
-            let (reaction, settlement) = match self.handler.handle(&call).await {
+            let (reaction, settlement) = match self.handled(&call, delivery.timeout).await {
                 Ok(reaction) => (reaction, Settlement::Done),
                 Err(error) if error.is_passing() => return Ok(self.later()),
                 Err(error) => match self.failed(&call, &error, delivery.is_last_try()).await {
@@ -142,26 +158,90 @@ impl HandlerDeliver {
                     (None, settlement) => return Ok(settlement.into()),
                 },
             };
-            let messages = match self.core.route_all(&reaction.events, hops(&delivery.message)).await {
-                Ok(messages) => messages,
-                Err(Unroutable::Loops(problem)) => {
-                    return Ok(Settlement::DeadLetter(Failure::new("HOP_LIMIT", problem)).into());
-                }
-                Err(Unroutable::Error(error)) => return Err(error),
-            };
-            let changes = Changes {
-                executions: reaction.state.into_iter().collect(),
-                messages,
-                receipts: if settlement == Settlement::Done { vec![receipt.clone()] } else { Vec::new() },
-                settle: Some(Settle { lease: delivery.lease.clone(), settlement }),
-                ..Changes::default()
-            };
-            match self.offer(&changes, &receipt).await? {
-                Offered::Done(verdict) => return Ok(verdict),
-                Offered::Changed => {}
+            if let Offered::Done(verdict) = self.conclude(delivery, &receipt, reaction, settlement).await? {
+                return Ok(verdict);
             }
         }
         Ok(self.later())
+    }
+
+    fn receipt(&self, event: &CloudEvent) -> Receipt {
+        Receipt { queue: self.queue.clone(), key: identity(event), keep: self.keep_receipts }
+    }
+
+    /// What the handler says. One that panics, or takes so long that the queue would soon take the event back and tell nobody,
+    /// has failed like any other.
+    async fn handled(&self, call: &Call<'_>, limit: Option<Duration>) -> Result<Reaction, HandlerError> {
+        let handled = caught(self.handler.handle(call));
+        let ended = match limit {
+            None => handled.await,
+            Some(limit) => match timeout(limit - limit / 8, handled).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    call.cancel.cancel();
+                    return Err(
+                        HandlerError::retry(format!("not done within {limit:?}")).with_code("TIMEOUT")
+                    );
+                }
+            },
+        };
+        ended.unwrap_or_else(|panic| {
+            tracing::error!(%panic, "a handler panicked");
+            Err(HandlerError::retry(Failure::from(panic).message).with_code(Panic::CODE))
+        })
+    }
+
+    /// Commits what was decided: all of it, or nothing.
+    async fn conclude(
+        &self,
+        delivery: &Delivery,
+        receipt: &Receipt,
+        reaction: Reaction,
+        settlement: Settlement,
+    ) -> Result<Offered> {
+        let messages = match self.core.route_all(&reaction.events, hops(&delivery.message)).await {
+            Ok(messages) => messages,
+            Err(Unroutable::Loops(problem)) => {
+                let dead = Settlement::DeadLetter(Failure::new("HOP_LIMIT", problem));
+                return Ok(Offered::Done(dead.into()));
+            }
+            Err(Unroutable::Error(error)) => return Err(error),
+        };
+        let changes = Changes {
+            executions: reaction.state.into_iter().collect(),
+            messages,
+            receipts: if settlement == Settlement::Done { vec![receipt.clone()] } else { Vec::new() },
+            settle: Some(Settle { lease: delivery.lease.clone(), settlement }),
+            ..Changes::default()
+        };
+        self.offer(&changes, receipt).await
+    }
+
+    /// A dead letter without the handler's word, and word of it to whoever waits for the answer.
+    async fn give_up(
+        &self,
+        event: &CloudEvent,
+        delivery: &Delivery,
+        error: &HandlerError,
+    ) -> Result<Verdict> {
+        let (backend, receipt, cancel) = (&*self.core.backend, self.receipt(event), CancellationToken::new());
+        for _ in 0..MOST_TRIES {
+            let call = Call { event, attempt: delivery.attempt(), backend, cancel: &cancel };
+            let dead = Settlement::DeadLetter(error.failure());
+            let Some(reaction) = self.told(&call, error).await else { return Ok(dead.into()) };
+            if let Offered::Done(verdict) = self.conclude(delivery, &receipt, reaction, dead).await? {
+                return Ok(verdict);
+            }
+        }
+        Ok(self.later())
+    }
+
+    /// What tells whoever waits for the answer that there will be none.
+    async fn told(&self, call: &Call<'_>, error: &HandlerError) -> Option<Reaction> {
+        self.handler.give_up(call, error).await.unwrap_or_else(|error| {
+            tracing::warn!(event = call.event.id(), %error, "nobody can be told that an event is given up");
+            None
+        })
     }
 
     /// What follows from the failure of a handler, and what becomes of the event. One that is dead-lettered has no receipt, so
@@ -182,21 +262,17 @@ impl HandlerDeliver {
         let settlement = match asked {
             OnError::AsUsual | OnError::Retry => Settlement::Retry { error: failure },
             OnError::RetryAfter(delay) => Settlement::RetryAfter { delay, error: failure },
-            OnError::DeadLetter => return (None, Settlement::DeadLetter(failure)),
+            OnError::DeadLetter => return (self.told(call, error).await, Settlement::DeadLetter(failure)),
             OnError::Fail => match self.handler.fail(call, error).await {
                 Ok(Some(reaction)) => return (Some(reaction), Settlement::Done),
-                Ok(None) => return (None, Settlement::DeadLetter(failure)),
+                Ok(None) => return (self.told(call, error).await, Settlement::DeadLetter(failure)),
                 Err(error) => return (None, Settlement::Retry { error: error.failure() }),
             },
         };
         if !last_try {
             return (None, settlement);
         }
-        let told = self.handler.give_up(call, error).await.unwrap_or_else(|error| {
-            tracing::warn!(event = call.event.id(), %error, "nobody can be told that an event is given up");
-            None
-        });
-        (told, settlement)
+        (self.told(call, error).await, settlement)
     }
 
     /// Offers a commit until it is known what became of it. One that had been committed and is offered again finds its lease

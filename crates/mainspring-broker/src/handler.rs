@@ -32,8 +32,8 @@ pub trait Handler: Send + Sync + 'static {
         Box::pin(async { Ok(None) })
     }
 
-    /// What follows, beside its dead letter, when the last try of an event has failed: who waits for an answer is to hear. Both
-    /// are one commit. Defaults to what [`fail`](Self::fail) says.
+    /// What follows, beside its dead letter, when an event is given up: its last try has failed, its error asked for it, or it
+    /// cost too many workers. Who waits for an answer is to hear. Both are one commit. Defaults to what [`fail`](Self::fail) says.
     ///
     /// # Errors
     /// As [`handle`](Self::handle); nobody hears then.

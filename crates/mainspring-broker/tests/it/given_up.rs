@@ -12,7 +12,7 @@ use std::{
 use mainspring_broker::{
     Broker, CloudEvent, Draft, HandlerError, HandlerOptions, Machine, Next, Orchestrator, Service,
 };
-use mainspring_core::{ExecutionStatus, QueueOptions, queue::Redrive};
+use mainspring_core::{BoxFuture, ClaimRequest, ExecutionStatus, QueueOptions, WorkerId, queue::Redrive};
 use mainspring_testing::MemoryBackend;
 use serde_json::json;
 use tracing::{
@@ -30,6 +30,7 @@ use crate::{
 
 on_both! {
     whoever_waits_hears_of_retries_that_are_used_up;
+    whoever_waits_hears_of_every_other_way_to_be_given_up;
     a_dead_letter_that_is_brought_back_is_handled;
 }
 
@@ -73,6 +74,48 @@ async fn whoever_waits_hears_of_retries_that_are_used_up(ground: Ground) {
     assert_eq!(row(&ground, &event).await.status, ExecutionStatus::Failed);
     heard.nothing_more().await;
     broker.stop().await.unwrap();
+}
+
+/// Asked for by its handler, out of time, out of its mind, or too dear: nobody waits for ever.
+async fn whoever_waits_hears_of_every_other_way_to_be_given_up(ground: Ground) {
+    let once = |timeout| HandlerOptions {
+        queue: QueueOptions { max_attempts: 1, timeout, ..quick().queue },
+        ..quick()
+    };
+    type Handled = fn() -> BoxFuture<'static, Result<Vec<Draft>, HandlerError>>;
+    let asks: Handled = || Box::pin(async { Err(HandlerError::dead_letter("broken").with_code("ASKED")) });
+    let never: Handled = || Box::pin(std::future::pending());
+    let panics: Handled = || Box::pin(async { panic!("two is 3") });
+    let soon = Some(Duration::from_secs(1));
+    let cases = [
+        (asks, quick(), 10, "ASKED"),
+        (never, once(soon), 10, "TIMEOUT"),
+        (panics, once(None), 10, "PANIC"),
+        (asks, quick(), 1, "WORKER_LOST"),
+    ];
+    let (listening, heard) = ground.listening().await;
+    for (n, (handled, options, max_lost, code)) in cases.into_iter().enumerate() {
+        let broker = Broker::builder(Arc::clone(&ground.backend)).max_lost(max_lost).build().unwrap();
+        let event = begin(&sum_contract(), json!({"numbers": [1]}));
+        if code == "WORKER_LOST" {
+            // Its queue is known by now. Somebody claims it there, and is never heard of again.
+            listening.dispatch(event.clone()).await.unwrap();
+            let gone =
+                ClaimRequest::new("cmd.total.sum", WorkerId::generate(), Duration::from_millis(500), 1);
+            assert_eq!(ground.backend.queue().claim(gone).await.unwrap().deliveries.len(), 1);
+        }
+        broker.register(Service::new(sum_contract(), move |_, _| handled()), options).await.unwrap();
+        if code != "WORKER_LOST" {
+            broker.dispatch(event.clone()).await.unwrap();
+        }
+        let told = heard.next().await;
+        assert_eq!((told.event_type(), told.parent_id()), ("sys.cmd.total.sum.error", Some(event.id())));
+        assert_eq!(told.data()["errorName"], code);
+        assert_eq!(dead(&ground, "cmd.total.sum", n + 1).await.reason.code, code);
+        heard.nothing_more().await;
+        broker.stop().await.unwrap();
+    }
+    listening.stop().await.unwrap();
 }
 
 /// X6
