@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    Attribute, Attributes, Error, ExecutionId, MessageId, Result, Timestamp, WorkerId, check_attributes,
-    limits,
+    Attribute, AttributeBound, Attributes, Error, ExecutionId, MessageId, Result, Timestamp, WorkerId,
+    check_attributes, limits,
 };
 
 /// One running instance, as its row holds it.
@@ -420,6 +420,9 @@ pub struct ExecutionFilter {
     pub status: Option<ExecutionStatus>,
     /// Only with all of these search attributes.
     pub attributes: Attributes,
+    /// Only with search attributes within all of these bounds. Alone they are looked for in every execution that has search
+    /// attributes, else in those that are left.
+    pub bounds: Vec<AttributeBound>,
     /// Only those after this one in the order of the list: the last of the page before.
     pub after: Option<(Timestamp, ExecutionId)>,
     /// At most so many, 1 to 10,000; 0 is 100.

@@ -17,6 +17,7 @@
 //! ```
 
 mod attribute;
+mod attribute_bound;
 mod backend;
 mod changes;
 mod context;
@@ -42,6 +43,7 @@ mod time;
 mod token;
 
 pub use attribute::{Attribute, Attributes, check_attributes};
+pub use attribute_bound::{AttributeBound, Compare, sortable};
 pub use backend::{
     Backend, ContextStore, EventStore, ExecutionStore, FlowStore, JobStore, QueueDriver, TokenStore,
     UpkeepTask,

@@ -25,6 +25,7 @@
 //! ```
 
 mod row;
+mod search;
 mod store;
 mod write;
 

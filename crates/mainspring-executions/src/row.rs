@@ -11,14 +11,14 @@ use mainspring_pg::{
 /// `SELECT` of every column from `executions e`, in the order [`execution_from_row`] reads them, and what follows.
 /// A macro, because `concat!` takes literals only.
 macro_rules! select {
-    ($rest:literal) => {
+    ($($rest:tt)*) => {
         concat!(
             "SELECT e.id, e.status, e.revision, e.position, e.step_count, e.flow_id, e.flow_version, e.current_step, ",
             "e.tenant, e.queue, e.driver, e.holder, e.wake_at, e.wait_reason, e.wait_started_at, ",
             "e.execution_timeout_ms, e.wait_timeout_ms, e.parent_execution_id, e.root_execution_id, ",
             "e.idempotency_key, e.idempotency_expires_at, e.created_at, e.updated_at, e.finished_at, ",
             "e.context, e.retries, e.metadata, e.error, e.cancellation, e.reply, e.attributes FROM {executions} e ",
-            $rest
+            $($rest)*
         )
     };
 }

@@ -4,15 +4,13 @@ use std::time::SystemTime;
 
 use mainspring_core::{
     BoxFuture, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, ExecutionStore, ExecutionWrite,
-    Expect, Result, Timestamp, check_attributes, execution::page_size,
+    Expect, Result, Timestamp, execution::page_size,
 };
-use mainspring_pg::{
-    Db, Query, TxRef,
-    row::{get, to_json},
-};
+use mainspring_pg::{Db, Query, TxRef, row::get};
 
 use crate::{
     row::{execution_from_row, select},
+    search::{search, searched},
     write::{Written, create_query, free_keys_query, update_query},
 };
 
@@ -75,7 +73,9 @@ const LIST: &str = select!(
 
 /// By the index of the attributes: OFFSET 0 keeps the planner from walking the order of the list instead.
 const LIST_BY_ATTRIBUTES: &str = select!(
-    "JOIN (SELECT x.id FROM {executions} x WHERE x.attributes @> $8 AND x.attributes <> '{}' OFFSET 0) f ON f.id = e.id
+    "JOIN (SELECT x.id FROM {executions} x WHERE ",
+    searched!("x", 8, 9, 10, 11, 12),
+    " OFFSET 0) f ON f.id = e.id
      WHERE ($1::text IS NULL OR e.tenant = $1) AND ($2::text IS NULL OR e.flow_id = $2)
        AND ($3::text IS NULL OR e.status = $3)
        AND ($4::text IS NULL OR e.flow_version = $4)
@@ -87,10 +87,13 @@ const COUNT: &str = "SELECT count(*) FROM {executions} e
   WHERE ($1::text IS NULL OR e.tenant = $1) AND ($2::text IS NULL OR e.flow_id = $2)
     AND ($3::text IS NULL OR e.status = $3) AND ($4::text IS NULL OR e.flow_version = $4)";
 
-const COUNT_BY_ATTRIBUTES: &str = "SELECT count(*) FROM {executions} e
+const COUNT_BY_ATTRIBUTES: &str = concat!(
+    "SELECT count(*) FROM {executions} e
   WHERE ($1::text IS NULL OR e.tenant = $1) AND ($2::text IS NULL OR e.flow_id = $2)
     AND ($3::text IS NULL OR e.status = $3) AND ($4::text IS NULL OR e.flow_version = $4)
-    AND e.attributes @> $5 AND e.attributes <> '{}'";
+    AND ",
+    searched!("e", 5, 6, 7, 8, 9)
+);
 
 const DELETE_FINISHED: &str = "WITH gone AS (
     DELETE FROM {executions} WHERE id = ANY($1) AND finished_at IS NOT NULL RETURNING id, tenant
@@ -171,12 +174,12 @@ impl ExecutionStore for PgExecutionStore<'_> {
     fn list(&self, filter: ExecutionFilter) -> BoxFuture<'_, Result<Vec<Execution>>> {
         Box::pin(async move {
             let limit = filter.page_size()?;
-            check_attributes(&filter.attributes)?;
+            filter.check()?;
             let (after, after_id) = match filter.after {
                 Some((at, id)) => (Some(SystemTime::from(at)), Some(id.to_string())),
                 None => (None, None),
             };
-            let searched = !filter.attributes.is_empty();
+            let searched = !filter.attributes.is_empty() || !filter.bounds.is_empty();
             let query = Query::new(if searched { LIST_BY_ATTRIBUTES } else { LIST })
                 .bind(filter.tenant)
                 .bind(filter.flow_id)
@@ -185,20 +188,20 @@ impl ExecutionStore for PgExecutionStore<'_> {
                 .bind(after)
                 .bind(after_id)
                 .bind(limit);
-            self.find(if searched { query.bind(to_json(Some(&filter.attributes))) } else { query }).await
+            self.find(if searched { search(query, &filter.attributes, &filter.bounds) } else { query }).await
         })
     }
 
     fn count(&self, filter: ExecutionFilter) -> BoxFuture<'_, Result<u64>> {
         Box::pin(async move {
-            check_attributes(&filter.attributes)?;
-            let searched = !filter.attributes.is_empty();
+            filter.check()?;
+            let searched = !filter.attributes.is_empty() || !filter.bounds.is_empty();
             let query = Query::new(if searched { COUNT_BY_ATTRIBUTES } else { COUNT })
                 .bind(filter.tenant)
                 .bind(filter.flow_id)
                 .bind(filter.status.map(ExecutionStatus::as_str))
                 .bind(filter.flow_version);
-            let query = if searched { query.bind(to_json(Some(&filter.attributes))) } else { query };
+            let query = if searched { search(query, &filter.attributes, &filter.bounds) } else { query };
             let rows = self.db.run(query).await?;
             let count: i64 = rows.first().map_or(Ok(0), |row| get(row, 0))?;
             Ok(u64::try_from(count).unwrap_or(0))

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use mainspring_core::{
     BoxFuture, Error, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, ExecutionStore,
-    ExecutionWrite, Expect, Result, StreamId, Timestamp, check_attributes, event::EXECUTIONS,
-    execution::page_size,
+    ExecutionWrite, Expect, Result, StreamId, Timestamp, event::EXECUTIONS, execution::page_size,
 };
 
 use super::{MemoryBackend, State, commit};
@@ -125,7 +124,7 @@ impl Executions {
 
     fn list(&self, filter: &ExecutionFilter) -> Result<Vec<Execution>> {
         let limit = usize::try_from(filter.page_size()?).unwrap_or(usize::MAX);
-        check_attributes(&filter.attributes)?;
+        filter.check()?;
         let matches = |e: &&Execution| {
             is_wanted(filter, e)
                 && filter.after.as_ref().is_none_or(|(at, id)| (e.created_at, &e.id) < (*at, id))
@@ -144,6 +143,7 @@ fn is_wanted(filter: &ExecutionFilter, e: &Execution) -> bool {
         && filter.flow_version.as_ref().is_none_or(|version| e.flow_version == *version)
         && filter.status.is_none_or(|status| e.status == status)
         && filter.attributes.iter().all(|(name, value)| e.attributes.get(name) == Some(value))
+        && filter.bounds.iter().all(|bound| bound.holds(&e.attributes))
 }
 
 fn keep_what_is_fixed(new: &mut Execution, old: &Execution) {
@@ -221,7 +221,7 @@ impl ExecutionStore for MemoryBackend {
 
     fn count(&self, filter: ExecutionFilter) -> BoxFuture<'_, Result<u64>> {
         self.run(move |state, _| {
-            check_attributes(&filter.attributes)?;
+            filter.check()?;
             let all = state.executions.rows.values();
             Ok(all.filter(|row| is_wanted(&filter, &row.execution)).count() as u64)
         })

@@ -1,6 +1,8 @@
 //! Which executions are meant.
 
-use mainspring::{Attribute, Attributes, ExecutionFilter, ExecutionId, ExecutionStatus};
+use mainspring::{
+    Attribute, AttributeBound, Attributes, Compare, ExecutionFilter, ExecutionId, ExecutionStatus,
+};
 
 use crate::{Context, Result, words};
 
@@ -16,7 +18,7 @@ pub(crate) struct FilterArgs {
     /// Only with this status: pending, running, waiting, cancelling, completed, failed or cancelled.
     #[arg(long)]
     status: Option<String>,
-    /// Only with this search attribute; may be said several times.
+    /// Only with this search attribute, or within a bound of it: also `<`, `<=`, `>` and `>=`. May be said several times.
     #[arg(long = "attribute", value_name = "NAME=VALUE")]
     attributes: Vec<String>,
 }
@@ -32,14 +34,20 @@ impl FilterArgs {
     /// # Errors
     /// Invalid, naming the option.
     pub(super) fn filter(&self, context: &Context) -> Result<ExecutionFilter> {
-        let attributes =
-            self.attributes.iter().map(|text| attribute(text)).collect::<Result<Attributes>>()?;
+        let (mut attributes, mut bounds) = (Attributes::new(), Vec::new());
+        for text in &self.attributes {
+            match attribute(text)? {
+                (name, None, value) => drop(attributes.insert(name, value)),
+                (name, Some(compare), value) => bounds.push(AttributeBound { name, compare, value }),
+            }
+        }
         Ok(ExecutionFilter {
             tenant: context.tenant(),
             flow_id: self.flow.clone(),
             flow_version: self.flow_version.clone(),
             status: self.status.as_deref().map(str::parse).transpose()?,
             attributes,
+            bounds,
             ..ExecutionFilter::default()
         })
     }
@@ -60,12 +68,41 @@ impl FilterArgs {
     }
 }
 
-/// `name=value`: a number or a truth when it looks like one, else text.
-fn attribute(text: &str) -> Result<(String, Attribute)> {
-    let bad = || mainspring::Error::invalid("attribute", "is not like name=value");
-    let (name, value) = text.split_once('=').ok_or_else(bad)?;
+/// `name=value`, or `name<value` and the like: a number or a truth when it looks like one, else text.
+fn attribute(text: &str) -> Result<(String, Option<Compare>, Attribute)> {
+    let bad = || mainspring::Error::invalid("attribute", "is not like name=value or name<value");
+    let (name, rest) = text.split_at(text.find(['=', '<', '>']).ok_or_else(bad)?);
+    let signs = [
+        ("<=", Some(Compare::AtMost)),
+        (">=", Some(Compare::AtLeast)),
+        ("<", Some(Compare::Less)),
+        (">", Some(Compare::Greater)),
+        ("=", None),
+    ];
+    let split = |(sign, compare)| Some((compare, rest.strip_prefix(sign)?));
+    let (compare, value) = signs.into_iter().find_map(split).ok_or_else(bad)?;
     let typed = serde_json::from_str::<Attribute>(value).unwrap_or_else(|_| value.into());
-    Ok((name.to_owned(), typed))
+    Ok((name.to_owned(), compare, typed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attribute_says_how_it_compares() {
+        for (text, name, compare, value) in [
+            ("a=1", "a", None, Attribute::from(1)),
+            ("a==1", "a", None, "=1".into()),
+            ("a<2.5", "a", Some(Compare::Less), 2.5.into()),
+            ("a<=b=c", "a", Some(Compare::AtMost), "b=c".into()),
+            ("due>=2026-01-01T00:00:00Z", "due", Some(Compare::AtLeast), "2026-01-01T00:00:00Z".into()),
+            ("a>true", "a", Some(Compare::Greater), true.into()),
+        ] {
+            assert_eq!(attribute(text).unwrap(), (name.to_owned(), compare, value), "{text}");
+        }
+        assert!(attribute("a").is_err());
+    }
 }
 
 /// The page of a list.

@@ -1,8 +1,10 @@
 //! Finding executions by what they are searched by, and those that are long over.
 
+use std::ops::Bound;
+
 use mainspring_core::{
     Attributes, Backend, Changes, Execution, ExecutionFilter, ExecutionStatus, ExecutionWrite, Expect,
-    NewEvent, TokenOptions,
+    NewEvent, Timestamp, TokenOptions,
 };
 use serde_json::json;
 
@@ -18,6 +20,7 @@ use crate::{
 /// All cases.
 pub async fn suite<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     on_time(&fresh, executions_are_found_by_their_attributes).await;
+    on_time(&fresh, texts_and_times_are_found_within_bounds).await;
     on(&fresh, attributes_change_with_the_row).await;
     on(&fresh, what_cannot_be_an_attribute_is_refused).await;
     on(&fresh, what_is_over_is_deleted_with_its_history).await;
@@ -55,6 +58,15 @@ pub async fn executions_are_found_by_their_attributes(backend: &dyn Backend, tim
     check(filter().with("total", "42"), &[]).await;
     check(filter().with("paid", false), &["b"]).await;
     check(filter().with("nothing", 1), &[]).await;
+    check(filter().within("total", 2.5..42.0), &["b"]).await;
+    check(filter().within("total", 2.5..=42.0), &["c", "b", "a"]).await;
+    check(filter().within("total", (Bound::Excluded(2.5), Bound::Unbounded)), &["c", "a"]).await;
+    check(filter().within("total", 3..).with("customer", "c-7"), &["a"]).await;
+    check(filter().within("total", 3..).within("customer", ..="c-7"), &["a"]).await;
+    check(filter().within("customer", "c-70"..), &["c"]).await;
+    check(filter().within("total", "3"..), &[]).await;
+    check(filter().within("paid", 0..), &[]).await;
+    check(filter().within("nothing", 0..), &[]).await;
     let failed = ExecutionFilter { status: Some(ExecutionStatus::Failed), ..filter() };
     check(failed.with("paid", true), &[]).await;
     let of = |version: &str| ExecutionFilter { flow_version: Some(version.to_owned()), ..filter() };
@@ -67,6 +79,25 @@ pub async fn executions_are_found_by_their_attributes(backend: &dyn Backend, tim
     assert_eq!(ids(&first), ["c"]);
     let after = Some((first[0].created_at, first[0].id.clone()));
     assert_eq!(ids(&backend.executions().list(ExecutionFilter { after, ..page }).await.unwrap()), ["a"]);
+}
+
+/// X7: texts go byte by byte whatever the database's language, and times by their time.
+pub async fn texts_and_times_are_found_within_bounds(backend: &dyn Backend, time: &dyn TimeTravel) {
+    let texts =
+        ["B", "a", "\u{e9}", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00.5Z", "2026-01-01T00:00:01Z"];
+    let all = texts.iter().zip(["t0", "t1", "t2", "t3", "t4", "t5"]);
+    let all = all.map(|(text, id)| with(id, [("text".to_owned(), (*text).into())].into()));
+    created_over_time(backend, time, all.collect()).await;
+    let check = async |filter: ExecutionFilter, expected: &[&str]| {
+        assert_eq!(ids(&backend.executions().list(filter).await.unwrap()), expected);
+    };
+    let filter = ExecutionFilter::default;
+    check(filter().within("text", "A".."a"), &["t0"]).await;
+    check(filter().within("text", "a"..), &["t2", "t1"]).await;
+    let at: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    check(filter().within("text", at..), &["t5", "t4", "t3", "t2", "t1", "t0"]).await;
+    check(filter().within("text", at..at + secs(1)), &["t4", "t3"]).await;
+    check(filter().within("text", (Bound::Excluded(at), Bound::Included(at + secs(1)))), &["t5", "t4"]).await;
 }
 
 /// X7
@@ -89,6 +120,9 @@ pub async fn what_cannot_be_an_attribute_is_refused(backend: &dyn Backend) {
     let bad: Attributes = [("number".to_owned(), f64::INFINITY.into())].into();
     assert!(store.create(with("e", bad)).await.unwrap_err().is_invalid());
     let filter = ExecutionFilter::default().with("text", "x".repeat(256));
+    assert!(store.list(filter.clone()).await.unwrap_err().is_invalid());
+    assert!(store.count(filter).await.unwrap_err().is_invalid());
+    let filter = ExecutionFilter::default().within("paid", false..);
     assert!(store.list(filter.clone()).await.unwrap_err().is_invalid());
     assert!(store.count(filter).await.unwrap_err().is_invalid());
 }
