@@ -79,6 +79,7 @@ async fn a_session_calls_workers_by_itself_and_once_however_often_it_runs() {
     assert_eq!(called(&worker).await, 4);
     let row = db.client().await.query_one("SELECT last_value FROM runs", &[]).await.unwrap();
     assert_eq!(row.get::<_, i64>(0), 2);
+    assert_eq!(db.left_in_sessions().await, Vec::<String>::new());
     assert_eq!(redis(server.url(), &db).take("q", 10).await.unwrap(), 0, "no ticket of the run in vain");
 }
 

@@ -1,5 +1,6 @@
 //! A database for each test: its own, migrated, and with a clock the test owns.
 
+mod left;
 mod server;
 mod template;
 

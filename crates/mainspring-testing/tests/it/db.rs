@@ -59,3 +59,22 @@ async fn a_test_owns_the_time_of_every_connection() {
     assert!(now(&test).await.duration_since(before).unwrap() < hour_and_a_half + Duration::from_secs(60));
     assert!(now(&other).await.duration_since(before).unwrap() < Duration::from_secs(60));
 }
+
+#[tokio::test]
+async fn what_is_left_in_a_session_of_the_pool_is_found() {
+    // F38
+    for (poison, left) in [
+        ("BEGIN", "a transaction"),
+        ("BEGIN; DO $$ BEGIN RAISE EXCEPTION 'no'; END $$", "a failed transaction"),
+        ("SELECT pg_advisory_lock(1)", "an advisory lock"),
+        ("SET work_mem = '1MB'", "the setting work_mem"),
+        ("CREATE TEMP TABLE mine (id int)", "the table mine"),
+        ("LISTEN mine", "the channel mine"),
+    ] {
+        let test = TestDb::with_pool(1).await;
+        test.db().all("SELECT id FROM {executions}", &[]).await.unwrap();
+        assert_eq!(test.left_in_sessions().await, Vec::<String>::new());
+        drop(test.pool().get().await.unwrap().batch_execute(poison).await);
+        assert_eq!(test.left_in_sessions().await, [left]);
+    }
+}

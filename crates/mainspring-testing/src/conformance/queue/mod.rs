@@ -31,6 +31,7 @@ use crate::TimeTravel;
 /// All cases of the driver, those of [`leases`] too; the other modules have suites of their own.
 pub async fn suite<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     on(&fresh, every_field_survives).await;
+    on(&fresh, what_is_pushed_is_nobodys_any_more).await;
     on(&fresh, higher_priority_goes_first_then_age).await;
     on(&fresh, queues_are_apart).await;
     on(&fresh, one_bad_message_refuses_the_push).await;
@@ -93,6 +94,20 @@ pub async fn every_field_survives(backend: &dyn Backend) {
     assert_eq!(delivery.message, given);
     assert_eq!((delivery.failures, delivery.lost, delivery.delays, delivery.attempt()), (0, 0, 0, 1));
     assert_eq!((delivery.lease.queue.as_str(), delivery.lease.priority), (QUEUE, -7));
+}
+
+/// Q57: whoever pushed or claimed a message changes only what they have in their hands.
+pub async fn what_is_pushed_is_nobodys_any_more(backend: &dyn Backend) {
+    let mut given = NewMessage::new(QUEUE, "t", json!({"items": [1, 2]}));
+    backend.queue().push(vec![given.clone()]).await.unwrap();
+    given.data["items"][0] = json!("changed");
+    let mut delivery = claim_one(backend, "w").await;
+    assert_eq!(delivery.message.data, json!({"items": [1, 2]}));
+    delivery.message.data["items"] = json!(null);
+    delivery.message.headers.insert("mine".to_owned(), json!(1));
+    settle(backend, &delivery, Settlement::PutBack).await;
+    let again = claim_one(backend, "w").await.message;
+    assert_eq!((again.data, again.headers.is_empty()), (json!({"items": [1, 2]}), true));
 }
 
 /// Within one priority, the order of the pushes.
