@@ -1,8 +1,8 @@
 //! What every command is given: the configuration, the output, and the stores when it asks for them.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{io::IsTerminal, sync::OnceLock, time::Duration};
 
-use mainspring::{Engine, PgStoreOptions, PgStores, upkeep::UpkeepOptions};
+use mainspring::{Engine, Error, PgStoreOptions, PgStores, upkeep::UpkeepOptions};
 use mainspring_pg::{Migrator, Names, Prefix, Schema, Settings};
 
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     config::{Config, Sources, mistyped},
     environment::Environment,
     global::Global,
+    libpq,
     output::{Output, colours},
     words::Span,
 };
@@ -20,6 +21,8 @@ pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) environment: Environment,
     pub(crate) output: Output,
+    /// Whether logs are lines of JSON.
+    pub(crate) logs_json: bool,
     stores: OnceLock<PgStores<'static>>,
 }
 
@@ -38,10 +41,16 @@ impl Context {
             quiet: global.quiet,
             colour: colours(|name| environment.get(name)),
         };
+        let logs_json = match config.get("log_format") {
+            Some("json") => true,
+            Some("text") => false,
+            None => !std::io::stderr().is_terminal(),
+            Some(_) => return Err(Error::invalid("log_format", "is neither text nor json").into()),
+        };
         for (name, near) in mistyped(environment.names()) {
             output.note(format_args!("warning: nobody reads {name}; did you mean {near}?"));
         }
-        Ok(Self { global, config, environment, output, stores: OnceLock::new() })
+        Ok(Self { global, config, environment, output, logs_json, stores: OnceLock::new() })
     }
 
     /// Where the database is.
@@ -53,12 +62,16 @@ impl Context {
     }
 
     fn settings_of(&self, url: Option<&str>) -> Result<Settings> {
+        let service = libpq::service(&self.environment)?;
+        let said = |name: &str| {
+            service.iter().find(|(variable, _)| *variable == name).map(|(_, value)| value.clone())
+        };
         Ok(Settings::from_vars(|name| match name {
             "DATABASE_URL" => url.map(str::to_owned),
             "PGSSLROOTCERT" if self.config.get("ssl_root_cert").is_some() => {
                 self.config.get("ssl_root_cert").map(str::to_owned)
             }
-            name => self.environment.get(name),
+            name => said(name).or_else(|| self.environment.get(name)),
         })?)
     }
 

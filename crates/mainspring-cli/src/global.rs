@@ -24,7 +24,7 @@ pub(crate) struct Global {
     /// The configuration file [default: ./mainspring.toml].
     #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
     pub(crate) config: Option<PathBuf>,
-    /// How data is written: table, json or jsonl [default: table].
+    /// How data is written: table, json, jsonl or yaml [default: table].
     #[arg(short, long, global = true, value_name = "FORMAT")]
     pub(crate) output: Option<String>,
     /// No remarks on standard error.
@@ -33,6 +33,9 @@ pub(crate) struct Global {
     /// Tell more of what is done; twice for everything.
     #[arg(short, long, global = true, action = clap::ArgAction::Count, hide_short_help = true)]
     pub(crate) verbose: u8,
+    /// How logs are written: text or json [default: text on a terminal, else json].
+    #[arg(long, global = true, value_name = "FORMAT", hide_short_help = true)]
+    pub(crate) log_format: Option<String>,
     /// Do it without asking.
     #[arg(short, long, global = true, hide_short_help = true)]
     pub(crate) yes: bool,
@@ -57,6 +60,7 @@ impl Global {
             ("tenant", self.tenant.clone()),
             ("output", self.output.clone()),
             ("timeout", self.timeout.clone()),
+            ("log_format", self.log_format.clone()),
         ]
     }
 }

@@ -12,6 +12,7 @@ mod context;
 mod environment;
 mod global;
 mod graph;
+mod libpq;
 mod migrations;
 mod output;
 mod pages;
@@ -19,6 +20,8 @@ mod progress;
 mod reference;
 pub mod report;
 mod shutdown;
+#[cfg(test)]
+mod snapshot;
 mod spans;
 pub mod timeline;
 mod words;
@@ -85,7 +88,11 @@ fn log(context: &Context) {
     let directives = context.environment.get("RUST_LOG").unwrap_or_else(|| level.to_owned());
     let told = tracing_subscriber::fmt().with_env_filter(directives).with_writer(std::io::stderr);
     let colours = context.output.colour && std::io::stderr().is_terminal();
-    let _ = told.with_ansi(colours).try_init(); // somebody else may listen already
+    // somebody else may listen already
+    let _ = match context.logs_json {
+        true => told.json().flatten_event(true).try_init(),
+        false => told.with_ansi(colours).try_init(),
+    };
 }
 
 /// The command, until it ends, somebody interrupts it or its time is over.

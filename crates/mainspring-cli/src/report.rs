@@ -60,14 +60,28 @@ pub fn fail(error: &(dyn Error + 'static)) -> ExitCode {
     ExitCode::from(code(error))
 }
 
-/// Prints the error with its causes to standard error.
+/// Prints the error with its causes to standard error, and where its code is explained.
 pub fn print(error: &(dyn Error + 'static)) {
-    eprintln!("error: {error}");
+    eprint!("{}", rendered(error));
+}
+
+/// The report of an error, as it is printed.
+pub(crate) fn rendered(error: &(dyn Error + 'static)) -> String {
+    let mut text = format!("error: {error}\n");
     let mut cause = error.source();
     while let Some(error) = cause {
-        eprintln!("  caused by: {error}");
+        text += &format!("  caused by: {error}\n");
         cause = error.source();
     }
+    if let Some(error) = ours(error) {
+        text += &format!("  help: mainspring explain {}\n", error.code());
+    }
+    text
+}
+
+/// The error of the library in it, if it is one.
+fn ours<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e mainspring_core::Error> {
+    error.downcast_ref().map(At::error).or_else(|| error.downcast_ref())
 }
 
 /// The exit code, one of [`CODES`].
@@ -80,8 +94,7 @@ pub fn code(error: &(dyn Error + 'static)) -> u8 {
         Some(Ended::TimedOut) => return 6,
         None => {}
     }
-    let shown = error.downcast_ref().map(At::error);
-    let Some(error) = shown.or_else(|| error.downcast_ref::<mainspring_core::Error>()) else { return 1 };
+    let Some(error) = ours(error) else { return 1 };
     match error.kind() {
         ErrorKind::Invalid if error.to_string().starts_with("sslmode: `prefer`") => 7,
         ErrorKind::Invalid => 2,

@@ -62,7 +62,7 @@ fn nearest(asked: &str) -> Vec<&'static str> {
 }
 
 /// The first sentence of a page.
-fn summary(page: &str) -> String {
+pub(crate) fn summary(page: &str) -> String {
     let text = page.lines().skip(2).take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
     match text.split_once(". ") {
         Some((first, _)) => format!("{first}."),

@@ -9,8 +9,8 @@ mod dlq;
 mod doctor;
 mod events;
 mod executions;
-mod explain;
-mod flows;
+pub(crate) mod explain;
+pub(crate) mod flows;
 mod jobs;
 mod keygen;
 mod locks;
@@ -25,6 +25,7 @@ mod start;
 mod streams;
 mod tokens;
 mod worker;
+mod world;
 
 use clap::Subcommand;
 
@@ -40,7 +41,7 @@ pub(crate) enum Command {
         after_help = "Example:\n  mainspring start order --input '{\"total\":42}' --key order-42 --wait"
     )]
     Start(start::Start),
-    /// Drive flows of the built-in handlers, until it is asked to stop.
+    /// Drive flows of the built-in handlers, or with --world what an application does over HTTP, until it is asked to stop.
     #[command(after_help = "Example:\n  mainspring worker --flow order.json --concurrency 20")]
     Worker(worker::Worker),
     /// What runs, and what ran.

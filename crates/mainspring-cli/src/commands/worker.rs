@@ -5,7 +5,7 @@ use std::{process::ExitCode, sync::Arc};
 use mainspring::{Engine, upkeep::QueueUpkeep};
 use serde_json::json;
 
-use super::flows;
+use super::{flows, world};
 use crate::{Context, Outcome, Result, shutdown};
 
 /// Handlers that need no code.
@@ -17,6 +17,9 @@ pub(crate) struct Worker {
     /// Files with flows to save and to drive; may be said several times.
     #[arg(long = "flow", value_name = "FILE")]
     flows: Vec<String>,
+    /// Drive a world: its application is called over HTTP, at `app_url` and `app_port` with `security_token`.
+    #[arg(long, conflicts_with_all = ["flows", "queue"])]
+    world: bool,
     /// The queue [default: default].
     #[arg(long)]
     queue: Option<String>,
@@ -27,6 +30,13 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
+        let concurrency = match self.concurrency {
+            Some(concurrency) => concurrency,
+            None => context.config.parsed("concurrency")?.unwrap_or(10),
+        };
+        if self.world {
+            return world::drive(context, concurrency).await;
+        }
         let mut engine = Engine::builder(context.stores()?.clone());
         for file in &self.flows {
             engine = engine.flow(flows::read(file)?);
@@ -40,10 +50,6 @@ impl Worker {
         engine.publish().await?;
         let facts = json!({"worker": "started", "queue": queue, "flows": self.flows.len()});
         context.output.done(&format!("works on queue {queue}; Ctrl-C stops"), facts)?;
-        let concurrency = match self.concurrency {
-            Some(concurrency) => concurrency,
-            None => context.config.parsed("concurrency")?.unwrap_or(10),
-        };
         drive(&engine, context.stores()?.upkeep(context.upkeep_options()?)?, concurrency).await?;
         Ok(ExitCode::SUCCESS)
     }

@@ -66,7 +66,8 @@ pub(crate) const KEYS: &[Key] = &[
     key("schema", "the schema of the tables", &[]).or("public"),
     key("prefix", "in front of every table's name", &[]).or("ms_"),
     key("tenant", "whose things are meant", &[]),
-    key("output", "table, json or jsonl", &[]).or("table"),
+    key("output", "table, json, jsonl or yaml", &[]).or("table"),
+    key("log_format", "text or json; else text on a terminal and json elsewhere", &[]),
     key("timeout", "how long a command may take, such as 30s", &[]),
     key(
         "retention",
@@ -78,6 +79,12 @@ pub(crate) const KEYS: &[Key] = &[
     key("concurrency", "handlers at the same time", &["WORKFLOW_POSTGRES_WORKER_CONCURRENCY"]).or("10"),
     key("queue_prefix", "in front of the queues of a world", &["WORKFLOW_POSTGRES_JOB_PREFIX"])
         .or("workflow_"),
+    key(
+        "target_world",
+        "the world that `worker --world` drives: postgres, or redis for Redis beside it",
+        &["WORKFLOW_TARGET_WORLD"],
+    )
+    .or("postgres"),
     key("app_url", "the application that a world calls", &["WORKFLOW_POSTGRES_APP_URL", "APP_URL"]).address(),
     key("app_port", "its port", &["WORKFLOW_POSTGRES_APP_PORT"]).or("3000"),
     key(

@@ -1,4 +1,4 @@
-//! What a command answers: a table for people, JSON or lines of JSON for programs. Data goes to standard output, remarks to
+//! What a command answers: a table for people, JSON, lines of JSON or YAML for programs. Data goes to standard output, remarks to
 //! standard error.
 //!
 //! JSON has a `schema_version`, which grows when a field goes or changes its meaning; new fields may come at any time. Times are
@@ -6,6 +6,7 @@
 
 mod column;
 mod table;
+mod yaml;
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -26,6 +27,7 @@ pub(crate) enum Format {
     Table,
     Json,
     Jsonl,
+    Yaml,
 }
 
 impl FromStr for Format {
@@ -36,7 +38,8 @@ impl FromStr for Format {
             "table" => Ok(Self::Table),
             "json" => Ok(Self::Json),
             "jsonl" => Ok(Self::Jsonl),
-            _ => Err(Error::invalid("output", "is none of table, json and jsonl")),
+            "yaml" => Ok(Self::Yaml),
+            _ => Err(Error::invalid("output", "is none of table, json, jsonl and yaml")),
         }
     }
 }
@@ -74,7 +77,7 @@ impl Output {
     pub(crate) fn list<T>(&self, columns: &[Column<T>], page: &Page<T>, with_data: bool) -> io::Result<()> {
         let object = |item: &T| Self::fields(columns, item, with_data);
         match self.format {
-            Format::Json => {
+            Format::Json | Format::Yaml => {
                 let items: Vec<Value> = page.items.iter().map(|item| Value::Object(object(item))).collect();
                 self.raw(&json!({"schema_version": SCHEMA_VERSION, "items": items, "next": page.next}))
             }
@@ -151,7 +154,10 @@ impl Output {
     }
 
     fn raw(&self, value: &Value) -> io::Result<()> {
-        self.line(&value.to_string())
+        match self.format {
+            Format::Yaml => self.line(&format!("---\n{}", yaml::text(value))),
+            _ => self.line(&value.to_string()),
+        }
     }
 }
 

@@ -62,6 +62,46 @@ fn what_nobody_knows_is_refused_with_the_nearest_name() {
     show(&["--output", "xml"]).refused(2);
 }
 
+/// `PGSERVICE`, as libpq reads it: a service comes before the variables.
+#[tokio::test]
+async fn a_service_of_libpq_says_what_the_address_leaves_open() {
+    let ground = Ground::new().await;
+    let services = ground.folder.path().join("services").to_string_lossy().into_owned();
+    let (host, port) = ground.db.address().unwrap();
+    let user = ground.db.url().split_once("://").unwrap().1.split(['@', ':']).next().unwrap().to_owned();
+    let service = format!("[other]\nhost=nowhere\n[ours]\nhost={host}\nport={port}\nuser={user}\n");
+    std::fs::write(&services, service + "sslmode=disable\n[bad]\nfoo=canary\n").unwrap();
+    let show = |name: &str| {
+        let variables = [
+            ("PGSERVICEFILE", &*services),
+            ("PGSERVICE", name),
+            ("PGDATABASE", ground.db.name()),
+            ("PGHOST", "nowhere-either"),
+        ];
+        run_in(&ground.folder, &["migrate", "status", "-o", "json"], &variables)
+    };
+    show("ours").ok();
+    assert!(show("none").refused(2).contains("no file has `none`"));
+    let bad = show("bad").refused(2);
+    assert!(bad.contains("`foo`") && !bad.contains("canary"), "{bad}");
+}
+
+#[tokio::test]
+async fn answers_are_yaml_and_logs_json_where_somebody_asks() {
+    let ground = Ground::new().await;
+    ground.run(&["queues", "create", "mail"]).ok();
+    let said = ground.run(&["queues", "list", "-o", "yaml"]).ok();
+    assert!(said.out.starts_with("---\n") && said.out.contains("\"name\": \"mail\""), "{said:?}");
+    // a statement that fails is logged
+    let logs =
+        |format: &str| ground.run(&["queues", "list", "--prefix", "none_", "-vv", "--log-format", format]);
+    let said = logs("json").refused(3);
+    let log = said.lines().find_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    assert!(log.is_some_and(|log| log["level"] == "DEBUG"), "{said}");
+    assert!(!logs("text").refused(3).contains("{\""));
+    logs("xml").refused(2);
+}
+
 #[tokio::test]
 async fn a_command_that_takes_too_long_ends_with_6_and_an_insecure_one_with_7() {
     let ground = Ground::new().await;

@@ -20,3 +20,4 @@ mod secrets;
 mod setup;
 mod start;
 mod tokens;
+mod world;
