@@ -58,17 +58,19 @@ async fn who_loses_half_way_leaves_nothing_behind_and_the_others_win() {
 async fn writers_of_one_revision_win_once_and_positions_have_no_gap() {
     let (stores, _db) = crate::fresh().await;
     stores.commit(create("one")).await.unwrap();
-    let current = stores.executions.get(&id("one")).await.unwrap().unwrap();
-    let write = || {
-        let mut next = current.clone();
-        next.status = ExecutionStatus::Running;
-        let event = NewEvent::new("step.completed", json!({}));
-        Changes { executions: vec![ExecutionWrite::update(next, vec![event])], ..Changes::default() }
-    };
-    let results = futures_util::future::join_all((0..16).map(|_| stores.commit(write()))).await;
-    let won = results.iter().filter(|r| r.is_ok()).count();
-    assert_eq!(won, 1);
-    assert!(results.iter().filter_map(|r| r.as_ref().err()).all(mainspring::Error::is_conflict));
+    // Those without an event do not meet in the history: nothing but the revision tells them apart.
+    for events in [vec![NewEvent::new("step.completed", json!({}))], Vec::new()] {
+        let current = stores.executions.get(&id("one")).await.unwrap().unwrap();
+        let write = || {
+            let mut next = current.clone();
+            next.status = ExecutionStatus::Running;
+            Changes { executions: vec![ExecutionWrite::update(next, events.clone())], ..Changes::default() }
+        };
+        let results = futures_util::future::join_all((0..16).map(|_| stores.commit(write()))).await;
+        let won = results.iter().filter(|r| r.is_ok()).count();
+        assert_eq!(won, 1, "with {} events", events.len());
+        assert!(results.iter().filter_map(|r| r.as_ref().err()).all(mainspring::Error::is_conflict));
+    }
     assert_eq!(position(&stores, "one").await, 2);
 }
 
