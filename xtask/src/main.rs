@@ -11,6 +11,7 @@ mod manifests;
 mod metrics;
 mod migrate;
 mod mutate;
+mod package;
 mod reference;
 mod replay_verify;
 mod schema;
@@ -60,6 +61,8 @@ enum Command {
     Tidy,
     /// Compile every crate with none of its features, and with each one alone.
     Features,
+    /// Pack every crate as it would be released, and compile what was packed.
+    Package,
     /// Make a project of each template and test it.
     Template(template::Args),
     /// Play the commands that the README and the first page of the book print, in a clean clone and a clean home.
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Command::ReplayVerify(args) => replay_verify::run(&args),
         Command::Tidy => tidy::run(),
         Command::Features => features::run(),
+        Command::Package => package::run(),
         Command::Reference => reference::run(),
         Command::Template(args) => template::run(&args),
         Command::FiveMinutes(args) => five_minutes::run(&args),
