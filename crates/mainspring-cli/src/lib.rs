@@ -16,6 +16,8 @@ mod libpq;
 mod migrations;
 mod output;
 mod pages;
+#[cfg(test)]
+mod printed;
 mod progress;
 mod reference;
 pub mod report;
