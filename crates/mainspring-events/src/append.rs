@@ -95,7 +95,7 @@ impl<'a> Appending<'a> {
         Ok(Self { appends, moves, looks })
     }
 
-    /// The statements, for one transaction behind the position fence.
+    /// The statements, for one transaction. They take the position fence.
     pub fn queries(&self) -> Vec<Query> {
         let leads: Vec<&Append> = self.moves.iter().map(|one| one.lead).collect();
         let begins: Vec<&Append> = leads.iter().copied().filter(|lead| lead.expected.holds(0)).collect();

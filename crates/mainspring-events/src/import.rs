@@ -8,7 +8,7 @@ use mainspring_pg::{CopyRow, CopyType, Db, Query};
 use crate::{
     PgEventStore,
     append::{Appending, Decided},
-    write::{fence_query, metadata},
+    write::metadata,
 };
 
 /// Events that are in memory and sent at a time.
@@ -61,7 +61,7 @@ impl PgEventStore<'_> {
         if self.db().in_transaction() {
             return self.copy_all(self.db(), appends).await;
         }
-        let (flight, _) = self.db().begin(vec![fence_query()]).await?;
+        let (flight, _) = self.db().begin(Vec::new()).await?;
         match self.copy_all(&flight.db()?, appends).await {
             Ok(imported) => flight.commit(vec![Query::new("SELECT 1")]).await.map(|_| imported),
             Err(error) => flight.rollback().await.and(Err(error)),
@@ -99,10 +99,8 @@ impl PgEventStore<'_> {
 
     async fn copy_chunk(&self, db: &Db<'_>, chunk: &[Append], imported: &mut Imported) -> Result<()> {
         let appending = Appending::of(chunk.iter().collect())?;
-        let mut queries = vec![fence_query()];
-        queries.extend(appending.queries());
-        let answers = db.together(queries).await?;
-        let (decided, at) = appending.decide(answers.get(1..).unwrap_or_default())?;
+        let answers = db.together(appending.queries()).await?;
+        let (decided, at) = appending.decide(&answers)?;
         let mut rows = Vec::new();
         for (append, decided) in chunk.iter().zip(&decided) {
             match decided {

@@ -66,4 +66,4 @@ pub use meter::{count_appended, counts as append_counts};
 #[doc(hidden)]
 pub use run::recorded;
 #[doc(hidden)]
-pub use write::{bind_histories, fence_query, history_query};
+pub use write::{bind_histories, history_query};

@@ -14,7 +14,6 @@ use crate::{
     locate::locate,
     read::of,
     spans,
-    write::fence_query,
 };
 
 /// How often an append is run before a deadlock or a serialization failure is its caller's.
@@ -54,14 +53,12 @@ impl PgEventStore<'_> {
 
     async fn append_alone(&self, appends: &[Append]) -> Result<Vec<Appended>> {
         let appending = Appending::of(appends.iter().collect())?;
-        let mut queries = vec![fence_query()];
-        queries.extend(appending.queries());
         let (mut flight, answers) = if self.inline().is_empty() {
-            self.db().begin(queries).await?
+            self.db().begin(appending.queries()).await?
         } else {
-            self.db().begin_plain(queries).await?
+            self.db().begin_plain(appending.queries()).await?
         };
-        let (mut decided, at) = appending.decide(answers.get(1..).unwrap_or_default())?;
+        let (mut decided, at) = appending.decide(&answers)?;
         if let Some(n) = refused(&decided) {
             flight.rollback().await?;
             return Err(self.why(&appends[n], &decided[n]).await);
@@ -112,10 +109,8 @@ impl PgEventStore<'_> {
 
     async fn write_within(&self, appends: &[Append]) -> Result<Vec<Appended>> {
         let appending = Appending::of(appends.iter().collect())?;
-        let mut queries = vec![fence_query()];
-        queries.extend(appending.queries());
-        let answers = self.db().together(queries).await?;
-        let (mut decided, _) = appending.decide(answers.get(1..).unwrap_or_default())?;
+        let answers = self.db().together(appending.queries()).await?;
+        let (mut decided, _) = appending.decide(&answers)?;
         if let Some(n) = refused(&decided) {
             return Err(self.why(&appends[n], &decided[n]).await);
         }

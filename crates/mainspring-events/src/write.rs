@@ -1,16 +1,10 @@
-//! The histories of executions and the position fence as statements: what a group commit sends.
+//! The histories of executions as statements: what a group commit sends.
 
 use mainspring_core::{ExecutionWrite, Expect, NewEvent};
 use mainspring_pg::{Column, Query};
 use serde_json::Value;
 
 const HISTORY: &str = include_str!("sql/history.sql");
-const FENCE: &str = "SELECT {event_fence}()";
-
-/// Takes the position fence. It has to run before the statements of [`Appending`](crate::Appending) in a transaction.
-pub fn fence_query() -> Query {
-    Query::new(FENCE)
-}
 
 /// The events that go into the histories of `writes`, in one statement, which takes the position fence itself. `None` when
 /// there are none.

@@ -10,7 +10,7 @@ use mainspring_core::{
     NewMessage, NewToken, OutputWrite, Receipt, Result, Settle, StreamId, Timestamp, TokenHash, TokenWrite,
     event::check_streams_once,
 };
-use mainspring_events::{Appending, Decided, events_query, fence_query, history_query, place};
+use mainspring_events::{Appending, Decided, events_query, history_query, place};
 use mainspring_executions::{Written, create_query, free_keys_query, update_query};
 use mainspring_jobs::{JobEnd, cancel_all_query, create_query as create_jobs, decode_settled, settle_query};
 use mainspring_output::write_query;
@@ -20,7 +20,6 @@ use mainspring_tokens::{consume_query, create_query as create_tokens, decode_con
 
 /// Which statement of the first flight a set of rows belongs to.
 enum Leg {
-    Fence,
     Settle,
     Jobs,
     Updates,
@@ -89,9 +88,6 @@ impl<'a> Deciding<'a> {
     /// Invalid, when two changes of the batch touch one stream that is not theirs to share.
     pub(crate) fn of(batch: &[&'a Changes]) -> Result<Self> {
         let mut plan = Self { queries: Vec::new(), judge: Judge { legs: Vec::new(), appending: None } };
-        if batch.iter().any(|c| !c.appends.is_empty()) {
-            plan.add(Leg::Fence, fence_query());
-        }
         let settles: Vec<&Settle> = batch.iter().filter_map(|c| c.settle.as_ref()).collect();
         for query in settle_queries(&settles) {
             plan.add(Leg::Settle, query);
@@ -151,7 +147,7 @@ impl Judge<'_> {
         }
         for (leg, rows) in self.legs.iter().zip(answers) {
             match leg {
-                Leg::Fence | Leg::FreeKeys | Leg::Appends => {}
+                Leg::FreeKeys | Leg::Appends => {}
                 Leg::Settle => won.settles.extend(settled(rows)?),
                 Leg::Jobs => won.jobs.extend(decode_settled(rows)?),
                 Leg::Updates => won.updates = Written::decode(rows)?,

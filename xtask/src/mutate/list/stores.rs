@@ -28,7 +28,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "an append does not take the position fence",
-        ("crates/mainspring-events/src/write.rs", "SELECT {event_fence}()", "SELECT 1"),
+        ("crates/mainspring-events/src/sql/move.sql", "{event_fence}()", "0"),
         "mainspring-events",
         &["a_reader_that_minds_the_fence_skips_nothing"],
     ),
