@@ -143,7 +143,7 @@ async fn until_asked(worker: Worker) -> Result<(), Box<dyn Error>> {
 
 /// Says so; when it is asked to end.
 #[allow(clippy::print_stdout, reason = "a parent process waits for this line")]
-fn ready() -> Result<impl Future<Output = ()> + Send + 'static, Box<dyn Error>> {
+pub(crate) fn ready() -> Result<impl Future<Output = ()> + Send + 'static, Box<dyn Error>> {
     die_with(std::os::unix::process::parent_id());
     let mut terminated = signal(SignalKind::terminate())?;
     println!("ready");

@@ -29,6 +29,7 @@ mod lab;
 mod ledger;
 pub mod order;
 pub mod storm;
+pub mod traced;
 mod wait;
 
 use std::time::Duration;

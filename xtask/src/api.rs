@@ -16,10 +16,11 @@ const DRIVER: &[&str] = &[
     "SimpleQueryMessage",
 ];
 
-/// Where one stands in public all the same: the caller's own pool.
+/// Where one stands in public all the same: the caller's own pool, or another thing of the same name.
 const CALLERS: &[(&str, &str)] = &[
     ("crates/mainspring/src/lib.rs", "pub use mainspring_pg::"),
     ("crates/mainspring/src/stores.rs", "pub fn create_pg_stores("),
+    ("crates/mainspring-core/src/span.rs", "Client,"), // a kind of span
 ];
 
 /// Public items of a source file that name a type of the driver. `lib` is the text of the crate's `lib.rs`.

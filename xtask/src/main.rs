@@ -16,6 +16,7 @@ mod reference;
 mod replay_verify;
 mod schema;
 mod server;
+mod spans;
 mod template;
 mod test;
 mod tidy;
@@ -73,6 +74,8 @@ enum Command {
     Schema(schema::Args),
     /// Write docs/operations/metrics.md from the catalogue.
     Metrics,
+    /// Write docs/operations/spans.md from the catalogue.
+    Spans,
 }
 
 fn main() -> ExitCode {
@@ -94,6 +97,7 @@ fn main() -> ExitCode {
         Command::FiveMinutes(args) => five_minutes::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Metrics => metrics::run(),
+        Command::Spans => spans::run(),
     };
     match result {
         Ok(code) => code,

@@ -91,6 +91,7 @@ fn problems(root: &Path) -> io::Result<Vec<String>> {
         found.extend(public_problems(root, &name, &text));
     }
     found.extend(crate::metrics::problems(root, &sources)?);
+    found.extend(crate::spans::problems(root, &sources)?);
     found.extend(checksums(root)?);
     found.extend(crate::manifests::problems(root)?);
     found.extend(crate::reference::problems(root)?);

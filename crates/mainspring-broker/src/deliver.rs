@@ -13,6 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use mainspring_core::{
     BoxFuture, Changes, Delivery, Error, ErrorKind, Failure, Receipt, Result, Settle, Settlement,
+    trace::{TraceContext, within},
 };
 use mainspring_worker::{Deliver, Panic, Verdict, caught, jittered};
 use tokio::time::timeout;
@@ -76,7 +77,9 @@ impl Deliver for HandlerDeliver {
                 cloudevents.arvo.event_to = event.to(),
                 traceparent = event.trace_parent(),
             );
-            let work = self.event(&event, &delivery, &cancel).instrument(span.clone());
+            let context =
+                event.trace_parent().and_then(|parent| TraceContext::parse(parent, event.trace_state()));
+            let work = within(context, self.event(&event, &delivery, &cancel)).instrument(span.clone());
             let verdict = tokio::select! {
                 verdict = work => verdict,
                 () = cancel.cancelled() => Ok(Verdict::Abandoned),
@@ -211,7 +214,7 @@ impl HandlerDeliver {
             executions: reaction.state.into_iter().collect(),
             messages,
             receipts: if settlement == Settlement::Done { vec![receipt.clone()] } else { Vec::new() },
-            settle: Some(Settle { lease: delivery.lease.clone(), settlement }),
+            settle: Some(Settle::new(delivery.lease.clone(), settlement)),
             ..Changes::default()
         };
         self.offer(&changes, receipt).await

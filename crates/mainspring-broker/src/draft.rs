@@ -1,6 +1,6 @@
 //! What a handler says: type and data. Where it goes, to what it belongs and what it inherits follows from the rules.
 
-use mainspring_core::Available;
+use mainspring_core::{Available, trace};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -134,6 +134,10 @@ impl Rules<'_> {
         }
         let domains = draft.domains.as_deref().unwrap_or(self.domains);
         let event = self.around.event;
+        let (parent, state) = match trace::span() {
+            Some(span) => (Some(span.to_string()), span.state().map(str::to_owned)),
+            None => (event.trace_parent().map(str::to_owned), event.trace_state().map(str::to_owned)),
+        };
         let mut emissions = Vec::new();
         for domain in self.around.resolve_all(domains) {
             let mut builder = CloudEvent::builder(&draft.event_type, self.source)
@@ -143,7 +147,7 @@ impl Rules<'_> {
                 .redirect_to(self.redirect_to.map(str::to_owned))
                 .domain(domain)
                 .data_schema(self.schema.as_ref().map(|(_, uri)| uri.clone()))
-                .traced(event.trace_parent().map(str::to_owned), event.trace_state().map(str::to_owned))
+                .traced(parent.clone(), state.clone())
                 .data(&data);
             let access = draft.access_control.as_deref().or(event.access_control());
             builder = builder.access_control(access.map(str::to_owned));

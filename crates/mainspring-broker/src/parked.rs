@@ -50,7 +50,7 @@ impl ParkedDeliver {
         let Some(entry) = self.0.directory.find(to).await? else { return Ok(self.later(delivery)) };
         let messages =
             vec![message(&event, to, &Sending::default(), &entry.address, hops(&delivery.message))];
-        let settle = Some(Settle { lease: delivery.lease.clone(), settlement: Settlement::Done });
+        let settle = Some(Settle::new(delivery.lease.clone(), Settlement::Done));
         match self.0.backend.commit(Changes { messages, settle, ..Changes::default() }).await {
             Ok(_) => Ok(Verdict::Committed),
             Err(error) if error.is_fenced() => Ok(Verdict::Abandoned),

@@ -25,12 +25,14 @@ mod shutdown;
 #[cfg(test)]
 mod snapshot;
 mod spans;
+mod telemetry;
 pub mod timeline;
 mod words;
 
 use std::{error::Error, ffi::OsString, io::IsTerminal, process::ExitCode, time::Duration};
 
 use clap::Parser;
+use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
 
 pub use reference::reference;
 
@@ -70,7 +72,8 @@ pub fn run_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>
 
 fn start(Cli { command, global }: Cli) -> ExitCode {
     let done = Context::new(global).and_then(|context| {
-        log(&context);
+        let exported = telemetry::Exported::of(&context, command.stops_by_itself())?;
+        log(&context, &exported);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let done = runtime.block_on(until_stopped(command, &context));
         runtime.shutdown_timeout(Duration::from_secs(1)); // a thread that reads standard input ends with the process
@@ -79,8 +82,9 @@ fn start(Cli { command, global }: Cli) -> ExitCode {
     done.unwrap_or_else(|error| report::fail(&*error))
 }
 
-/// What the libraries tell goes to standard error: warnings, more with `-v`, or what `RUST_LOG` says.
-fn log(context: &Context) {
+/// What the libraries tell goes to standard error: warnings, more with `-v`, or what `RUST_LOG` says. Spans go where they are
+/// exported to.
+fn log(context: &Context, exported: &telemetry::Exported) {
     let level = match (context.global.quiet, context.global.verbose) {
         (true, 0) => "error",
         (_, 0) => "warn",
@@ -88,13 +92,14 @@ fn log(context: &Context) {
         _ => "debug",
     };
     let directives = context.environment.get("RUST_LOG").unwrap_or_else(|| level.to_owned());
-    let told = tracing_subscriber::fmt().with_env_filter(directives).with_writer(std::io::stderr);
     let colours = context.output.colour && std::io::stderr().is_terminal();
-    // somebody else may listen already
-    let _ = match context.logs_json {
-        true => told.json().flatten_event(true).try_init(),
-        false => told.with_ansi(colours).try_init(),
+    let told = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let told = match context.logs_json {
+        true => told.json().flatten_event(true).boxed(),
+        false => told.with_ansi(colours).boxed(),
     };
+    let told = told.with_filter(EnvFilter::new(directives));
+    let _ = tracing_subscriber::registry().with(told).with(exported.layer()).try_init(); // somebody else may listen already
 }
 
 /// The command, until it ends, somebody interrupts it or its time is over.

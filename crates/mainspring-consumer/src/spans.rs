@@ -7,8 +7,13 @@
 //!
 //! `traceparent` is the trace the event was appended in: a layer that exports spans can take it as the parent.
 
-use mainspring_core::RecordedEvent;
+use mainspring_core::{
+    RecordedEvent,
+    trace::{TraceContext, within},
+};
 use tracing::{Span, field::Empty, info_span};
+
+use crate::handler::Next;
 
 pub(crate) fn process(processor: &str, events: &[RecordedEvent], from: i64) -> Span {
     let stream = events.first().map(|event| event.stream.as_str());
@@ -26,4 +31,18 @@ pub(crate) fn react(processor: &str, event: &RecordedEvent) -> Span {
         position = event.global_position,
         traceparent = event.event.traceparent(),
     )
+}
+
+/// Reacts in the trace of an event: what is decided belongs to it.
+pub(crate) async fn reacting<E>(
+    event: &RecordedEvent,
+    work: impl Future<Output = Result<Next, E>>,
+) -> Result<Next, E> {
+    let work = async {
+        work.await.map(|next| match next {
+            Next::Go(changes) => Next::Go(Box::new(changes.traced())),
+            other => other,
+        })
+    };
+    within(TraceContext::of(&event.event.metadata), work).await
 }

@@ -174,7 +174,8 @@ impl Runner {
             if reactor.order_key(event).is_some_and(|key| !keys.insert(key)) {
                 break;
             }
-            let reacted = called(reactor.react(event)).instrument(spans::react(&self.key.name, event));
+            let reacted = spans::reacting(event, called(reactor.react(event)));
+            let reacted = reacted.instrument(spans::react(&self.key.name, event));
             match reacted.await {
                 Ok(Next::Go(wanted)) => changes.push(*wanted),
                 Ok(Next::Skip(reason)) => {

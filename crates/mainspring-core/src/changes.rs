@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     Append, Appended, Error, Execution, ExecutionId, Failure, Job, JobLease, NewEvent, NewMessage, NewToken,
-    OutputWrite, Receipt, Result, Settle, Timestamp, TokenHash, queue::check_messages,
+    OutputWrite, Receipt, Result, Settle, Timestamp, TokenHash, queue::check_messages, trace,
 };
 
 /// What a handler decided. All of it becomes durable, or none of it.
@@ -47,6 +47,20 @@ impl Changes {
             && self.outputs.is_empty()
             && self.receipts.is_empty()
             && self.settle.is_none()
+    }
+
+    /// The same in the [present trace](crate::trace): messages and events that belong to none get its context, and the
+    /// settlement the present span. To be called after [`check`](Self::check), so that a trace never makes anything too large.
+    #[must_use]
+    pub fn traced(mut self) -> Self {
+        let histories = self.executions.iter_mut().map(|write| &mut write.events);
+        let events = histories.chain(self.appends.iter_mut().map(|append| &mut append.events)).flatten();
+        let messages = self.messages.iter_mut().map(|message| &mut message.headers);
+        trace::stamp(events.map(|event| &mut event.metadata).chain(messages));
+        if let Some(settle) = &mut self.settle {
+            settle.tried = settle.tried.take().or_else(trace::span);
+        }
+        self
     }
 
     /// Checks everything a caller could have put in, before any SQL runs.

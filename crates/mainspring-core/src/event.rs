@@ -10,7 +10,7 @@ mod stream;
 
 use serde_json::{Map, Value};
 
-use crate::{EventId, ExecutionId, Result, Timestamp, execution::stream_of, limits};
+use crate::{EventId, ExecutionId, Result, Timestamp, execution::stream_of, limits, trace::TRACEPARENT};
 
 pub use append::{Append, Appended, ExpectedPosition, check_streams_once};
 pub use stream::{Direction, Snapshot, StreamHead, StreamId, StreamPage, StreamQuery};
@@ -19,8 +19,6 @@ pub use stream::{Direction, Snapshot, StreamHead, StreamId, StreamPage, StreamQu
 pub const EXECUTIONS: &str = "executions";
 /// The partition of all other streams.
 pub const STREAMS: &str = "streams";
-
-const TRACEPARENT: &str = "traceparent";
 
 /// Names of the events in an execution's history.
 pub mod kind {

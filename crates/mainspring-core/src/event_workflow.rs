@@ -78,11 +78,11 @@ use serde_json::{Map, Value};
 use crate::{
     Append, Available, Changes, Delivery, DomainEvent, Error, ExpectedPosition, NewEvent, NewMessage,
     RecordedEvent, Result, StreamId, limits,
+    trace::{self, TRACEPARENT},
 };
 
 /// The key in the metadata of an own event that says what it is there.
 const WORKFLOW: &str = "workflow";
-const TRACEPARENT: &str = "traceparent";
 const CORRELATION_ID: &str = "correlation_id";
 const CAUSATION_ID: &str = "causation_id";
 
@@ -303,7 +303,8 @@ impl<'w, W: EventWorkflow> Instance<'w, W> {
     fn changes(self, emitted: Vec<Emit<W::Output>>, position: i64) -> Result<Changes> {
         let Incoming { id, event: input, .. } = &self.incoming;
         let correlation = input.correlation_id.clone().unwrap_or_else(|| self.stream.stream.clone());
-        let parent = input.traceparent().map(str::to_owned);
+        let span = trace::span().map(|span| span.to_string());
+        let parent = span.or_else(|| input.traceparent().map(str::to_owned));
         let belonging = |event: NewEvent| {
             let event = event.caused_by(&correlation, id);
             match &parent {

@@ -39,8 +39,10 @@ pub mod nul;
 pub mod output;
 pub mod queue;
 mod receipt;
+pub mod span;
 mod time;
 mod token;
+pub mod trace;
 
 pub use attribute::{Attribute, Attributes, check_attributes};
 pub use attribute_bound::{AttributeBound, Compare, sortable};

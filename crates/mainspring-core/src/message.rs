@@ -22,6 +22,7 @@ use serde_json::{Map, Value};
 use crate::{
     Error, Failure, MessageId, Result, Timestamp, WorkerId, limits,
     queue::{Group, MessageOptions, MessageRef, Origin, check_parents},
+    trace::TraceContext,
 };
 
 /// The queue used when none is named.
@@ -261,9 +262,28 @@ pub struct Settle {
     pub lease: MessageLease,
     /// What becomes of it.
     pub settlement: Settlement,
+    /// The span of this try, for the next one to refer to.
+    pub tried: Option<TraceContext>,
 }
 
 impl Settle {
+    /// A settlement that says nothing of a span.
+    pub fn new(lease: MessageLease, settlement: Settlement) -> Self {
+        Self { lease, settlement, tried: None }
+    }
+
+    /// What the message is to say of this try in its header [`TRIED`](crate::trace::TRIED), when there will be another one.
+    pub fn mark(&self) -> Option<&TraceContext> {
+        match self.settlement {
+            Settlement::Retry { .. } | Settlement::RetryAfter { .. } | Settlement::SnoozeUntil(_) => {
+                self.tried.as_ref()
+            }
+            Settlement::Done | Settlement::DoneWith(_) | Settlement::DeadLetter(_) | Settlement::PutBack => {
+                None
+            }
+        }
+    }
+
     /// Checks what a caller could have put in.
     ///
     /// # Errors

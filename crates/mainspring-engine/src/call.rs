@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 use mainspring_core::{
     Execution, ExecutionId, Failure, Result, Timestamp,
     flow::{NewChild, Next, StepCall, StepOutcome, StepResult, code},
+    trace::{inherited, within},
 };
 use mainspring_worker::{Panic, caught};
 use serde_json::json;
@@ -16,6 +17,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::{
     ChildFlow, HandlerError, Invocation, Outcome,
@@ -25,6 +27,7 @@ use crate::{
     meter,
     outcome::Kind,
     running::Work,
+    spans,
 };
 
 /// How long a handler that was told to stop may take to do so.
@@ -81,7 +84,9 @@ impl Inner {
         });
         let (started_at, begin) = (self.backend.now(), Instant::now());
         let (theirs, input) = (invocation.clone(), call.input);
-        let mut task = Aborting(tokio::spawn(caught(async move { handler.call(theirs, input).await })));
+        let span = spans::step(&execution.id, &execution.flow_id, &call.step.id, call.attempt, None);
+        let work = within(inherited(), caught(async move { handler.call(theirs, input).await }));
+        let mut task = Aborting(tokio::spawn(work.instrument(span.clone())));
         let reply = tokio::select! {
             biased;
             reply = timeout(patience, &mut task.0) => reply,
@@ -100,6 +105,9 @@ impl Inner {
             }
         };
         meter::step(&execution.flow_id, &call.step.id, begin.elapsed());
+        if let Err(error) = &reply {
+            spans::failed(&span, &error.failure.code);
+        }
         self.settle_reply(execution, &invocation, reply, started_at).await
     }
 

@@ -8,12 +8,14 @@ use mainspring_core::{
     flow::{Drive, created},
 };
 use serde_json::{Map, Value, json};
+use tracing::Instrument;
 
 use crate::{
     Engine,
     drive::{Driven, Standing},
     engine::Inner,
     left::Leaving,
+    spans,
 };
 
 const DEFAULT_WINDOW: Duration = Duration::from_secs(24 * 3600);
@@ -150,8 +152,18 @@ impl Create {
         Ok(done)
     }
 
-    /// Creates it; for `here` with what happens when nobody drives it here.
     async fn make(self, here: Option<WorkerId>) -> Result<(Created, Option<Leaving>)> {
+        let span = spans::start(&self.flow_id);
+        let made = self.make_it(here).instrument(span.clone()).await;
+        match &made {
+            Ok((created, _)) => drop(span.record("execution", created.execution.id.as_str())),
+            Err(error) => spans::failed(&span, error.code()),
+        }
+        made
+    }
+
+    /// Creates it; for `here` with what happens when nobody drives it here.
+    async fn make_it(self, here: Option<WorkerId>) -> Result<(Created, Option<Leaving>)> {
         let engine = self.engine.clone();
         let inner = &*engine.0;
         // Before the flow: a key that was used is answered even when its flow is gone.

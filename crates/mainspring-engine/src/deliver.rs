@@ -225,7 +225,7 @@ impl Inner {
             let before = vec![recovered("worker_lost", delivery.lost)];
             let failure = Failure::new("WORKER_LOST", message);
             let mut changes = mainspring_core::flow::failed(execution, before, failure, self.backend.now());
-            changes.settle = Some(Settle { lease: delivery.lease.clone(), settlement: Settlement::Done });
+            changes.settle = Some(Settle::new(delivery.lease.clone(), Settlement::Done));
             match self.commit(&changes).await {
                 Ok(_) => return Ok(Verdict::Committed),
                 Err(error) if error.is_fenced() => return Ok(Verdict::Abandoned),

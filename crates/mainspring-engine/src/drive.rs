@@ -16,11 +16,13 @@ use mainspring_core::{
 };
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::{
     call::{Called, refused},
     engine::Inner,
     registry::Code,
+    spans,
 };
 
 /// An execution that is about to take a step, as its driver has it in mind.
@@ -55,7 +57,7 @@ impl Seat {
             }
             Then::Parked { .. } | Then::Ended => Settlement::Done,
         };
-        Some(Settle { lease: self.lease.clone(), settlement })
+        Some(Settle::new(self.lease.clone(), settlement))
     }
 }
 
@@ -86,7 +88,7 @@ impl Inner {
     /// Those of the backend that did not go away in time. Nothing is half done then.
     pub(crate) async fn drive(
         &self,
-        mut standing: Standing,
+        standing: Standing,
         seat: Option<&Seat>,
         cancel: &CancellationToken,
         steps: u32,
@@ -94,6 +96,17 @@ impl Inner {
         if crate::workflow::is_workflow(&standing.execution) {
             return Box::pin(self.drive_workflow_here(standing.execution, cancel)).await;
         }
+        let span = spans::drive(&standing.execution);
+        self.take_steps(standing, seat, cancel, steps).instrument(span).await
+    }
+
+    async fn take_steps(
+        &self,
+        mut standing: Standing,
+        seat: Option<&Seat>,
+        cancel: &CancellationToken,
+        steps: u32,
+    ) -> Result<Driven> {
         for step in 1..=steps {
             if cancel.is_cancelled() {
                 return Ok(Driven::Stopped);

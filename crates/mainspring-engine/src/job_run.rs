@@ -14,11 +14,13 @@ use mainspring_core::{
     execution::stream_of,
     flow::{code, reply_message},
     nul,
+    trace::{inherited, within},
 };
 use mainspring_worker::{Verdict, caught, jittered};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::{
     HandlerError, JobRun,
@@ -29,6 +31,7 @@ use crate::{
     left::Thing,
     remote_run::{Terms, input_of, is_called, is_copy, told, too_slow},
     running::Work,
+    spans,
 };
 
 /// How soon a job that someone else runs is looked at again: no later than when its holder counts as dead, and earlier
@@ -68,7 +71,7 @@ impl Inner {
             claimed = self.patiently(|| self.backend.jobs().take_over(&id, &nobody)).await?;
         }
         let Some(job) = claimed else { return self.not_ours(&id, delivery).await };
-        let settle = |settlement| Some(Settle { lease: delivery.lease.clone(), settlement });
+        let settle = |settlement| Some(Settle::new(delivery.lease.clone(), settlement));
         let terms = Terms::of(delivery);
         let running = self.run_job(&job, cancel);
         let ran = match terms.timeout() {
@@ -146,7 +149,9 @@ impl Inner {
         let _entry = self.running.enter(&job.execution_id, Work::Job(job.lease()), &stop);
         let run = JobRun::new(Arc::clone(&self.backend), job.clone(), stop.clone(), self.options.lease);
         let (theirs, input) = (run.clone(), input_of(job));
-        let mut task = Aborting(tokio::spawn(caught(async move { handler.run(theirs, input).await })));
+        let span = spans::job(job);
+        let work = within(inherited(), caught(async move { handler.run(theirs, input).await }));
+        let mut task = Aborting(tokio::spawn(work.instrument(span.clone())));
         let reply = tokio::select! {
             biased;
             reply = &mut task.0 => reply,
@@ -159,7 +164,10 @@ impl Inner {
             _ if run.is_superseded() => Ran::Interrupted,
             reply => match returned(reply).and_then(|result| result) {
                 Ok(result) => Ran::Well(result),
-                Err(error) => Ran::Badly(error),
+                Err(error) => {
+                    spans::failed(&span, &error.failure.code);
+                    Ran::Badly(error)
+                }
             },
         }
     }
@@ -193,7 +201,7 @@ impl Inner {
         {
             let changes = Changes {
                 messages: vec![reply_message(reply, &job.tenant, json!({"job": job.id}))],
-                settle: Some(Settle { lease: delivery.lease.clone(), settlement: Settlement::Done }),
+                settle: Some(Settle::new(delivery.lease.clone(), Settlement::Done)),
                 ..Changes::default()
             };
             return match self.commit(&changes).await {
@@ -211,7 +219,7 @@ impl Inner {
         let failure = job.error.clone().unwrap_or_else(|| Failure::new(code::JOB_FAILED, "left no error"));
         let mut changes =
             Changes { appends: told(&job, &Err(failure)).into_iter().collect(), ..Changes::default() };
-        changes.settle = Some(Settle { lease: delivery.lease.clone(), settlement: Settlement::Done });
+        changes.settle = Some(Settle::new(delivery.lease.clone(), Settlement::Done));
         let data = json!({"job": job.id});
         let knock = job.reply.as_ref().map(|reply| reply_message(reply, &job.tenant, data));
         changes.messages.extend(knock.map(|knock| NewMessage { id: MessageId::generate(), ..knock }));
@@ -232,7 +240,7 @@ impl Inner {
             };
             let failure =
                 Failure::new("WORKER_LOST", format!("{} workers died while they ran it", delivery.lost));
-            let settle = Some(Settle { lease: delivery.lease.clone(), settlement: Settlement::Done });
+            let settle = Some(Settle::new(delivery.lease.clone(), Settlement::Done));
             let changes = ended(&job, Err(failure), settle.clone());
             self.commit_job(&job, changes, JobStatus::Failed, settle).await
         };

@@ -78,6 +78,7 @@ mod remote_run;
 mod resume;
 mod retention;
 mod running;
+mod spans;
 mod sweep;
 mod workflow;
 

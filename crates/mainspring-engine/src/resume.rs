@@ -18,12 +18,14 @@ use mainspring_core::{
 };
 use mainspring_worker::Verdict;
 use serde_json::{Value, json};
+use tracing::Instrument;
 
 use crate::{
     Engine,
     deliver::{again, subject},
     engine::Inner,
     place::Place,
+    spans,
 };
 
 /// A kept resume is looked at again after half its age, within these bounds.
@@ -41,8 +43,11 @@ impl Engine {
     /// which, when it was used or revoked, or when its execution is over or was resumed by someone else; invalid when the
     /// data does not fit. After any of these the token is as it was.
     pub async fn resume(&self, token: &TokenSecret, data: impl Into<Value>) -> Result<Execution> {
+        in_span(self.resume_by(token, data.into())).await
+    }
+
+    async fn resume_by(&self, token: &TokenSecret, data: Value) -> Result<Execution> {
         let inner = &*self.0;
-        let data = data.into();
         loop {
             let Some(found) = inner.patiently(|| inner.backend.tokens().get(token)).await? else {
                 return Err(Error::new(ErrorKind::NotFound, "token not found"));
@@ -82,13 +87,26 @@ impl Engine {
     /// Not found; conflict when it does not wait, or waits for a job or a child; invalid when the data does not fit.
     pub async fn resume_execution(&self, id: &ExecutionId, data: impl Into<Value>) -> Result<Execution> {
         let data = data.into();
-        loop {
-            let execution = self.0.load(id).await?.ok_or_else(|| Error::not_found("execution", id))?;
-            if let Some(execution) = self.0.resume_once(execution, &data, None).await? {
-                return Ok(execution);
+        in_span(async {
+            loop {
+                let execution = self.0.load(id).await?.ok_or_else(|| Error::not_found("execution", id))?;
+                if let Some(execution) = self.0.resume_once(execution, &data, None).await? {
+                    return Ok(execution);
+                }
             }
-        }
+        })
+        .await
     }
+}
+
+async fn in_span(resume: impl Future<Output = Result<Execution>>) -> Result<Execution> {
+    let span = spans::resume();
+    let resumed = resume.instrument(span.clone()).await;
+    match &resumed {
+        Ok(execution) => drop(span.record("execution", execution.id.as_str())),
+        Err(error) => spans::failed(&span, error.code()),
+    }
+    resumed
 }
 
 impl Inner {
@@ -209,7 +227,7 @@ impl Inner {
             Err(error) if error.is_conflict() => return later, // it waits for a job or a child
             changes => changes?,
         };
-        changes.settle = Some(Settle { lease: delivery.lease.clone(), settlement: Settlement::Done });
+        changes.settle = Some(Settle::new(delivery.lease.clone(), Settlement::Done));
         match self.commit(&changes).await {
             Ok(_) => Ok(Verdict::Committed),
             Err(error) if error.is_fenced() => Ok(Verdict::Abandoned),

@@ -64,7 +64,7 @@ pub trait EventStoreExt: EventStore {
     ///
     /// let heard = backend.events().hear(&Pings, &delivery).await.unwrap();
     /// let mut changes = heard.unwrap_or_default();
-    /// changes.settle = Some(Settle { lease: delivery.lease, settlement: Settlement::Done });
+    /// changes.settle = Some(Settle::new(delivery.lease, Settlement::Done));
     /// backend.commit(changes).await?;
     ///
     /// assert_eq!(backend.queue().stats("pings").await?.ready, 1);

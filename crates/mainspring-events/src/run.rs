@@ -1,6 +1,6 @@
 //! Runs appends: in a transaction of their own, or in the caller's.
 
-use mainspring_core::{Append, Appended, Error, RecordedEvent, Result, Timestamp};
+use mainspring_core::{Append, Appended, Error, RecordedEvent, Result, Timestamp, trace};
 use mainspring_pg::{
     Db, Query, Row, is_transient,
     row::{get, time},
@@ -27,11 +27,13 @@ const WHY: &str = "SELECT s.archived_at IS NOT NULL, coalesce(CASE WHEN s.stream
 
 impl PgEventStore<'_> {
     /// Checks `appends` and makes all of them durable, or none.
-    pub(crate) async fn append_now(&self, appends: Vec<Append>) -> Result<Vec<Appended>> {
+    pub(crate) async fn append_now(&self, mut appends: Vec<Append>) -> Result<Vec<Appended>> {
         appends.iter().try_for_each(Append::check)?;
         if appends.is_empty() {
             return Ok(Vec::new());
         }
+        let events = appends.iter_mut().flat_map(|append| &mut append.events);
+        trace::stamp(events.map(|event| &mut event.metadata));
         if self.db().in_transaction() {
             return self.append_within(&appends).await;
         }

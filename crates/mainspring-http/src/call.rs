@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use mainspring_core::{BoxFuture, Error};
+use mainspring_core::{
+    BoxFuture, Error,
+    trace::{self, TraceContext},
+};
 use serde_json::Value;
 
 use crate::{Entrypoint, MessageData, Reply};
@@ -15,12 +18,29 @@ pub struct Call {
     pub message: MessageData,
     /// The trace it belongs to, as the W3C header `traceparent`.
     pub trace_parent: Option<String>,
+    /// What is beside it, as the header `tracestate`.
+    pub trace_state: Option<String>,
 }
 
 impl Call {
     /// A call without a trace.
     pub fn new(message: MessageData) -> Self {
-        Self { message, trace_parent: None }
+        Self { message, trace_parent: None, trace_state: None }
+    }
+
+    /// The same in the [present trace](mainspring_core::trace), if there is one.
+    #[must_use]
+    pub fn traced(mut self) -> Self {
+        if let Some(context) = trace::current() {
+            self.trace_parent = Some(context.to_string());
+            self.trace_state = context.state().map(str::to_owned);
+        }
+        self
+    }
+
+    /// The trace as it can be gone on with.
+    pub fn context(&self) -> Option<TraceContext> {
+        TraceContext::parse(self.trace_parent.as_deref()?, self.trace_state.as_deref())
     }
 
     /// Where it goes in.

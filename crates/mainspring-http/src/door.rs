@@ -3,13 +3,16 @@
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::FutureExt;
+use mainspring_core::trace::within;
 use serde_json::Value;
+use tracing::Instrument;
 
 use crate::{
     Call, Endpoint, Entrypoint, Guard, MessageData, QueueName, Reply,
     call::HealthCheck,
     guard::{Admission, Presented},
     reply::Answer,
+    spans,
 };
 
 /// An endpoint behind its guard.
@@ -47,10 +50,19 @@ impl Door {
             Ok(message) => message,
             Err(problem) => return Reply::BadRequest(problem),
         };
-        let answer = match HealthCheck::of(&message) {
-            Some(check) => self.endpoint.health(check),
-            None => self.endpoint.call(Call { message, trace_parent: presented.trace_parent() }),
+        let context = presented.context();
+        let span = spans::endpoint(&message, context.as_ref());
+        let check = HealthCheck::of(&message);
+        let call = Call {
+            message,
+            trace_parent: context.as_ref().map(ToString::to_string),
+            trace_state: context.as_ref().and_then(|context| context.state().map(str::to_owned)),
         };
+        let answer = match check {
+            Some(check) => self.endpoint.health(check),
+            None => self.endpoint.call(call),
+        };
+        let answer = within(context, answer).instrument(span);
         // A panic of the application is a failure of this message, not of the worker or the connection.
         AssertUnwindSafe(answer)
             .catch_unwind()

@@ -11,7 +11,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use mainspring_core::{Error, Result, Timestamp};
+use mainspring_core::{
+    Error, Result, Timestamp,
+    trace::{TRACEPARENT, TRACESTATE, TraceContext},
+};
 
 use crate::{
     Call, Secret,
@@ -20,7 +23,6 @@ use crate::{
 
 /// The header with the secret.
 pub const SECRET_HEADER: &str = "x-workflow-secret";
-pub(crate) const TRACE_PARENT: &str = "traceparent";
 
 type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
@@ -72,7 +74,8 @@ impl Credential {
             None => vec![(SECRET_HEADER, self.secret.reveal().to_owned())],
             Some(now) => signature::sign(&self.secret, &call.message.message_id, now(), body)?.into(),
         };
-        headers.extend(call.trace_parent.clone().map(|trace| (TRACE_PARENT, trace)));
+        headers.extend(call.trace_parent.clone().map(|parent| (TRACEPARENT, parent)));
+        headers.extend(call.trace_state.clone().map(|state| (TRACESTATE, state)));
         Ok(headers)
     }
 }
@@ -186,6 +189,7 @@ pub(crate) struct Presented<'h> {
     timestamp: Option<&'h str>,
     signature: Option<&'h str>,
     trace_parent: Option<&'h str>,
+    trace_state: Option<&'h str>,
 }
 
 impl<'h> Presented<'h> {
@@ -196,15 +200,13 @@ impl<'h> Presented<'h> {
             id: header(signature::ID),
             timestamp: header(signature::TIMESTAMP),
             signature: header(signature::SIGNATURE),
-            trace_parent: header(TRACE_PARENT),
+            trace_parent: header(TRACEPARENT),
+            trace_state: header(TRACESTATE),
         }
     }
 
-    /// `00-<32>-<16>-<2>` in hexadecimal; anything else is no trace.
-    pub(crate) fn trace_parent(&self) -> Option<String> {
-        let text = self.trace_parent.filter(|text| text.len() == 55)?;
-        let lengths = text.split('-').map(str::len);
-        let is_hex = text.bytes().all(|byte| byte == b'-' || matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        (is_hex && lengths.eq([2, 32, 16, 2])).then(|| text.to_owned())
+    /// What is no trace is none.
+    pub(crate) fn context(&self) -> Option<TraceContext> {
+        TraceContext::parse(self.trace_parent?, self.trace_state)
     }
 }

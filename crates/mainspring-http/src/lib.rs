@@ -26,6 +26,7 @@ mod secret;
 #[cfg(feature = "server")]
 mod server;
 mod signature;
+mod spans;
 
 pub use call::{Call, Endpoint, HealthCheck, Invoker, WebhookReply, WebhookRequest};
 #[cfg(feature = "client")]

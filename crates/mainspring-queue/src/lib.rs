@@ -21,7 +21,7 @@
 //! let claimed = queue.claim(ClaimRequest::new("mail", holder, lease, 10)).await?;
 //! for delivery in claimed.deliveries {
 //!     // … do it, then
-//!     queue.settle(vec![Settle { lease: delivery.lease, settlement: Settlement::Done }]).await?;
+//!     queue.settle(vec![Settle::new(delivery.lease, Settlement::Done)]).await?;
 //! }
 //! assert_eq!(queue.stats("mail").await?.claimed, 0);
 //! # Ok(()) }
@@ -66,6 +66,7 @@ mod row;
 pub mod schedule;
 mod settle;
 mod shared_push;
+mod spans;
 pub mod stats;
 mod store;
 mod sweep;

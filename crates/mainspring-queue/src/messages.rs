@@ -5,18 +5,20 @@ use std::time::SystemTime;
 use mainspring_core::{
     Available, BlockedKey, Error, MessageId, MessageQuery, MessageStatus, MessageUpdate, NewMessage, Policy,
     Pushed, Redrive, Redriven, Result, StoredMessage, Target, Timestamp, Which, limits,
-    queue::check_messages,
+    queue::check_messages, trace,
 };
 use mainspring_pg::{
     Query, Row,
     row::{count, get, object, time, to_json, typed},
 };
 use serde_json::Value;
+use tracing::Instrument;
 
 use crate::{
     PgQueue,
     push::{Push, pushed},
     row::{Own, micros},
+    spans,
 };
 
 const FIND: &str = include_str!("sql/find.sql");
@@ -52,17 +54,21 @@ const ADMIT: &str =
     "WITH a AS MATERIALIZED (SELECT {admit}(name) FROM {queues} WHERE name = $1 AND gated) SELECT FROM a";
 
 impl PgQueue<'_> {
-    pub(crate) async fn push_known(&self, messages: Vec<NewMessage>) -> Result<Vec<Pushed>> {
+    pub(crate) async fn push_known(&self, mut messages: Vec<NewMessage>) -> Result<Vec<Pushed>> {
         check_messages(&messages)?;
+        let span = spans::push(&messages);
+        span.in_scope(|| trace::stamp(messages.iter_mut().map(|message| &mut message.headers)));
         let names: Vec<&str> = messages.iter().map(|message| message.queue.as_str()).collect();
         if let Some(row) = self.db.opt(MISSING, &[&names]).await? {
             return Err(Error::not_found("queue", get::<&str>(&row, 0)?));
         }
-        self.push_all(&messages).await
+        self.push_all(&messages).instrument(span).await
     }
 
-    pub(crate) async fn upsert(&self, message: NewMessage) -> Result<Pushed> {
+    pub(crate) async fn upsert(&self, mut message: NewMessage) -> Result<Pushed> {
         message.check()?;
+        let span = spans::push(std::slice::from_ref(&message));
+        span.in_scope(|| trace::stamp([&mut message.headers]));
         self.existing(&message.queue).await?;
         if message.key.is_none() {
             return Err(Error::invalid("message.key", "an upsert needs one"));
@@ -71,7 +77,7 @@ impl PgQueue<'_> {
             return Err(Error::invalid("message.depends_on", "an upsert waits for nothing"));
         }
         let queries = vec![Push::upsert(&message)];
-        let answers = self.db.together(queries).await?;
+        let answers = self.db.together(queries).instrument(span).await?;
         let queue = message.queue.clone();
         let (mut pushed, held) = pushed(&[message], &[vec![0]], &answers)?;
         if held && !self.db.in_transaction() {

@@ -101,7 +101,7 @@ pub(crate) fn unreadable_row(queue: &str, row: &Row, error: &Error) -> Result<Se
         token: get(row, 2)?,
         managed: get(row, 17)?,
     };
-    Ok(Settle { lease, settlement: Settlement::DeadLetter(Failure::new("UNREADABLE", error.chain())) })
+    Ok(Settle::new(lease, Settlement::DeadLetter(Failure::new("UNREADABLE", error.chain()))))
 }
 
 /// As [`delivery_from_row`], of a message that cannot be read: its id, its type, and nothing else that was pushed.

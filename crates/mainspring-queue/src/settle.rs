@@ -28,13 +28,22 @@ const PUT_BACK: &str = "UPDATE {messages} m SET holder = NULL, token = 0 FROM (
   WHERE m.ctid = u.row AND m.token = u.token
   RETURNING m.seq, u.token";
 
+/// What is tried again says in which span it was tried; while the claim holds.
+const TRIED: &str = "UPDATE {messages} m
+  SET headers = coalesce(m.headers, '{}') || jsonb_build_object('mainspring-tried', u.tried) FROM (
+    SELECT i.token, i.tried, r.row FROM unnest($1::text[], $2::smallint[], $3::bigint[], $4::bigint[], $5::text[])
+      AS i(queue, priority, seq, token, tried)
+    CROSS JOIN LATERAL (SELECT x.ctid AS row FROM {messages} x
+      WHERE x.queue = i.queue AND x.priority = i.priority AND x.seq = i.seq OFFSET 0) r OFFSET 0) u
+  WHERE m.ctid = u.row AND m.token = u.token";
+
 const SETTLE: &str = include_str!("sql/settle.sql");
 
 const MANAGED: &str = "WITH s AS MATERIALIZED (
     SELECT settled_seq, settled_token, admitted, woken FROM {settle}($1, $2, $3, $4, $5, $6, $7, $8, $9))
   SELECT settled_seq, settled_token, admitted, woken FROM s";
 
-/// The statements that settle `settles`, at most four; read the rows of all with [`settled`].
+/// The statements that settle `settles`, at most five; read the rows of all with [`settled`].
 pub fn settle_queries(settles: &[&Settle]) -> Vec<Query> {
     let (back, ended): (Vec<&Settle>, Vec<&Settle>) =
         settles.iter().copied().partition(|s| s.settlement == Settlement::PutBack);
@@ -42,6 +51,11 @@ pub fn settle_queries(settles: &[&Settle]) -> Vec<Query> {
     let (done, others): (Vec<&Settle>, Vec<&Settle>) =
         plain.into_iter().partition(|s| matches!(s.settlement, Settlement::Done | Settlement::DoneWith(_)));
     let mut queries = Vec::new();
+    let marked: Vec<&Settle> = settles.iter().copied().filter(|s| s.mark().is_some()).collect();
+    if !marked.is_empty() {
+        let marks = column(&marked, |s| s.mark().map(ToString::to_string));
+        queries.push(bind_leases(Query::new(TRIED), &marked).bind(marks));
+    }
     if !done.is_empty() {
         queries.push(bind_claims(Query::new(DONE), &done));
     }

@@ -8,9 +8,10 @@ use std::{
 use mainspring_core::{
     BoxFuture, ClaimRequest, Claimed, DeadLetter, Error, MessageLease, NewMessage, Pushed, QueueDriver,
     QueueStats, Result, Settle, Settlement, Upkeep, WorkerId, execution::page_size, message::check_lease,
-    queue::check_messages,
+    queue::check_messages, trace,
 };
 use mainspring_pg::{AfterCommit, Db, Hints, Query, Share, TxRef, row::get};
+use tracing::Instrument;
 
 use crate::{
     claim::Known,
@@ -23,6 +24,7 @@ use crate::{
     row::{delivery_from_row, micros, remains_of_row},
     settle::{settle_queries, settled},
     shared_push::{LARGE, Pushes},
+    spans,
 };
 
 /// The queue on Postgres; see the crate.
@@ -99,8 +101,14 @@ impl<'t> PgQueue<'t> {
         AfterCommit::of(self.hints.as_ref())
     }
 
-    async fn push_checked(&self, messages: Vec<NewMessage>) -> Result<()> {
+    async fn push_checked(&self, mut messages: Vec<NewMessage>) -> Result<()> {
         check_messages(&messages)?;
+        let span = spans::push(&messages);
+        span.in_scope(|| trace::stamp(messages.iter_mut().map(|message| &mut message.headers)));
+        self.push_now(messages).instrument(span).await
+    }
+
+    async fn push_now(&self, messages: Vec<NewMessage>) -> Result<()> {
         match &self.shared {
             Some(shared) if (1..=LARGE).contains(&messages.len()) => shared.ask(messages).await,
             _ => self.push_all(&messages).await.map(drop),

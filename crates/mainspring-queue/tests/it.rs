@@ -55,10 +55,7 @@ async fn of_a_batch_each_is_fenced_by_its_own_token() {
     let first = queue.claim(request(1)).await.unwrap().deliveries.remove(0).lease;
     let second = queue.claim(request(1)).await.unwrap().deliveries.remove(0).lease;
     assert_ne!(first.token, second.token);
-    let done = |seq, token| Settle {
-        lease: MessageLease { seq, token, ..first.clone() },
-        settlement: Settlement::Done,
-    };
+    let done = |seq, token| Settle::new(MessageLease { seq, token, ..first.clone() }, Settlement::Done);
     let crossed = vec![done(first.seq, second.token), done(second.seq, first.token)];
     for refused in queue.settle(crossed).await.unwrap() {
         assert!(refused.unwrap_err().is_fenced());
@@ -98,7 +95,7 @@ async fn concurrent_consumers_take_every_message_once() {
                     return seen;
                 }
                 seen.extend(deliveries.iter().map(|d| d.message.id.clone()));
-                let done = |lease| Settle { lease, settlement: Settlement::Done };
+                let done = |lease| Settle::new(lease, Settlement::Done);
                 let settles = deliveries.into_iter().map(|d| done(d.lease)).collect();
                 assert!(queue.settle(settles).await.unwrap().iter().all(Result::is_ok));
             }
@@ -275,7 +272,7 @@ async fn dropped_at_any_moment_a_call_is_whole_or_not_at_all_and_leaves_a_clean_
 
             let ask = ClaimRequest::new(name, holder.clone(), Duration::from_secs(30), 1);
             if let Some(held) = queue.claim(ask).await.unwrap().deliveries.pop() {
-                let settle = || vec![Settle { lease: held.lease.clone(), settlement: Settlement::Done }];
+                let settle = || vec![Settle::new(held.lease.clone(), Settlement::Done)];
                 ended[2] = polled(queue.settle(settle()), times).await.is_some();
                 settled_down(&db, &watch).await;
                 let left = queue.stats(name).await.unwrap();
@@ -319,7 +316,7 @@ async fn what_lies_before_where_claims_begin_is_found_and_a_better_priority_at_o
         assert_eq!(held[0].message.data["i"] == json!("urgent"), urgent, "after {}", seen.len());
         let kept = held.iter().filter(|d| d.message.data["i"] != json!("urgent"));
         seen.extend(kept.map(|d| d.message.data["i"].to_string()));
-        let done = |lease| Settle { lease, settlement: Settlement::Done };
+        let done = |lease| Settle::new(lease, Settlement::Done);
         queue.settle(held.into_iter().map(|d| done(d.lease)).collect()).await.unwrap();
         if urgent && open.is_some() {
             // the nine beside it: in steps of ten again
@@ -348,10 +345,8 @@ async fn after_a_thousand_failures_a_message_still_waits_an_hour_at_most() {
         db.client().await.batch_execute(&sql).await.unwrap();
         let ask = || ClaimRequest::new(name, WorkerId::generate(), Duration::from_secs(30), 1_000);
         let held = queue.claim(ask()).await.unwrap().deliveries;
-        let again = |lease| Settle {
-            lease,
-            settlement: Settlement::Retry { error: Failure::new("BOOM", "it failed") },
-        };
+        let again =
+            |lease| Settle::new(lease, Settlement::Retry { error: Failure::new("BOOM", "it failed") });
         let settled = queue.settle(held.into_iter().map(|d| again(d.lease)).collect()).await.unwrap();
         assert!(settled.len() == 500 && settled.iter().all(Result::is_ok), "{name}");
         let spread = "SELECT count(*), max(available_at) - now() <= interval '1 hour',

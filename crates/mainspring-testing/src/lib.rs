@@ -35,7 +35,7 @@
 //! assert!(claimed.deliveries.is_empty() && claimed.next_due.is_some());
 //! memory.advance(Duration::from_secs(3600));
 //! let delivery = backend.queue().claim(request).await?.deliveries.remove(0);
-//! backend.queue().settle(vec![Settle { lease: delivery.lease, settlement: Settlement::Done }]).await?;
+//! backend.queue().settle(vec![Settle::new(delivery.lease, Settlement::Done)]).await?;
 //!
 //! History::new().nothing_else().drained("mail").check(&backend).await?.expect_clean();
 //! # Ok::<(), mainspring_core::Error>(()) }).unwrap();

@@ -208,7 +208,7 @@ fn take(
 pub(crate) fn put_back(shared: &Shared, items: Vec<Item>) {
     let listened = !shared.listeners.is_empty();
     for Item { delivery, slot } in items {
-        let settle = Settle { lease: delivery.lease.clone(), settlement: Settlement::PutBack };
+        let settle = Settle::new(delivery.lease.clone(), Settlement::PutBack);
         let told = listened.then(|| Arc::new(delivery));
         shared.finish(Finished { settle, slot, told, last_try: false, unknown: false, corrected: false });
     }

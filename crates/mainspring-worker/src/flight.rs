@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use mainspring_core::{Delivery, Failure, MessageId, MessageLease, Settle, WorkerId};
+use mainspring_core::{Delivery, Failure, MessageId, MessageLease, Settle, WorkerId, trace::TraceContext};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +38,18 @@ pub(crate) struct Flight {
     /// When it is given up whether it ends or not, and the code of that failure.
     give_up: Option<(Instant, &'static str)>,
     reported: bool,
+    /// The span of this try.
+    tried: Option<TraceContext>,
+}
+
+/// How a flight is to be.
+pub(crate) struct Plan {
+    /// Whether somebody wants to hear of the deliveries.
+    pub(crate) listened: bool,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) post: Arc<Post>,
+    pub(crate) give_up: Option<(Duration, &'static str)>,
+    pub(crate) tried: Option<TraceContext>,
 }
 
 /// What is known of a delivery while its handler has it.
@@ -76,19 +88,13 @@ impl Flights {
     }
 
     /// Takes off: the number of the flight, and what to hand to the handler.
-    pub(crate) fn begin(
-        &self,
-        items: Vec<Item>,
-        listened: bool,
-        cancel: CancellationToken,
-        post: Arc<Post>,
-        give_up: Option<(Duration, &'static str)>,
-    ) -> (u64, Vec<Delivery>) {
+    pub(crate) fn begin(&self, items: Vec<Item>, plan: Plan) -> (u64, Vec<Delivery>) {
+        let Plan { listened, cancel, post, give_up, tried } = plan;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (deliveries, parts) = items.into_iter().map(|item| Part::new(item, listened)).unzip();
         let since = Instant::now();
         let give_up = give_up.and_then(|(after, code)| Some((since.checked_add(after)?, code)));
-        self.table().insert(number, Flight { since, parts, cancel, post, give_up, reported: false });
+        self.table().insert(number, Flight { since, parts, cancel, post, give_up, reported: false, tried });
         (number, deliveries)
     }
 
@@ -171,13 +177,13 @@ impl Flight {
     /// Hands the verdicts on, in the order of the deliveries.
     pub(crate) fn land(self, shared: &Shared, verdicts: impl IntoIterator<Item = Verdict>) {
         for (part, verdict) in self.parts.into_iter().zip(verdicts) {
-            part.land(shared, verdict);
+            part.land(shared, verdict, self.tried.clone());
         }
     }
 }
 
 impl Part {
-    fn land(self, shared: &Shared, verdict: Verdict) {
+    fn land(self, shared: &Shared, verdict: Verdict, tried: Option<TraceContext>) {
         let settlement = match verdict {
             Verdict::Settle(settlement) => settlement,
             Verdict::Failed(error) => retry(self.failures, error),
@@ -189,7 +195,7 @@ impl Part {
             Verdict::Abandoned if self.slot.held.0.is_lost() => return shared.lost(&self.told),
             Verdict::Abandoned => mainspring_core::Settlement::PutBack,
         };
-        let settle = Settle { lease: self.lease.clone(), settlement };
+        let settle = Settle { lease: self.lease.clone(), settlement, tried };
         let Self { slot, told, last_try, .. } = self;
         shared.finish(Finished { settle, slot, told, last_try, unknown: false, corrected: false });
     }

@@ -54,6 +54,7 @@ mod seat;
 mod settle;
 mod shared;
 mod snapshot;
+mod spans;
 mod spy;
 mod term;
 mod touch;

@@ -14,8 +14,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Verdict,
     crew::{Item, Post},
+    flight::Plan,
     panic::{Panic, caught},
     shared::Shared,
+    spans::Try,
 };
 
 /// How long a handler whose time is over may take to notice.
@@ -77,12 +79,21 @@ impl Duty {
         let cancel = term.cancel.child_token();
         let listened = !shared.listeners.is_empty();
         let give_up = give_up(limit, shared.options.stuck_after);
-        let (number, deliveries) =
-            shared.flights.begin(items, listened, cancel.clone(), Arc::clone(&self.post), give_up);
+        let this = Try::of(&shared.options.queue, items.iter().map(|item| &item.delivery));
+        let flight = Plan {
+            listened,
+            cancel: cancel.clone(),
+            post: Arc::clone(&self.post),
+            give_up,
+            tried: this.tried.clone(),
+        };
+        let (number, deliveries) = shared.flights.begin(items, flight);
         self.flight = Some(number);
         let ids: Vec<MessageId> = deliveries.iter().map(|delivery| delivery.message.id.clone()).collect();
         let (busy, begin) = (shared.meter.work(), Instant::now());
-        let verdicts = in_time(call(&shared, deliveries, cancel.clone()), ids.len(), limit, &cancel).await;
+        let call = this.run(call(&shared, deliveries, cancel.clone()));
+        let verdicts = in_time(call, ids.len(), limit, &cancel).await;
+        this.ended(&verdicts);
         shared.meter.duration.record(begin.elapsed());
         drop(busy);
         self.flight = None;

@@ -51,6 +51,8 @@ mod reactions;
 #[cfg(feature = "redis")]
 pub mod redis;
 mod stores;
+#[cfg(feature = "otel")]
+pub mod telemetry;
 mod tx;
 
 pub use from_env::{connect_world, world_from, world_from_env};

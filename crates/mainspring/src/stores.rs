@@ -337,6 +337,7 @@ impl Backend for PgStores<'_> {
                 Some(group) => group.commit_alone(&self.events, changes).await,
                 None => {
                     changes.check()?;
+                    let changes = changes.traced();
                     let committed = commit_within(&self.db, &self.events, &changes).await?;
                     if let Some(hints) = &self.hints {
                         hint(hints, [&changes]);

@@ -111,7 +111,7 @@ where
                 .db()
                 .with_tx(async |db| match (self.body)(db).await {
                     Ok(value) => {
-                        let changes = record(&value)?;
+                        let changes = record(&value)?.traced();
                         let committed = commit_within(db, &PgEventStore::new(db), &changes).await?;
                         Ok((value, committed, changes))
                     }

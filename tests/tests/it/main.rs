@@ -30,6 +30,7 @@ mod resumes;
 mod signals;
 mod sleep;
 mod stop;
+mod traced;
 mod unknown;
 mod wakeups;
 mod world_kills;

@@ -57,7 +57,7 @@ async fn queue(stores: &PgStores<'static>) {
             select: mainspring::Select::default(),
         };
         let claimed = queue.claim(request).await.unwrap().deliveries;
-        let settles = claimed.iter().map(|d| Settle { lease: d.lease.clone(), settlement: Settlement::Done });
+        let settles = claimed.iter().map(|d| Settle::new(d.lease.clone(), Settlement::Done));
         let settled = queue.settle(settles.collect()).await.unwrap();
         assert!(settled.iter().all(Result::is_ok), "{settled:?}");
         claimed.len()

@@ -12,9 +12,8 @@ async fn give_up(ground: &Ground, queue: &str) {
     let queues = ground.stores().queue;
     let request = ClaimRequest::new(queue, WorkerId::generate(), Duration::from_secs(60), 100);
     let claimed = queues.claim(request).await.unwrap().deliveries;
-    let settles = claimed.into_iter().map(|delivery| Settle {
-        lease: delivery.lease,
-        settlement: Settlement::DeadLetter(Failure::new("BROKEN", "canary")),
+    let settles = claimed.into_iter().map(|delivery| {
+        Settle::new(delivery.lease, Settlement::DeadLetter(Failure::new("BROKEN", "canary")))
     });
     queues.settle(settles.collect()).await.unwrap().into_iter().for_each(|settled| settled.unwrap());
 }

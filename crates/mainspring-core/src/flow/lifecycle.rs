@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Advance, Then, state};
 use crate::{
     Available, Changes, ContextLimits, Error, Execution, ExecutionStatus, ExecutionWrite, Failure, NewEvent,
-    Result, Timestamp, TokenHash, TokenWrite, WorkerId, event::kind, limits,
+    Result, Timestamp, TokenHash, TokenWrite, WorkerId, event::kind, limits, trace,
 };
 
 /// Who drives a new execution.
@@ -17,9 +17,13 @@ pub enum Drive {
     Here(WorkerId),
 }
 
-/// A new execution: pending until somebody claims its message, or running at once.
+/// A new execution: pending until somebody claims its message, or running at once. Its metadata say in which
+/// [trace](crate::trace) it is created, unless they do already.
 pub fn created(mut execution: Execution, drive: Drive) -> Changes {
     let mut changes = Changes::default();
+    if let Some(context) = trace::current() {
+        context.stamp(&mut execution.metadata);
+    }
     match drive {
         Drive::Queue => {
             execution.status = ExecutionStatus::Pending;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::path;
 use crate::{
     Available, ContextLimits, Execution, ExecutionStatus, Failure, MessageId, NewMessage, Reply, Result,
-    Timestamp, limits,
+    Timestamp, limits, trace::TraceContext,
 };
 
 /// The type of the message that drives an execution.
@@ -19,7 +19,7 @@ pub const JOB_RUN: &str = "job.run";
 /// The type of the message that keeps what an execution was resumed with until its wait begins.
 pub const RESUME: &str = "execution.resume";
 
-/// The message that drives `execution` when it is available.
+/// The message that drives `execution` when it is available, in the trace it was created in.
 ///
 /// It has all the attempts there are: whether a step is tried again is the flow's business, and an execution must not be
 /// lost to a database that was away for a while.
@@ -30,6 +30,9 @@ pub fn wake_message(execution: &Execution, id: MessageId, available: Available) 
     message.subject = Some(execution.id.to_string());
     message.available = available;
     message.max_attempts = Some(limits::MAX_ATTEMPTS);
+    if let Some(context) = TraceContext::of(&execution.metadata) {
+        context.stamp(&mut message.headers);
+    }
     message
 }
 

@@ -9,9 +9,10 @@ use mainspring_core::{Delivery, Execution, ExecutionStatus, NewEvent, Result, Se
 use mainspring_worker::Verdict;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::{cleanup::cleans_up, drive::Drove, outside::KNOCK};
-use crate::{drive::Seat, engine::Inner};
+use crate::{drive::Seat, engine::Inner, spans};
 
 /// How long a knock waits until who drives here has seen it.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -79,7 +80,9 @@ impl Inner {
             ExecutionStatus::Waiting if knocks(delivery) => {}
             ExecutionStatus::Waiting => return Ok(Some(Settlement::Done.into())),
         }
-        Ok(match Box::pin(self.drive_workflow(execution, before, Some(seat), cancel)).await? {
+        let span = spans::drive(&execution);
+        let driven = self.drive_workflow(execution, before, Some(seat), cancel).instrument(span);
+        Ok(match Box::pin(driven).await? {
             Drove::Rests(_) => Some(Verdict::Committed),
             Drove::Asleep(execution) => Some(match execution.wake_at {
                 Some(at) if drives => Settlement::SnoozeUntil(at).into(),

@@ -16,6 +16,7 @@ use mainspring_worker::{Panic, caught};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::{
     Cx, Drift, FOREIGN_AWAIT, INPUT, NON_DETERMINISM,
@@ -35,6 +36,7 @@ use crate::{
     engine::Inner,
     meter,
     running::{Entry, Work},
+    spans,
 };
 
 /// Polls of the code in a row before others get a turn.
@@ -74,16 +76,19 @@ impl Inner {
         execution: Execution,
         cancel: &CancellationToken,
     ) -> Result<Driven> {
-        Ok(match Box::pin(self.drive_workflow(execution, Vec::new(), None, cancel)).await? {
-            Drove::Rests(execution) | Drove::Asleep(execution) => Driven::Rests(execution),
-            Drove::Changed => Driven::Changed,
-            Drove::Stopped => Driven::Stopped,
-            Drove::Fenced => Driven::Fenced,
-            Drove::Unknown(execution) => {
-                let what = format!("{} {}", execution.flow_id, execution.flow_version);
-                return Err(Error::not_found("the code of workflow", what));
-            }
-        })
+        let span = spans::drive(&execution);
+        Ok(
+            match Box::pin(self.drive_workflow(execution, Vec::new(), None, cancel).instrument(span)).await? {
+                Drove::Rests(execution) | Drove::Asleep(execution) => Driven::Rests(execution),
+                Drove::Changed => Driven::Changed,
+                Drove::Stopped => Driven::Stopped,
+                Drove::Fenced => Driven::Fenced,
+                Drove::Unknown(execution) => {
+                    let what = format!("{} {}", execution.flow_id, execution.flow_version);
+                    return Err(Error::not_found("the code of workflow", what));
+                }
+            },
+        )
     }
 
     /// `before` are events of the wake that led here.

@@ -133,7 +133,7 @@ pub(crate) fn changes_of(
     }
     changes.executions.insert(0, ExecutionWrite::update(execution, events));
     changes.executions.extend(children);
-    changes.settle = settlement.zip(lease).map(|(settlement, lease)| Settle { lease, settlement });
+    changes.settle = settlement.zip(lease).map(|(settlement, lease)| Settle::new(lease, settlement));
     changes
 }
 

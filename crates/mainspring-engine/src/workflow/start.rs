@@ -11,6 +11,7 @@ use mainspring_core::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
+use tracing::Instrument;
 
 use super::{
     INPUT, ResultError, Workflow, WorkflowHandle, child::continued, handle::version_in_row,
@@ -19,6 +20,7 @@ use super::{
 use crate::{
     Engine,
     drive::{Driven, Standing},
+    spans,
 };
 
 /// Inputs up to so many bytes are in the row until the first commit, which saves the first drive a read.
@@ -250,8 +252,18 @@ impl<O, E> Start<O, E> {
         Box::pin(self.make(backend, false)).await
     }
 
+    async fn make(self, backend: &dyn Backend, tell: bool) -> Result<WorkflowHandle<O, E>> {
+        let span = spans::start(&self.name);
+        let made = self.make_it(backend, tell).instrument(span.clone()).await;
+        match &made {
+            Ok(handle) => drop(span.record("execution", handle.id().as_str())),
+            Err(error) => spans::failed(&span, error.code()),
+        }
+        made
+    }
+
     /// `tell` the listeners: not of what is not durable yet.
-    async fn make(mut self, backend: &dyn Backend, tell: bool) -> Result<WorkflowHandle<O, E>> {
+    async fn make_it(mut self, backend: &dyn Backend, tell: bool) -> Result<WorkflowHandle<O, E>> {
         let input = std::mem::replace(&mut self.input, Ok(Value::Null))?;
         limits::check_json("input", &input)?;
         limits::check_duration("delay", self.delay)?;

@@ -7,12 +7,14 @@ use mainspring_core::{
     event::kind,
     flow::{RetryPolicy, code},
     limits,
+    trace::{self, TraceContext},
 };
 use mainspring_worker::caught;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::{
     Cx,
@@ -21,7 +23,7 @@ use super::{
     live::Go,
     state::Wait,
 };
-use crate::meter;
+use crate::{meter, spans};
 
 /// The longest pause between two runs of a step that is spent awake; during a longer one the execution is parked.
 const LONGEST_AWAKE: Duration = Duration::from_secs(1);
@@ -106,6 +108,15 @@ enum Failed<E> {
     Broken(Failure),
 }
 
+impl<E> Failed<E> {
+    fn code(&self) -> &str {
+        match self {
+            Self::App(_) => code::STEP_FAILED,
+            Self::Broken(failure) => &failure.code,
+        }
+    }
+}
+
 impl<T, E> Step<'_, T, E>
 where
     T: Serialize + DeserializeOwned + Send,
@@ -124,9 +135,10 @@ where
         if let Some(until) = note.until {
             live.wait(&self.key, Wait::Until(until)).await;
         }
+        let mut before = None;
         loop {
             live.gate().await;
-            let failed = match self.run(attempt).await {
+            let failed = match self.run(attempt, &mut before).await {
                 Ok(value) => match keep(&value) {
                     Ok((stored, value)) => {
                         let end = End::Completed(stored);
@@ -142,11 +154,7 @@ where
                 Failed::App(error) => self.fatal.as_ref().is_some_and(|fatal| fatal(error)),
                 Failed::Broken(_) => false,
             };
-            let error_code = match &failed {
-                Failed::App(_) => code::STEP_FAILED,
-                Failed::Broken(failure) => &failure.code,
-            };
-            if fatal || !self.policy.allows(error_code, attempt - 1) {
+            if fatal || !self.policy.allows(failed.code(), attempt - 1) {
                 return Err(self.give_up(failed, loose));
             }
             let text = match &failed {
@@ -159,7 +167,8 @@ where
         }
     }
 
-    async fn run(&self, attempt: u32) -> Result<T, Failed<E>> {
+    /// `before` is the span of the try before, and then of this one.
+    async fn run(&self, attempt: u32, before: &mut Option<TraceContext>) -> Result<T, Failed<E>> {
         let live = &*self.cx.live;
         let _active = live.activate();
         let run = StepRun {
@@ -169,13 +178,15 @@ where
         };
         // The call is inside: a closure may panic before it has made its future.
         let begin = Instant::now();
-        let work = caught(async { (self.work)(run).await });
+        let span = spans::step(&live.facts.id, &live.facts.flow, &self.key, attempt, before.as_ref());
+        *before = if span.is_disabled() { None } else { span.in_scope(trace::span) };
+        let work = caught(async { (self.work)(run).await }).instrument(span.clone());
         let ended = match self.timeout {
             Some(longest) => timeout(longest, work).await,
             None => Ok(work.await),
         };
         meter::step(&live.facts.flow, &self.key, begin.elapsed());
-        match ended {
+        let ran = match ended {
             Ok(Ok(Ok(value))) => Ok(value),
             Ok(Ok(Err(error))) => Err(Failed::App(error)),
             Ok(Err(panic)) => {
@@ -186,7 +197,11 @@ where
                 let message = format!("took longer than {:?}", self.timeout.unwrap_or_default());
                 Err(Failed::Broken(Failure::new(code::TIMEOUT, message)))
             }
+        };
+        if let Err(failed) = &ran {
+            spans::failed(&span, failed.code());
         }
+        ran
     }
 
     async fn pause(&self, attempt: u32, error: &str) {

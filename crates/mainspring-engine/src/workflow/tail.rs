@@ -131,7 +131,7 @@ impl Inner {
             if last || tail.next < 1 {
                 let events = tail.end();
                 let counted = events.len();
-                tracing::debug_span!("workflow.replay", execution = %execution.id, rows, counted)
+                tracing::debug_span!("mainspring.replay", execution = %execution.id, rows, counted)
                     .in_scope(|| ());
                 return Ok(events);
             }

@@ -102,7 +102,7 @@ async fn the_commit_of_a_zombie_is_refused() {
     let mut decision =
         advance(&flow, execution, Vec::new(), late, &Default::default(), backend.now()).changes;
     assert!(backend.commit(decision.clone()).await.unwrap_err().is_conflict());
-    decision.settle = Some(Settle { lease: old.lease, settlement: Settlement::Done });
+    decision.settle = Some(Settle::new(old.lease, Settlement::Done));
     assert!(backend.commit(decision).await.unwrap_err().is_fenced());
     assert_eq!(stored(&backend, &done.id).await, done);
 }

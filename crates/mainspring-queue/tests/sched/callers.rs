@@ -83,7 +83,7 @@ async fn what_a_push_asks_for_is_there_with_the_transaction_of_the_caller_or_not
     assert_eq!(numbers, [json!(0), json!(1), json!(3), json!(4)]);
     let stats = queue.stats("q").await.unwrap();
     assert_eq!((stats.claimed, stats.held, stats.deferred, stats.blocked), (4, 1, 2, 2));
-    let done = |lease| Settle { lease, settlement: Settlement::Done };
+    let done = |lease| Settle::new(lease, Settlement::Done);
     queue.settle(first.into_iter().map(|delivery| done(delivery.lease)).collect()).await.unwrap();
     let numbers: Vec<_> =
         ready(&test, "q").await.iter().map(|delivery| delivery.message.data.clone()).collect();
@@ -145,7 +145,7 @@ async fn the_same_from_sql() {
     for _ in 0..4 {
         let some = ready(&test, "q").await;
         seen.push(some.iter().map(|delivery| delivery.message.data.as_u64().unwrap()).collect::<Vec<_>>());
-        let done = |lease| Settle { lease, settlement: Settlement::Done };
+        let done = |lease| Settle::new(lease, Settlement::Done);
         queue.settle(some.into_iter().map(|delivery| done(delivery.lease)).collect()).await.unwrap();
     }
     assert_eq!(seen, [vec![1, 2, 3, 7], vec![4], vec![5], vec![6]]);
@@ -165,9 +165,7 @@ async fn a_parent_that_ends_while_a_child_is_pushed_knows_of_it() {
         queue.on(&tx).push(vec![message(2).after([&parent])]).await.unwrap();
         let settling = {
             let queue = queue.clone();
-            tokio::spawn(
-                async move { queue.settle(vec![Settle { lease, settlement: Settlement::Done }]).await },
-            )
+            tokio::spawn(async move { queue.settle(vec![Settle::new(lease, Settlement::Done)]).await })
         };
         let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
         while watcher.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
@@ -182,7 +180,7 @@ async fn a_parent_that_ends_while_a_child_is_pushed_knows_of_it() {
         let child = ready(&test, "q").await;
         assert_eq!(child.len(), usize::from(commits));
         for delivery in child {
-            let settle = Settle { lease: delivery.lease, settlement: Settlement::Done };
+            let settle = Settle::new(delivery.lease, Settlement::Done);
             queue.settle(vec![settle]).await.unwrap().remove(0).unwrap();
         }
         assert_eq!(queue.stats("q").await.unwrap(), QueueStats::default());
@@ -201,7 +199,7 @@ async fn a_key_that_was_locked_while_its_message_ended_goes_with_the_sweep() {
     let tx = client.transaction().await.unwrap();
     assert!(queue.on(&tx).push_each(vec![one(1)]).await.unwrap()[0].duplicate);
     let lease = held.remove(0).lease;
-    queue.settle(vec![Settle { lease, settlement: Settlement::Done }]).await.unwrap().remove(0).unwrap();
+    queue.settle(vec![Settle::new(lease, Settlement::Done)]).await.unwrap().remove(0).unwrap();
     tx.rollback().await.unwrap();
     let long = Duration::from_secs(50 * 365 * 86_400);
     queue.push_each(vec![unique(4, "d", Unique::Debounce(long))]).await.unwrap(); // the next slot is nobody's

@@ -22,7 +22,7 @@ async fn push(test: &TestDb, queue: &str, n: usize) {
 async fn claim(test: &TestDb, queue: &str, max: u32) -> Vec<Settle> {
     let request = ClaimRequest::new(queue, WorkerId::generate(), HOUR, max);
     let claimed = PgQueue::new(&test.db()).claim(request).await.unwrap().deliveries;
-    claimed.into_iter().map(|d| Settle { lease: d.lease, settlement: Settlement::Done }).collect()
+    claimed.into_iter().map(|d| Settle::new(d.lease, Settlement::Done)).collect()
 }
 
 async fn count(test: &TestDb) {

@@ -183,7 +183,7 @@ async fn it_forgets_messages_as_their_queue_says() {
         queue.push(vec![message(name), message(name)]).await.unwrap();
         let request = ClaimRequest::new(name, WorkerId::generate(), HOUR, 1);
         let lease = queue.claim(request).await.unwrap().deliveries.remove(0).lease;
-        queue.settle(vec![Settle { lease, settlement: Settlement::Done }]).await.unwrap();
+        queue.settle(vec![Settle::new(lease, Settlement::Done)]).await.unwrap();
     }
     let upkeep = queue.upkeep(options()).unwrap();
     upkeep.round().await;

@@ -130,7 +130,7 @@ pub(super) async fn claim_due(backend: &dyn Backend, holder: &str) -> Vec<Delive
 }
 
 pub(super) fn settled(delivery: &Delivery, settlement: Settlement) -> Settle {
-    Settle { lease: delivery.lease.clone(), settlement }
+    Settle::new(delivery.lease.clone(), settlement)
 }
 
 pub(super) async fn settle(backend: &dyn Backend, delivery: &Delivery, settlement: Settlement) {

@@ -35,6 +35,7 @@ pub mod queue;
 pub mod receipts;
 pub mod streams;
 pub mod tokens;
+pub mod traces;
 
 mod make;
 
@@ -73,6 +74,7 @@ pub async fn all_but_queue<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (
     Box::pin(leases::suite(&fresh)).await;
     Box::pin(commit::suite(&fresh)).await;
     Box::pin(receipts::suite(&fresh)).await;
+    Box::pin(traces::suite(&fresh)).await;
 }
 
 /// Runs one case on a backend of its own.

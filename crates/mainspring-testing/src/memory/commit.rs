@@ -12,6 +12,7 @@ use super::{State, executions::key_of};
 
 pub(super) fn commit(state: &mut State, changes: Changes, at: Timestamp) -> Result<Committed> {
     changes.check()?;
+    let changes = changes.traced();
     check_once(&changes)?;
     check_streams_once(&changes.appends)?;
     check_leases(state, &changes)?;

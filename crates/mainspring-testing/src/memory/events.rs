@@ -7,7 +7,7 @@ use mainspring_core::{
     RecordedEvent, Result, Snapshot, StreamHead, StreamId, StreamPage, StreamQuery, Timestamp,
     event::{EXECUTIONS, STREAMS, check_streams_once},
     execution::stream_of,
-    limits,
+    limits, trace,
 };
 
 use super::MemoryBackend;
@@ -293,9 +293,11 @@ fn page_size(limit: u32) -> Result<usize> {
 }
 
 impl EventStore for MemoryBackend {
-    fn append_all(&self, appends: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>>> {
+    fn append_all(&self, mut appends: Vec<Append>) -> BoxFuture<'_, Result<Vec<Appended>>> {
         self.run(move |state, at| {
             appends.iter().try_for_each(Append::check)?;
+            let events = appends.iter_mut().flat_map(|append| &mut append.events);
+            trace::stamp(events.map(|event| &mut event.metadata));
             let planned = state.log.plan(&appends)?;
             Ok(state.log.append_all(&appends, planned, at))
         })

@@ -41,6 +41,11 @@ async fn tokens() {
 }
 
 #[tokio::test]
+async fn traces() {
+    conformance::traces::suite(fresh).await;
+}
+
+#[tokio::test]
 async fn context() {
     conformance::context::suite(fresh).await;
 }

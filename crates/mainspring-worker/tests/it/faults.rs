@@ -124,7 +124,7 @@ async fn the_settlement_of_a_zombie_is_refused() {
     let handler =
         |_, _| async { Verdict::Settle(Settlement::DeadLetter(Failure::new("LIVE", "the live attempt"))) };
     assert_eq!(worker(&queue, handler).drain().await.unwrap(), 1);
-    let late = queue.settle(vec![Settle { lease: old.lease, settlement: Settlement::Done }]).await.unwrap();
+    let late = queue.settle(vec![Settle::new(old.lease, Settlement::Done)]).await.unwrap();
     assert!(late[0].as_ref().unwrap_err().is_fenced());
     assert_eq!(only_dead(&*queue).await.reason.code, "LIVE");
 }

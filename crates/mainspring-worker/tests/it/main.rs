@@ -11,6 +11,7 @@ mod faults;
 mod flaky;
 mod life;
 mod stops;
+mod traces;
 
 use std::{sync::Arc, time::Duration};
 

@@ -7,7 +7,7 @@ use mainspring_core::{
     Available, Backend, BoxFuture, Delivery, ExecutionId, Failure, MessageOptions, NewMessage, QueueOptions,
     Result, Settlement, Timestamp, Unique,
 };
-use mainspring_http::{Call, Entrypoint, Invoker, MessageData, QueueName, Reply};
+use mainspring_http::{Entrypoint, Invoker, MessageData, QueueName, Reply};
 use mainspring_worker::{Deliver, Verdict};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,7 @@ use super::{
     World,
     called::Called,
     recovery::{RECOVER, Recovery},
+    spans::invoke,
 };
 
 const CALL: &str = "world.call";
@@ -172,7 +173,7 @@ impl CallDeliver {
             None => {
                 let backend = &*self.backend;
                 let called = if self.recovers { Called::by(backend, &message).await } else { None };
-                let reply = self.invoker.invoke(&Call::new(message)).await;
+                let reply = invoke(&*self.invoker, message).await;
                 if let (Some(called), Reply::Ok(_) | Reply::Again(_)) = (called, &reply) {
                     called.keep(backend).await;
                 }

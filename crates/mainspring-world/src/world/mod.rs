@@ -11,6 +11,7 @@ mod recovery;
 #[cfg(feature = "server")]
 mod router;
 mod run;
+mod spans;
 mod steps;
 mod streamer;
 mod webhook;
@@ -19,7 +20,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use mainspring_core::{Backend, Error, ExecutionId, MessageId, Result};
 use mainspring_engine::{CancelRequest, Engine};
-use mainspring_http::{Call, Invoker, MessageData, Reply};
+use mainspring_http::{Invoker, MessageData, Reply};
 
 use crate::{NewRun, Resolve, Run, Storage, ids::is_world};
 
@@ -157,7 +158,7 @@ impl World {
     pub async fn handle_message(&self, message: MessageData) -> Result<Reply> {
         let invoker = self.0.invoker.as_ref();
         let invoker = invoker.ok_or_else(|| Error::invalid("invoker", "this world has none"))?;
-        Ok(invoker.invoke(&Call::new(message)).await)
+        Ok(spans::invoke(&**invoker, message).await)
     }
 
     /// Pushes a message to the workflow or step that `queue_name` names; the id of it, or of the one with the same key.

@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use mainspring_core::{flow::code, limits, nul};
 use mainspring_engine::{EngineBuilder, HandlerError, JobRun};
-use mainspring_http::{Call, Entrypoint, Invoker, MessageData, QueueName, Reply};
+use mainspring_http::{Entrypoint, Invoker, MessageData, QueueName, Reply};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::circuit::Circuit;
+use super::{circuit::Circuit, spans};
 use crate::handlers::{ESCAPED, StepContext, StepFailure, StepHandlers};
 
 /// The first pause after a call that did not come through, and the longest.
@@ -90,11 +90,10 @@ async fn invoke(
     message.message_id = job.id().to_string();
     message.idempotency_key = Some(job.id().to_string());
     message.attempt = attempt(job);
-    let call = Call::new(message);
     let mut pause = SOON;
     loop {
         circuit.enter().await;
-        let reply = invoker.invoke(&call).await;
+        let reply = spans::invoke(invoker, message.clone()).await;
         let reached = !matches!(reply, Reply::Unauthorized | Reply::Unavailable { .. });
         if reached && circuit.taken() {
             tracing::info!(step = job.handler(), "the secret is taken; steps are called again");

@@ -195,7 +195,7 @@ async fn a_call_that_is_put_off_after_a_failure_is_not_hurried() {
     let lease = backend.queue().claim(claim).await.unwrap().deliveries.remove(0).lease;
     let error = Failure::new("FAILED", "busy");
     let settlement = Settlement::RetryAfter { delay: MINUTE * 10, error };
-    backend.queue().settle(vec![Settle { lease, settlement }]).await.unwrap();
+    backend.queue().settle(vec![Settle::new(lease, settlement)]).await.unwrap();
     backend.advance(MINUTE * 2).await;
     assert_eq!(world.recover().await.unwrap(), nothing(), "it is on its way");
 }

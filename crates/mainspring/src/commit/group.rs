@@ -73,6 +73,7 @@ impl GroupCommit {
 
     pub(crate) async fn commit(self: &Arc<Self>, changes: Changes) -> Result<Committed> {
         changes.check()?;
+        let changes = changes.traced();
         let (answer, answered) = oneshot::channel();
         let entry = Entry { keys: keys(&changes)?, bytes: weigh(&changes), changes, answer };
         let starts_a_lane = {
@@ -97,6 +98,7 @@ impl GroupCommit {
         changes: Changes,
     ) -> Result<Committed> {
         changes.check()?;
+        let changes = changes.traced();
         let committed = commit_alone(&self.db, events, &changes).await?;
         self.tell([&changes]);
         Ok(committed)

@@ -95,7 +95,7 @@ async fn commands_and_reminders_leave_with_the_checkpoint_and_come_back_as_input
         // The second time its lease is gone, and it was heard before.
         let changes = stores.events.hear(&Payments, &reminder).await.unwrap();
         assert_eq!(changes.is_some(), dropped);
-        let settle = Settle { lease: reminder.lease.clone(), settlement: Settlement::Done };
+        let settle = Settle::new(reminder.lease.clone(), Settlement::Done);
         let mut changes = changes.unwrap_or_default();
         changes.settle = Some(settle);
         assert_eq!(stores.commit(changes).await.is_ok(), dropped);

@@ -148,3 +148,8 @@ fn a_stop_gives_back_what_it_cannot_finish() {
 fn an_application_is_tested_without_a_database() {
     runs("testing");
 }
+
+#[test]
+fn telemetry_is_exported_and_scraped() {
+    runs("telemetry");
+}

@@ -16,6 +16,7 @@ mod reactions;
 mod retention;
 mod scale;
 mod sessions;
+mod telemetry;
 mod transactions;
 mod tx_faults;
 mod upkeep;

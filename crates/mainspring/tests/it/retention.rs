@@ -158,7 +158,7 @@ async fn one_of_each(stores: &PgStores<'static>) -> Vec<Kind> {
             1,
         );
         let lease = stores.queue.claim(request).await.unwrap().deliveries.remove(0).lease;
-        stores.queue.settle(vec![mainspring::Settle { lease, settlement }]).await.unwrap();
+        stores.queue.settle(vec![mainspring::Settle::new(lease, settlement)]).await.unwrap();
     }
     stores.queue.push(vec![push("plain")]).await.unwrap();
     vec![Kind::Jobs, Kind::Tokens, Kind::Contexts, Kind::Outputs, Kind::Messages, Kind::DeadLetters]

@@ -160,7 +160,7 @@ async fn queues_and_dead_letters() {
     stores.queue().register(&one.holder, Duration::from_secs(30)).await.unwrap();
     let lease = stores.queue().claim(one).await.unwrap().deliveries.remove(0).lease;
     let dead = Settlement::DeadLetter(Failure::new("BOUNCED", "no such address"));
-    stores.queue().settle(vec![Settle { lease, settlement: dead }]).await.unwrap();
+    stores.queue().settle(vec![Settle::new(lease, dead)]).await.unwrap();
     PgStats::new(stores.db()).count(&Thresholds::default()).await.unwrap();
 
     let queues = all(&stores, "SELECT * FROM {v_queues} ORDER BY queue").await;

@@ -49,7 +49,7 @@ async fn claims(bench: &Bench) -> Result<Vec<f64>> {
         let before = Instant::now();
         let claimed = bench.stores.queue.claim(request).await?;
         took.push(before.elapsed().as_secs_f64() * 1e3);
-        let done = |lease| Settle { lease, settlement: Settlement::Done };
+        let done = |lease| Settle::new(lease, Settlement::Done);
         bench.stores.queue.settle(claimed.deliveries.into_iter().map(|d| done(d.lease)).collect()).await?;
     }
     Ok(took)

@@ -57,7 +57,7 @@ async fn block(bench: &Bench) -> Result<()> {
     let first = queue.claim(request).await?.deliveries;
     assert_eq!(first.len(), BLOCKED.len(), "the first of each key");
     let dead = || Settlement::DeadLetter(Failure::new("STUCK", "blocks its key"));
-    let settles = first.into_iter().map(|d| Settle { lease: d.lease, settlement: dead() });
+    let settles = first.into_iter().map(|d| Settle::new(d.lease, dead()));
     queue.settle(settles.collect()).await?.into_iter().collect::<mainspring::Result<Vec<_>>>()?;
     Ok(())
 }

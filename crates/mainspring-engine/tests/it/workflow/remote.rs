@@ -269,7 +269,7 @@ async fn a_step_that_is_given_up_is_told_all_the_same() {
         stored = backend.jobs().get(&job).await.unwrap().unwrap();
     }
     assert_eq!(stored.status, JobStatus::Failed);
-    let put_back = mainspring_core::Settle { lease: delivery.lease.clone(), settlement: Settlement::PutBack };
+    let put_back = mainspring_core::Settle::new(delivery.lease.clone(), Settlement::PutBack);
     backend.queue().settle(vec![put_back]).await.unwrap();
     let (work, runs) = worker(&backend, |_, _| async { Ok(json!(1)) });
     settle(&[&work, &flows]).await;

@@ -44,7 +44,7 @@ fn counting(backend: &MemoryBackend, rounds: &Counter, bodies: &Counter) -> Engi
 /// Rows that were read, and those of them that counted, for every replay.
 fn replays(spans: &Spans) -> Vec<(u64, u64)> {
     let number = |text: Option<&str>| text.unwrap().parse().unwrap();
-    let replays = spans.named("workflow.replay").into_iter();
+    let replays = spans.named("mainspring.replay").into_iter();
     replays.map(|span| (number(span.field("rows")), number(span.field("counted")))).collect()
 }
 

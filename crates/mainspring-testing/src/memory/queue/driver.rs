@@ -5,7 +5,7 @@ use std::{cmp::Reverse, time::Duration};
 use mainspring_core::{
     BoxFuture, ClaimRequest, Claimed, DeadLetter, Delivery, MessageLease, NewMessage, QueueDriver,
     QueueStats, RateLimit, Result, SUSPECT_AFTER, Settle, Timestamp, Upkeep, WorkerId, execution::page_size,
-    message::check_lease, queue::check_messages,
+    message::check_lease, queue::check_messages, trace,
 };
 
 use super::{Claim, Message, Place, Queue};
@@ -166,9 +166,10 @@ fn delivery(
 }
 
 impl QueueDriver for MemoryBackend {
-    fn push(&self, messages: Vec<NewMessage>) -> BoxFuture<'_, Result<()>> {
+    fn push(&self, mut messages: Vec<NewMessage>) -> BoxFuture<'_, Result<()>> {
         self.run(move |state, at| {
             check_messages(&messages)?;
+            trace::stamp(messages.iter_mut().map(|message| &mut message.headers));
             state.queue.push(messages, at).map(drop)
         })
     }

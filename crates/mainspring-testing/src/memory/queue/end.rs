@@ -2,7 +2,7 @@
 
 use mainspring_core::{
     Available, Failure, MessageId, MessageStatus, NewMessage, Origin, Policy, QueueOptions, Result, Retry,
-    Settle, Settlement, Timestamp,
+    Settle, Settlement, Timestamp, trace,
 };
 use serde_json::Value;
 
@@ -20,7 +20,10 @@ impl Queue {
 
     /// Applies a checked settlement.
     pub(crate) fn settle(&mut self, settle: Settle, at: Timestamp) {
-        if let Some(claim) = self.claimed.remove(&place_of(&settle.lease)) {
+        if let Some(mut claim) = self.claimed.remove(&place_of(&settle.lease)) {
+            if let Some(tried) = settle.mark() {
+                claim.message.pushed.headers.insert(trace::TRIED.to_owned(), tried.to_string().into());
+            }
             self.end(claim.message, settle.settlement, at);
         }
     }

@@ -3,7 +3,7 @@
 use mainspring_core::{
     BlockedKey, BoxFuture, Error, MessageId, MessageQuery, MessageStatus, MessageUpdate, NewMessage, Policy,
     Pushed, Queue as QueueRow, QueueCreated, QueueOptions, QueueStore, Redrive, Redriven, Result,
-    StoredMessage, Target, Timestamp, Which, limits, queue::check_messages,
+    StoredMessage, Target, Timestamp, Which, limits, queue::check_messages, trace,
 };
 use serde_json::Value;
 
@@ -155,16 +155,20 @@ impl QueueStore for MemoryBackend {
         self.run(move |state, _| Ok(state.queue.rows.values().cloned().collect()))
     }
 
-    fn push_each(&self, messages: Vec<NewMessage>) -> BoxFuture<'_, Result<Vec<Pushed>>> {
+    fn push_each(&self, mut messages: Vec<NewMessage>) -> BoxFuture<'_, Result<Vec<Pushed>>> {
         self.run(move |state, at| {
             check_messages(&messages)?;
             messages.iter().try_for_each(|message| state.queue.row(&message.queue).map(drop))?;
+            trace::stamp(messages.iter_mut().map(|message| &mut message.headers));
             state.queue.push(messages, at)
         })
     }
 
-    fn upsert_message(&self, message: NewMessage) -> BoxFuture<'_, Result<Pushed>> {
-        self.run(move |state, at| state.queue.upsert(message, at))
+    fn upsert_message(&self, mut message: NewMessage) -> BoxFuture<'_, Result<Pushed>> {
+        self.run(move |state, at| {
+            trace::stamp([&mut message.headers]);
+            state.queue.upsert(message, at)
+        })
     }
 
     fn find_messages<'a>(

@@ -112,7 +112,7 @@ impl Crowd<'_> {
                     _ => Settlement::PutBack,
                 };
                 let settlement = if done { Settlement::Done } else { again };
-                batch.push(Settle { lease: delivery.lease, settlement });
+                batch.push(Settle::new(delivery.lease, settlement));
             }
             for result in self.backend.queue().settle(batch).await.unwrap() {
                 result.unwrap();
@@ -141,7 +141,7 @@ pub(super) async fn run(backend: &dyn Backend, time: &dyn TimeTravel, kind: Kind
             let n = number(&delivery) as usize;
             crowd.begin(n);
             crowd.book(|book| book.running.remove(&n) && book.ended.insert(n));
-            batch.push(Settle { lease: delivery.lease, settlement: Settlement::Done });
+            batch.push(Settle::new(delivery.lease, Settlement::Done));
         }
         for result in backend.queue().settle(batch).await.unwrap() {
             result.unwrap();

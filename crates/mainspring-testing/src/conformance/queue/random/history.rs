@@ -165,10 +165,8 @@ impl<'a> History<'a> {
     }
 
     async fn settle_these(&mut self, batch: Vec<(Held, Verdict)>) -> Checked {
-        let settles = batch.iter().map(|(held, verdict)| Settle {
-            lease: held.lease.clone(),
-            settlement: self.settlement(*verdict),
-        });
+        let settles =
+            batch.iter().map(|(held, verdict)| Settle::new(held.lease.clone(), self.settlement(*verdict)));
         let results = self.backend.queue().settle(settles.collect()).await.unwrap();
         for ((held, verdict), result) in batch.into_iter().zip(results) {
             self.tell(format!("w{} settles {}: {verdict:?}", held.holder, held.n));
@@ -202,7 +200,7 @@ impl<'a> History<'a> {
         let lease = self.lost[self.dice.index(self.lost.len())].clone();
         let verdict = Verdict::ALL[self.dice.index(Verdict::ALL.len())];
         self.tell(format!("a late {verdict:?} for number {} with token {}", lease.seq, lease.token));
-        let settle = Settle { lease, settlement: self.settlement(verdict) };
+        let settle = Settle::new(lease, self.settlement(verdict));
         match self.backend.queue().settle(vec![settle]).await.unwrap().remove(0) {
             Err(error) if error.is_fenced() => Ok(()),
             other => Err(format!("a late settlement was answered with {other:?}")),
