@@ -100,8 +100,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "more tickets are taken than there is room for",
         (
             "crates/mainspring-queue-redis/src/redis.rs",
-            "math.min(tonumber(redis.call('GET', KEYS[1]) or 0), tonumber(ARGV[1]))",
-            "tonumber(redis.call('GET', KEYS[1]) or 0)",
+            "math.min(tonumber(held or 0), tonumber(ARGV[1]))",
+            "tonumber(held or 0)",
         ),
         "mainspring-queue-redis",
         WAKES,
