@@ -2,7 +2,7 @@
 //!
 //! What is written while a span is exported carries its context, in the headers of messages and the metadata of events and executions,
 //! so that one trace goes from whoever starts something through every worker that has to do with it; see
-//! [`trace`](mainspring_core::trace) and the [catalogue](mainspring_core::span). Only spans go out, and what is in them are names, ids
+//! [`trace`] and the [catalogue](mainspring_core::span). Only spans go out, and what is in them are names, ids
 //! and numbers: no payload, no error's text, no log line, no secret.
 //!
 //! ```no_run
