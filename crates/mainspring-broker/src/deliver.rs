@@ -16,7 +16,7 @@ use mainspring_core::{
     trace::{TraceContext, within},
 };
 use mainspring_worker::{Deliver, Panic, Verdict, caught, jittered};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -148,12 +148,13 @@ impl HandlerDeliver {
         let backend = &*self.core.backend;
         let receipt = self.receipt(event);
         let cancel = &cancel.child_token();
+        let until = delivery.timeout.map(|limit| Instant::now() + limit - limit / 8);
         if backend.queues().has_receipt(&receipt.queue, &receipt.key).await? {
             return Ok(Settlement::Done.into());
         }
         for _ in 0..MOST_TRIES {
             let call = Call { event, attempt: delivery.attempt(), backend, cancel };
-            let (reaction, settlement) = match self.handled(&call, delivery.timeout).await {
+            let (reaction, settlement) = match self.handled(&call, until).await {
                 Ok(reaction) => (reaction, Settlement::Done),
                 Err(error) if error.is_passing() => return Ok(self.later()),
                 Err(error) => match self.failed(&call, &error, delivery.is_last_try()).await {
@@ -174,17 +175,15 @@ impl HandlerDeliver {
 
     /// What the handler says. One that panics, or takes so long that the queue would soon take the event back and tell nobody,
     /// has failed like any other.
-    async fn handled(&self, call: &Call<'_>, limit: Option<Duration>) -> Result<Reaction, HandlerError> {
+    async fn handled(&self, call: &Call<'_>, until: Option<Instant>) -> Result<Reaction, HandlerError> {
         let handled = caught(self.handler.handle(call));
-        let ended = match limit {
+        let ended = match until {
             None => handled.await,
-            Some(limit) => match timeout(limit - limit / 8, handled).await {
+            Some(until) => match timeout_at(until, handled).await {
                 Ok(ended) => ended,
                 Err(_) => {
                     call.cancel.cancel();
-                    return Err(
-                        HandlerError::retry(format!("not done within {limit:?}")).with_code("TIMEOUT")
-                    );
+                    return Err(HandlerError::retry("not done in time").with_code("TIMEOUT"));
                 }
             },
         };
@@ -228,6 +227,10 @@ impl HandlerDeliver {
         error: &HandlerError,
     ) -> Result<Verdict> {
         let (backend, receipt, cancel) = (&*self.core.backend, self.receipt(event), CancellationToken::new());
+        // A copy of what was handled before.
+        if backend.queues().has_receipt(&receipt.queue, &receipt.key).await? {
+            return Ok(Settlement::Done.into());
+        }
         for _ in 0..MOST_TRIES {
             let call = Call { event, attempt: delivery.attempt(), backend, cancel: &cancel };
             let dead = Settlement::DeadLetter(error.failure());

@@ -32,6 +32,7 @@ on_both! {
     whoever_waits_hears_of_retries_that_are_used_up;
     whoever_waits_hears_of_every_other_way_to_be_given_up;
     a_dead_letter_that_is_brought_back_is_handled;
+    a_copy_of_what_was_handled_is_not_given_up;
 }
 
 /// 1.7: no orchestration waits for ever for a handler that always fails
@@ -155,6 +156,33 @@ async fn a_dead_letter_that_is_brought_back_is_handled(ground: Ground) {
     assert_eq!(redrive().await.unwrap().moved, 0);
     heard.nothing_more().await;
     broker.stop().await.unwrap();
+}
+
+/// It came twice, and the worker that had the second one died: the answer was given long ago.
+async fn a_copy_of_what_was_handled_is_not_given_up(ground: Ground) {
+    let service = || {
+        Service::new(sum_contract(), |_, _| async {
+            Ok(vec![Draft::new("evt.total.summed", json!({"total": 1}))])
+        })
+    };
+    let (listening, heard) = ground.listening().await;
+    let broker = ground.broker();
+    broker.register(service(), quick()).await.unwrap();
+    let event = begin(&sum_contract(), json!({"numbers": [1]}));
+    broker.dispatch(event.clone()).await.unwrap();
+    assert_eq!(heard.next().await.event_type(), "evt.total.summed");
+    broker.stop().await.unwrap();
+
+    listening.dispatch(event).await.unwrap();
+    let gone = ClaimRequest::new("cmd.total.sum", WorkerId::generate(), Duration::from_millis(500), 1);
+    assert_eq!(ground.backend.queue().claim(gone).await.unwrap().deliveries.len(), 1);
+    let broker = Broker::builder(Arc::clone(&ground.backend)).max_lost(1).build().unwrap();
+    broker.register(service(), quick()).await.unwrap();
+    drained(&*ground.backend, "cmd.total.sum").await;
+    assert!(ground.backend.queue().dead_letters("cmd.total.sum", 10).await.unwrap().is_empty());
+    heard.nothing_more().await;
+    broker.stop().await.unwrap();
+    listening.stop().await.unwrap();
 }
 
 /// What was warned of.
