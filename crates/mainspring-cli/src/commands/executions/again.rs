@@ -5,28 +5,24 @@ use std::process::ExitCode;
 use mainspring::{Back, Error, ExecutionId, ExecutionStatus, Workflow, WorkflowHandle};
 use serde_json::{Value, json};
 
-use super::{filter::FilterArgs, load, many::change_all};
+use super::{
+    load,
+    many::{Which, change_all},
+};
 use crate::{Context, Outcome, Result};
 
 #[derive(clap::Args)]
 pub(crate) struct Retry {
-    /// Those with these ids.
-    #[arg(value_name = "ID")]
-    ids: Vec<String>,
     #[command(flatten)]
-    filter: FilterArgs,
-    /// All that failed, when nothing else is said.
-    #[arg(long)]
-    all: bool,
+    which: Which,
 }
 
 impl Retry {
     pub(super) async fn run(self, context: &Context) -> Outcome {
-        if self.ids.is_empty() && self.filter.is_empty() && !self.all {
-            return Err(Error::invalid("retry", "which? say ids, a filter or --all").into());
-        }
-        if self.ids.is_empty() {
-            let filters = self.filter.filters(context, |status| status == ExecutionStatus::Failed)?;
+        self.which.check("retry")?;
+        let Which { ids, filter, .. } = self.which;
+        if ids.is_empty() {
+            let filters = filter.filters(context, |status| status == ExecutionStatus::Failed)?;
             let Some((done, skipped)) =
                 change_all(context, "retry", filters, async |bulk| bulk.retry().await).await?
             else {
@@ -37,14 +33,14 @@ impl Retry {
             return Ok(ExitCode::SUCCESS);
         }
         let mut new = Vec::new();
-        for id in &self.ids {
+        for id in &ids {
             let handle = workflow(context, id).await?;
             if !context.global.dry_run {
                 new.push(handle.retry().await?.id().clone());
             }
         }
         if context.global.dry_run {
-            context.confirmed("retry", self.ids.len() as u64, "executions")?;
+            context.confirmed("retry", ids.len() as u64, "executions")?;
             return Ok(ExitCode::SUCCESS);
         }
         let text: Vec<String> = new.iter().map(ToString::to_string).collect();

@@ -5,19 +5,13 @@ use std::process::ExitCode;
 use mainspring::{Bulk, CancelRequest, ExecutionId, ExecutionStatus};
 use serde_json::json;
 
-use super::{filter::FilterArgs, many::change_all};
+use super::many::{Which, change_all};
 use crate::{Context, Outcome, Result};
 
 #[derive(clap::Args)]
 pub(crate) struct Cancel {
-    /// Those with these ids.
-    #[arg(value_name = "ID")]
-    ids: Vec<String>,
     #[command(flatten)]
-    filter: FilterArgs,
-    /// All that are not over, when nothing else is said.
-    #[arg(long)]
-    all: bool,
+    which: Which,
     /// Why, for their histories.
     #[arg(long)]
     reason: Option<String>,
@@ -33,13 +27,11 @@ impl Cancel {
             clean_up: !self.at_once,
             ..CancelRequest::default()
         };
-        if !self.ids.is_empty() {
+        self.which.check("cancel")?;
+        if !self.which.ids.is_empty() {
             return self.each(context, &request).await;
         }
-        if self.filter.is_empty() && !self.all {
-            return Err(mainspring::Error::invalid("cancel", "which? say ids, a filter or --all").into());
-        }
-        let mut filters = self.filter.filters(context, |status| !status.is_terminal())?;
+        let mut filters = self.which.filter.filters(context, |status| !status.is_terminal())?;
         filters.retain(|filter| filter.status != Some(ExecutionStatus::Cancelling));
         let cancel = async |bulk: Bulk<'_>| bulk.cancel(request.clone()).await;
         let Some((done, skipped)) = change_all(context, "cancel", filters, cancel).await? else {
@@ -52,7 +44,8 @@ impl Cancel {
 
     /// Those that were named. One that is not there is an error, one that is over is none.
     async fn each(self, context: &Context, request: &CancelRequest) -> Outcome {
-        let ids = self.ids.iter().map(|id| Ok(ExecutionId::new(id.as_str())?)).collect::<Result<Vec<_>>>()?;
+        let ids =
+            self.which.ids.iter().map(|id| Ok(ExecutionId::new(id.as_str())?)).collect::<Result<Vec<_>>>()?;
         let engine = context.engine()?;
         if context.global.dry_run {
             context.confirmed("cancel", ids.len() as u64, "executions")?;

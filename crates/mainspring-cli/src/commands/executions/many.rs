@@ -1,8 +1,35 @@
-//! The same done to all executions of some filters: counted, asked about, done.
+//! The same done to many executions: which are meant, and all of some filters counted, asked about and done.
 
-use mainspring::{Bulk, BulkProgress, ExecutionFilter};
+use mainspring::{Bulk, BulkProgress, Error, ExecutionFilter};
 
+use super::filter::FilterArgs;
 use crate::{Context, Result};
+
+/// Ids, or a filter, or all.
+#[derive(clap::Args)]
+pub(super) struct Which {
+    /// Those with these ids.
+    #[arg(value_name = "ID")]
+    pub(super) ids: Vec<String>,
+    #[command(flatten)]
+    pub(super) filter: FilterArgs,
+    /// All for which it can be done, when nothing else is said.
+    #[arg(long)]
+    all: bool,
+}
+
+impl Which {
+    /// Nobody means all of them by saying nothing.
+    ///
+    /// # Errors
+    /// Invalid, naming the command.
+    pub(super) fn check(&self, verb: &'static str) -> Result<()> {
+        if self.ids.is_empty() && self.filter.is_empty() && !self.all {
+            return Err(Error::invalid(verb, "which? say ids, a filter or --all").into());
+        }
+        Ok(())
+    }
+}
 
 /// How many were changed and how many were left as they are; `None` when nothing was to be done.
 pub(super) async fn change_all(
