@@ -3,6 +3,7 @@
 mod api;
 mod bench;
 mod book;
+mod catalogue;
 mod chaos;
 mod demo;
 mod features;

@@ -6,12 +6,11 @@ use std::{
     fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
-    process::ExitCode,
 };
 
 use mainspring_core::metric::{ALL, CONSTANTS, MetricKind, find};
 
-use crate::Outcome;
+use crate::{Outcome, catalogue};
 
 const TABLE: &str = "docs/operations/metrics.md";
 /// What is read beside the code.
@@ -19,29 +18,20 @@ const USERS: [&str; 2] = ["docs/operations/grafana.json", "docs/operations/alert
 const CATALOGUE: &str = "crates/mainspring-core/src/metric.rs";
 
 pub fn run() -> Outcome {
-    let path = crate::root().join(TABLE);
-    fs::write(&path, table())?;
-    println!("wrote {}", path.display());
-    Ok(ExitCode::SUCCESS)
+    catalogue::write(TABLE, &table())
 }
 
 /// What is wrong, for `tidy`.
-pub fn problems(root: &Path, sources: &[PathBuf]) -> io::Result<Vec<String>> {
+pub fn problems(root: &Path, files: &[PathBuf]) -> io::Result<Vec<String>> {
     let (mut found, mut used) = (Vec::new(), BTreeSet::new());
-    for file in sources {
-        let name = file.strip_prefix(root).unwrap_or(file).display().to_string();
-        if name.starts_with("crates/") && name.contains("/src/") && name != CATALOGUE {
-            let text = fs::read_to_string(file)?;
-            used.extend(constants(&text).into_iter().map(str::to_owned));
-            found.extend(unlisted(&text).into_iter().map(|problem| format!("{name}: {problem}")));
-        }
+    for (name, text) in catalogue::sources(root, files)?.iter().filter(|(name, _)| name != CATALOGUE) {
+        used.extend(constants(text).into_iter().map(str::to_owned));
+        found.extend(unlisted(text).into_iter().map(|problem| format!("{name}: {problem}")));
     }
     for (constant, metric) in CONSTANTS.iter().filter(|(constant, _)| !used.contains(*constant)) {
         found.push(format!("{CATALOGUE}: {constant} ({metric}) is emitted nowhere"));
     }
-    if fs::read_to_string(root.join(TABLE)).unwrap_or_default() != table() {
-        found.push(format!("{TABLE} is out of date: run `cargo xtask metrics`"));
-    }
+    found.extend(catalogue::stale(root, TABLE, &table(), "metrics"));
     for user in USERS {
         let text = fs::read_to_string(root.join(user)).unwrap_or_default();
         let unknown = names(&text).filter(|name| !is_known(name));

@@ -4,14 +4,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
-    fs, io,
+    io,
     path::{Path, PathBuf},
-    process::ExitCode,
 };
 
 use mainspring_core::span::ALL;
 
-use crate::Outcome;
+use crate::{Outcome, catalogue};
 
 const TABLE: &str = "docs/operations/spans.md";
 const CATALOGUE: &str = "crates/mainspring-core/src/span.rs";
@@ -28,21 +27,15 @@ struct Traced {
 }
 
 pub fn run() -> Outcome {
-    let path = crate::root().join(TABLE);
-    fs::write(&path, table())?;
-    println!("wrote {}", path.display());
-    Ok(ExitCode::SUCCESS)
+    catalogue::write(TABLE, &table())
 }
 
 /// What is wrong, for `tidy`.
-pub fn problems(root: &Path, sources: &[PathBuf]) -> io::Result<Vec<String>> {
+pub fn problems(root: &Path, files: &[PathBuf]) -> io::Result<Vec<String>> {
     let (mut found, mut seen) = (Vec::new(), BTreeMap::new());
-    for file in sources {
-        let name = file.strip_prefix(root).unwrap_or(file).display().to_string();
-        if !name.starts_with("crates/") || !name.contains("/src/") || name.contains("mainspring-testing") {
-            continue;
-        }
-        for span in traced(&fs::read_to_string(file)?) {
+    let sources = catalogue::sources(root, files)?;
+    for (name, text) in sources.iter().filter(|(name, _)| !name.contains("mainspring-testing")) {
+        for span in traced(text) {
             let Some(listed) = ALL.iter().find(|listed| listed.name == span.name) else {
                 found.push(format!("{name}: no span of the catalogue is called {}", span.name));
                 continue;
@@ -64,9 +57,7 @@ pub fn problems(root: &Path, sources: &[PathBuf]) -> io::Result<Vec<String>> {
             found.push(format!("{CATALOGUE}: {attribute} of {} is on one side only", listed.name));
         }
     }
-    if fs::read_to_string(root.join(TABLE)).unwrap_or_default() != table() {
-        found.push(format!("{TABLE} is out of date: run `cargo xtask spans`"));
-    }
+    found.extend(catalogue::stale(root, TABLE, &table(), "spans"));
     Ok(found)
 }
 
