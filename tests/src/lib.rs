@@ -28,6 +28,7 @@ mod invariants;
 mod lab;
 mod ledger;
 pub mod order;
+mod pair;
 pub mod storm;
 pub mod traced;
 mod wait;
@@ -40,6 +41,7 @@ pub use {
     invariants::broken_invariants,
     lab::{Lab, worker},
     ledger::{Effect, Ledger},
+    pair::{Pair, Replication},
     wait::{eventually, until},
 };
 

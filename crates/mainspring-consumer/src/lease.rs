@@ -142,7 +142,7 @@ const ACQUIRE: &str = "WITH free AS MATERIALIZED (
     WHERE p.name = $1 AND p.version = $2 AND p.partition = $3 AND p.tenant = $4 AND p.shard = $5 AND p.shards = $6
       AND (p.holder IS NULL OR p.holder = $7 OR p.expires_at <= c.at)
     FOR UPDATE OF p SKIP LOCKED)
-  UPDATE {processors} p SET holder = $7, token = p.token + 1, position = coalesce($9::bigint, p.position),
+  UPDATE {processors} p SET holder = $7, token = p.token + 1 + floor(random() * 1048576)::bigint, position = coalesce($9::bigint, p.position),
     expires_at = free.at + $8::bigint * interval '1 microsecond', updated_at = free.at
   FROM free WHERE p.id = free.id
   RETURNING p.id, p.token, p.position";

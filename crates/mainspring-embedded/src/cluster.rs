@@ -13,7 +13,7 @@ use crate::{
 use std::{
     fmt,
     path::{Path, PathBuf},
-    process::Child,
+    process::{Child, Command},
     thread,
     time::{Duration, Instant},
 };
@@ -41,12 +41,14 @@ pub(crate) enum Port {
 /// a unix socket.
 #[derive(Debug)]
 pub struct Cluster {
-    binaries: Binaries,
-    settings: Vec<(String, String)>,
-    account: Account,
-    port: u16,
+    pub(crate) binaries: Binaries,
+    pub(crate) settings: Vec<(String, String)>,
+    pub(crate) account: Account,
+    pub(crate) port: u16,
     pub(crate) server: Option<Child>,
     pub(crate) paused: bool,
+    /// Bytes no file may grow beyond.
+    pub(crate) file_limit: Option<u64>,
     // dropped in this order: the guard is sent away before the folder it would remove is removed
     pub(crate) guard: Guard,
     pub(crate) folder: Folder,
@@ -80,8 +82,17 @@ impl Cluster {
         let mut guard = Guard::new(&account, signal, &folder.temporary())?;
         postmaster::create_data(&binaries, &account, &folder, &mut guard)?;
         let settings = options.settings;
-        let mut cluster =
-            Cluster { binaries, settings, account, port: 0, server: None, paused: false, guard, folder };
+        let mut cluster = Cluster {
+            binaries,
+            settings,
+            account,
+            port: 0,
+            server: None,
+            paused: false,
+            file_limit: None,
+            guard,
+            folder,
+        };
         cluster.launch_on(options.port.map_or(Port::Free, Port::Wanted))?;
         Ok(cluster)
     }
@@ -148,10 +159,20 @@ impl Cluster {
 
     fn launch(&mut self, port: u16) -> Result<(), Failure> {
         stale::settle(&self.data_dir())?;
-        let Cluster { binaries, account, folder, guard, settings, .. } = self;
-        self.server = Some(postmaster::launch(binaries, account, folder, guard, settings, port)?);
+        let command = self.command();
+        let Cluster { folder, guard, settings, .. } = self;
+        self.server = Some(postmaster::launch(command, folder, guard, settings, port)?);
         self.port = port;
         Ok(())
+    }
+
+    /// The server's program, in a shell that sets the limit of its files first when there is one.
+    fn command(&self) -> Command {
+        let program = self.binaries.program("postgres");
+        let Some(bytes) = self.file_limit else { return self.account.command(program) };
+        let mut shell = self.account.command("/bin/sh");
+        shell.args(["-c", "ulimit -S -f \"$0\" && exec \"$@\"", &(bytes / 512).to_string()]).arg(program);
+        shell
     }
 }
 

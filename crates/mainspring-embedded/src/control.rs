@@ -67,6 +67,13 @@ impl Cluster {
         Ok(())
     }
 
+    /// Lets no file of the server grow beyond so many bytes (in steps of 512) from its next start on, as a full disk does; `None`
+    /// lifts the limit. A page is written in part at a limit that is no multiple of 8 kB, which Postgres takes for a full disk. Below 16 MiB, the size of a file of the log, it is the log that has no room, and the server
+    /// ends.
+    pub fn limit_files(&mut self, bytes: Option<u64>) {
+        self.file_limit = bytes;
+    }
+
     fn signal_all(&self, signal: Signal) -> Result<()> {
         let pid = self.pid().ok_or(Error::NotRunning)?;
         send(pid, signal);

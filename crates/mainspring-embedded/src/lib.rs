@@ -56,7 +56,8 @@
 //!   same machine can connect too, so do not keep secrets in it.
 //!
 //! [`Cluster`] also has what fault tests need: [`kill9`](Cluster::kill9), [`pause`](Cluster::pause),
-//! [`resume`](Cluster::resume), [`stop_fast`](Cluster::stop_fast) and [`restart`](Cluster::restart).
+//! [`resume`](Cluster::resume), [`stop_fast`](Cluster::stop_fast) and [`restart`](Cluster::restart),
+//! a disk that is full ([`limit_files`](Cluster::limit_files)), and a [`standby`](Cluster::standby) to [`promote`](Cluster::promote).
 //! [`RedisServer`] is the same idea for Redis.
 //!
 //! Linux and macOS. Elsewhere set `DATABASE_URL` and leave this crate out.
@@ -72,6 +73,7 @@ mod error;
 mod options;
 mod redis;
 mod server;
+mod standby;
 
 mod fetch;
 mod find;

@@ -13,7 +13,7 @@ use std::{
     io::{Read, Seek, SeekFrom},
     net::TcpListener,
     path::Path,
-    process::Child,
+    process::{Child, Command},
     thread,
     time::{Duration, Instant},
 };
@@ -80,10 +80,9 @@ fn check_major(data: &Path, want: u32) -> Result<()> {
     if have == want { Ok(()) } else { Err(Error::OtherMajor { data: data.into(), have, want }) }
 }
 
-/// Starts the server and returns when it accepts connections.
+/// Starts the server, whose program `command` runs, and returns when it accepts connections.
 pub(crate) fn launch(
-    binaries: &Binaries,
-    account: &Account,
+    mut command: Command,
     folder: &Folder,
     guard: &mut Guard,
     settings: &[(String, String)],
@@ -93,7 +92,6 @@ pub(crate) fn launch(
     let log = append_to(&log_path)?;
     let log_start = log.metadata().doing("read", &log_path)?.len();
 
-    let mut command = account.command(binaries.program("postgres"));
     command.arg("-D").arg(folder.path.join("data")).args(["-p", &port.to_string(), "-h", "127.0.0.1"]);
     command.arg("-k").arg(folder.socket_dir());
     command.args(["-c", "logging_collector=off", "-c", "timezone=UTC"]);
@@ -104,7 +102,7 @@ pub(crate) fn launch(
     }
     command.stdout(log.try_clone().doing("share", &log_path)?).stderr(log);
 
-    let mut server = command.spawn().doing("run", binaries.program("postgres"))?;
+    let mut server = command.spawn().doing("run", command.get_program())?;
     guard.watch(server.id()).inspect_err(|_| reap(&mut server, 0))?;
     wait_until_ready(&mut server, &folder.path.join("data")).map_err(|why| {
         guard.forget();

@@ -70,7 +70,8 @@ const GET: &str = concat!("SELECT ", columns!(), " FROM {jobs} j WHERE j.id = $1
 
 const CLAIM: &str = concat!(
     "WITH c AS MATERIALIZED (SELECT {now}() AS at)
-     UPDATE {jobs} j SET status = 'running', holder = $2, token = nextval('{job_token}'), attempts = j.attempts + 1,
+     UPDATE {jobs} j SET status = 'running', holder = $2, token = nextval('{job_token}') * 1048576 + floor(random() * 1048576)::bigint,
+         attempts = j.attempts + 1,
        heartbeat_at = c.at, progress = NULL, updated_at = c.at
      FROM c
      WHERE j.id = $1 AND j.status = 'pending' RETURNING ",
@@ -80,7 +81,8 @@ const CLAIM: &str = concat!(
 /// A holder is dead when it has no liveness row that is up to date. One that asks for its own job has forgotten its claim.
 const TAKE_OVER: &str = concat!(
     "WITH c AS MATERIALIZED (SELECT {now}() AS at)
-     UPDATE {jobs} j SET status = 'running', holder = $2, token = nextval('{job_token}'), attempts = j.attempts + 1,
+     UPDATE {jobs} j SET status = 'running', holder = $2, token = nextval('{job_token}') * 1048576 + floor(random() * 1048576)::bigint,
+         attempts = j.attempts + 1,
        lost = j.lost + CASE WHEN j.status = 'running' THEN 1 ELSE 0 END,
        heartbeat_at = c.at, progress = NULL, updated_at = c.at
      FROM c

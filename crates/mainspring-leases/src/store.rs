@@ -28,10 +28,11 @@ impl<'t> PgLeaseStore<'t> {
     }
 }
 
-/// Who waited for another's row compares with the time at which the waiting began, so that nothing is taken too early.
+/// Who waited for another's row compares with the time at which the waiting began, so that nothing is taken too early. A standby
+/// that missed the last moments hands out their numbers once more, so a token also has 20 bits of chance.
 const ACQUIRE: &str = "WITH c AS MATERIALIZED (SELECT {now}() AS at)
   INSERT INTO {leases} AS l (name, holder, token, acquired_at, expires_at)
-  SELECT $1, $2, nextval('{claim_token}'), c.at, c.at + $3::bigint * interval '1 microsecond' FROM c
+  SELECT $1, $2, nextval('{claim_token}') * 1048576 + floor(random() * 1048576)::bigint, c.at, c.at + $3::bigint * interval '1 microsecond' FROM c
   ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, token = excluded.token,
     acquired_at = excluded.acquired_at, expires_at = excluded.expires_at
     WHERE l.expires_at <= excluded.acquired_at

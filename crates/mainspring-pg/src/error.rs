@@ -64,7 +64,7 @@ pub(crate) fn failed(what: impl fmt::Display, error: PgError) -> Error {
 
 /// SQLSTATE, message and constraint, without the values of rows and parameters.
 pub(crate) fn describe(what: impl fmt::Display, error: &PgError) -> String {
-    let Some(answer) = error.as_db_error() else { return format!("{what} failed") };
+    let Some(answer) = error.as_db_error() else { return format!("{what} failed{}", classify(error).hint()) };
     let code = answer.code().code();
     let text = if code.starts_with("22") { unquoted(answer.message()) } else { answer.message().to_owned() };
     let constraint = answer.constraint().filter(|name| !text.contains(name));

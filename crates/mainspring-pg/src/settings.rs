@@ -5,6 +5,9 @@
 //! | a unix socket, `localhost`, a loopback address | `prefer` |
 //! | anything else | `verify-full` |
 //!
+//! With several hosts the one that can be written to is used, also after another has taken over; `target_session_attrs=any` takes
+//! the first that answers.
+//!
 //! `require` verifies the certificate too, which libpq does not. `prefer` falls back to plaintext without a word, so it is
 //! refused for a remote host unless [`allow_plaintext`](Settings::allow_plaintext) says so; `disable` says it by itself.
 
@@ -28,7 +31,7 @@ pub struct Settings {
     pub(crate) application_name: Option<String>,
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) options: Option<String>,
-    pub(crate) target_session_attrs: TargetSessionAttrs,
+    pub(crate) target_session_attrs: Option<TargetSessionAttrs>,
     pub(crate) channel_binding: ChannelBinding,
     pub(crate) load_balance_hosts: LoadBalanceHosts,
     pub(crate) allow_plaintext: bool,
@@ -50,7 +53,7 @@ impl Default for Settings {
             application_name: None,
             connect_timeout: None,
             options: None,
-            target_session_attrs: TargetSessionAttrs::Any,
+            target_session_attrs: None,
             channel_binding: ChannelBinding::Prefer,
             load_balance_hosts: LoadBalanceHosts::Disable,
             allow_plaintext: false,
@@ -191,12 +194,12 @@ impl Settings {
                 }
             }
             "target_session_attrs" => {
-                self.target_session_attrs = match value {
+                self.target_session_attrs = Some(match value {
                     "any" => TargetSessionAttrs::Any,
                     "read-write" => TargetSessionAttrs::ReadWrite,
                     "read-only" => TargetSessionAttrs::ReadOnly,
                     _ => return Err(Error::invalid(key, "known are any, read-write and read-only")),
-                }
+                });
             }
             "channel_binding" => {
                 self.channel_binding = match value {
@@ -234,6 +237,14 @@ impl Settings {
     pub fn ssl_mode(&self) -> SslMode {
         let local = self.hosts().into_iter().all(is_local);
         self.ssl_mode.unwrap_or(if local { SslMode::Prefer } else { SslMode::VerifyFull })
+    }
+
+    /// Of several hosts the one that can be written to, unless something else was asked for: the others follow it, and what
+    /// they answer may be old.
+    pub(crate) fn target_session_attrs(&self) -> TargetSessionAttrs {
+        let several = self.hosts().len() > 1;
+        let usual = if several { TargetSessionAttrs::ReadWrite } else { TargetSessionAttrs::Any };
+        self.target_session_attrs.unwrap_or(usual)
     }
 
     pub(crate) fn ssl_root_cert(&self) -> Option<&str> {

@@ -97,6 +97,9 @@ const TABLE: &[(&str, Class)] = &[
     ("28", Class::Refused),
 ];
 
+/// How the driver says that none of the hosts can be written to.
+const NO_WRITES: &str = "database does not allow writes";
+
 /// What this error of the driver means.
 pub fn classify(error: &Error) -> Class {
     if let Some(answer) = error.as_db_error() {
@@ -107,6 +110,7 @@ pub fn classify(error: &Error) -> Class {
     }
     match error.source().and_then(|cause| cause.downcast_ref::<io::Error>()) {
         Some(cause) if cause.kind() == io::ErrorKind::InvalidInput => Class::Input, // too long, or NUL in a string
+        Some(cause) if cause.to_string() == NO_WRITES => Class::WrongNode,
         Some(_) => Class::Lost,
         // The driver keeps its kinds to itself; these two texts are their only trace.
         None => match error.to_string().as_str() {

@@ -61,7 +61,7 @@ impl Settings {
                 tokio_postgres::config::SslMode::Require
             }
         });
-        config.target_session_attrs(self.target_session_attrs);
+        config.target_session_attrs(self.target_session_attrs());
         config.channel_binding(self.channel_binding);
         config.load_balance_hosts(self.load_balance_hosts);
         config.connect_timeout(self.connect_timeout());

@@ -15,6 +15,7 @@ mod connection;
 mod crashes;
 mod durable_chaos;
 mod durable_kills;
+mod failover;
 mod gates;
 mod here;
 mod kills;

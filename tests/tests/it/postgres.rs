@@ -28,7 +28,7 @@ async fn insist(engine: &Engine, key: usize) -> ExecutionId {
 }
 
 /// Ten callers, each of which insists on ten executions and on more until `calm`, one after the other has ended.
-fn crowd(engine: &Engine, calm: &CancellationToken) -> JoinHandle<Vec<ExecutionId>> {
+pub(crate) fn crowd(engine: &Engine, calm: &CancellationToken) -> JoinHandle<Vec<ExecutionId>> {
     let mut running = JoinSet::new();
     for caller in 0..10 {
         let (engine, calm) = (engine.clone(), calm.clone());
@@ -49,7 +49,7 @@ fn crowd(engine: &Engine, calm: &CancellationToken) -> JoinHandle<Vec<ExecutionI
 }
 
 /// Everything the crowd was promised came true.
-async fn all_done(lab: &Lab, crowd: JoinHandle<Vec<ExecutionId>>, workers: [WorkerHandle; 2]) {
+pub(crate) async fn all_done(lab: &Lab, crowd: JoinHandle<Vec<ExecutionId>>, workers: [WorkerHandle; 2]) {
     let ids = crowd.await.unwrap();
     let report = lab.all_completed(&ids).await;
     assert!(

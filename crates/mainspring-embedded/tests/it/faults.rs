@@ -134,3 +134,45 @@ impl Drop for Stranger {
         let _ = self.0.wait();
     }
 }
+
+/// With what a standby asks for, and commits that are with the kernel when they are acknowledged.
+fn followed() -> Options {
+    let settings = [("wal_level", "replica"), ("max_wal_senders", "4"), ("synchronous_commit", "on")];
+    settings.into_iter().fold(Options::throwaway(), |options, (name, value)| options.setting(name, value))
+}
+
+fn upstream(of: &Cluster) -> String {
+    format!("host=127.0.0.1 port={} user=postgres", of.port())
+}
+
+#[test]
+fn a_standby_follows_takes_over_and_is_followed() {
+    let mut first = Cluster::start(followed()).unwrap();
+    one(&first, "create table kept (id int); insert into kept values (1); select 1");
+    let from = upstream(&first);
+    let mut second = first.standby(&from).unwrap();
+    one(&first, "insert into kept values (2); select 1");
+    within(10, "the standby has it", || one(&second, "select count(*) from kept") == "2");
+    assert!(query(&second.url("postgres"), "insert into kept values (3)").is_err());
+
+    first.stop_fast(); // sends the standby everything it has
+    second.promote().unwrap();
+    one(&second, "insert into kept values (3); select 1");
+    first.follow(&upstream(&second)).unwrap();
+    within(10, "the first follows the second", || one(&first, "select count(*) from kept") == "3");
+    assert!(query(&first.url("postgres"), "insert into kept values (4)").is_err());
+}
+
+#[test]
+fn files_that_may_not_grow_are_a_full_disk() {
+    const FILL: &str = "insert into kept select repeat('x', 1900) from generate_series(1, 12000)";
+    let mut cluster = Cluster::start(Options::throwaway()).unwrap();
+    one(&cluster, "create table kept (text text); select 1");
+    cluster.limit_files(Some((20 << 20) + 4096));
+    cluster.restart().unwrap();
+    assert!(query(&cluster.url("postgres"), FILL).is_err());
+    assert!(fs::read_to_string(cluster.log_path()).unwrap().contains("could not extend file"));
+    cluster.limit_files(None);
+    cluster.restart().unwrap();
+    query(&cluster.url("postgres"), FILL).unwrap();
+}

@@ -1,8 +1,9 @@
 -- Who is claimed, one token for all, and a sign of life of the holder. What comes before ends within `others`.
+-- A standby that missed the last moments hands out their numbers once more, so a token also has 20 bits of chance.
 ), next AS MATERIALIZED (
   SELECT row FROM suspects UNION ALL SELECT row FROM others
 ), claim AS MATERIALIZED (
-  SELECT nextval('{claim_token}') AS token FROM next LIMIT 1
+  SELECT nextval('{claim_token}') * 1048576 + floor(random() * 1048576)::bigint AS token FROM next LIMIT 1
 ), alive AS (
   INSERT INTO {workers} AS w (id, expires_at, started_at)
   SELECT $3, {now}() + $4::bigint * interval '1 microsecond', {now}() FROM claim

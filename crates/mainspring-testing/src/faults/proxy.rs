@@ -42,6 +42,7 @@ pub enum Cut {
 /// A way to Postgres that breaks when it is told to. Dropping it cuts everything.
 pub struct Proxy {
     settings: Settings,
+    port: u16,
     state: Arc<State>,
     accepting: JoinHandle<()>,
 }
@@ -50,9 +51,11 @@ pub struct Proxy {
 struct State {
     /// What happens at the COMMIT so many COMMITs from now.
     armed: Mutex<Option<(Cut, u64)>>,
+    connections: AtomicU64,
     commits: AtomicU64,
     cuts: AtomicU64,
     black_hole: AtomicBool,
+    mute: AtomicBool,
     refuses: AtomicBool,
     /// Milliseconds every piece takes longer.
     slow: AtomicU64,
@@ -70,7 +73,7 @@ impl Proxy {
         let settings = settings.with("sslmode", "disable")?;
         let state = Arc::<State>::default();
         let accepting = tokio::spawn(accept(listener, (host.to_owned(), port), state.clone()));
-        Ok(Self { settings, state, accepting })
+        Ok(Self { settings, port: own, state, accepting })
     }
 
     /// Listens before the server of a test database.
@@ -87,6 +90,11 @@ impl Proxy {
         &self.settings
     }
 
+    /// Where it listens, on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Cuts at the `nth` COMMIT from now on, once; 1 is the next.
     pub fn arm(&self, cut: Cut, nth: u64) {
         *self.state.armed.lock().unwrap_or_else(PoisonError::into_inner) = Some((cut, nth));
@@ -97,6 +105,11 @@ impl Proxy {
         self.state.commits.load(Ordering::SeqCst)
     }
 
+    /// Connections that were asked for, also those it refused.
+    pub fn connections(&self) -> u64 {
+        self.state.connections.load(Ordering::SeqCst)
+    }
+
     /// Cuts made.
     pub fn cuts(&self) -> u64 {
         self.state.cuts.load(Ordering::SeqCst)
@@ -105,6 +118,11 @@ impl Proxy {
     /// While it is a black hole, connections stay open and nothing passes either way.
     pub fn black_hole(&self, swallows: bool) {
         self.state.black_hole.store(swallows, Ordering::SeqCst);
+    }
+
+    /// While it is mute, what clients send arrives, and what the server answers is lost: those connections are of no more use.
+    pub fn mute(&self, loses_answers: bool) {
+        self.state.mute.store(loses_answers, Ordering::SeqCst);
     }
 
     /// Every piece takes so much longer, either way; whole milliseconds.
@@ -137,6 +155,7 @@ impl fmt::Debug for Proxy {
 async fn accept(listener: TcpListener, server: (String, u16), state: Arc<State>) {
     let mut connections = JoinSet::new(); // aborted with this task
     while let Ok((client, _)) = listener.accept().await {
+        state.connections.fetch_add(1, Ordering::SeqCst);
         if state.refuses.load(Ordering::SeqCst) {
             continue;
         }
@@ -154,9 +173,13 @@ async fn carry(client: TcpStream, server: TcpStream, state: Arc<State>) {
     let (mut from_server, to_server) = server.into_split();
     let silent = OnceLock::<Tag>::new();
     let down = async {
-        let (mut buffer, mut reply) = (vec![0; 65536], ReplyWatch::default());
+        let (mut buffer, mut reply, mut lost) = (vec![0; 65536], ReplyWatch::default(), false);
         while let Ok(n @ 1..) = from_server.read(&mut buffer).await {
             state.hole().await;
+            lost |= state.mute.load(Ordering::SeqCst);
+            if lost {
+                continue;
+            }
             if let Some(tag) = silent.get() {
                 if reply.ends(tag, &buffer[..n]) {
                     return; // it has happened, and the client is not to know
