@@ -35,7 +35,19 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("mainspring-testing", &["mainspring-core", "mainspring-pg", "mainspring-embedded", "mainspring-engine"]),
     ("mainspring-world", &["mainspring-core", "mainspring-worker", "mainspring-engine", "mainspring-http"]),
     ("mainspring-broker", &["mainspring-core", "mainspring-worker"]),
-    ("mainspring-doctor", &["mainspring-core", "mainspring-pg", "mainspring-queue"]),
+    (
+        "mainspring-doctor",
+        &[
+            "mainspring-core",
+            "mainspring-pg",
+            "mainspring-executions",
+            "mainspring-flows",
+            "mainspring-jobs",
+            "mainspring-events",
+            "mainspring-tokens",
+            "mainspring-queue",
+        ],
+    ),
     (
         "mainspring-cli",
         &["mainspring", "mainspring-core", "mainspring-pg", "mainspring-embedded", "mainspring-doctor"],

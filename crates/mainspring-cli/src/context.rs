@@ -66,13 +66,20 @@ impl Context {
         let said = |name: &str| {
             service.iter().find(|(variable, _)| *variable == name).map(|(_, value)| value.clone())
         };
-        Ok(Settings::from_vars(|name| match name {
+        let settings = Settings::from_vars(|name| match name {
             "DATABASE_URL" => url.map(str::to_owned),
             "PGSSLROOTCERT" if self.config.get("ssl_root_cert").is_some() => {
                 self.config.get("ssl_root_cert").map(str::to_owned)
             }
             name => said(name).or_else(|| self.environment.get(name)),
-        })?)
+        })?;
+        if settings.has_password() {
+            return Ok(settings);
+        }
+        Ok(match libpq::passwords(&self.environment, &self.output)? {
+            Some(file) => settings.with_password_of(&file, &self.environment.get("USER").unwrap_or_default()),
+            None => settings,
+        })
     }
 
     /// What the tables are called.

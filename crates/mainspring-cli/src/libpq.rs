@@ -1,10 +1,10 @@
-//! What libpq's file of services says. Only the program reads it, no library.
+//! What libpq's files say: services by name, and passwords. Only the program reads them, no library.
 
 use std::path::{Path, PathBuf};
 
 use mainspring_core::Error;
 
-use crate::{Result, environment::Environment};
+use crate::{Result, environment::Environment, output::Output};
 
 /// Keys of a service, and the variables that say the same.
 const KEYS: [(&str, &str); 10] = [
@@ -37,6 +37,35 @@ pub(crate) fn service(environment: &Environment) -> Result<Vec<(&'static str, St
         }
     }
     Err(Error::invalid("PGSERVICE", format!("no file has `{}`", name.escape_debug())).into())
+}
+
+/// The text of the file of passwords, unless others may read it: then whoever asked is told.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn passwords(environment: &Environment, output: &Output) -> Result<Option<String>> {
+    let file = match environment.get("PGPASSFILE") {
+        Some(file) => Some(PathBuf::from(file)),
+        None => environment.get("HOME").map(|home| Path::new(&home).join(".pgpass")),
+    };
+    let Some(file) = file else { return Ok(None) };
+    if is_open(&file) {
+        let file = file.display();
+        output.note(format_args!("warning: {file} is not read, since others may read it; chmod 600"));
+        return Ok(None);
+    }
+    read(&file)
+}
+
+#[cfg(unix)]
+fn is_open(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(file).is_ok_and(|facts| facts.permissions().mode() & 0o077 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_open(_: &Path) -> bool {
+    false
 }
 
 fn read(file: &Path) -> Result<Option<String>> {

@@ -2,8 +2,10 @@
 
 use std::{io::Read, str::FromStr, time::Duration};
 
-use mainspring_core::{Error, Timestamp};
+use mainspring_core::Error;
 use serde_json::Value;
+
+use crate::output::Page;
 
 /// A length of time: `250ms`, `30s`, `1h30m`, `7d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,11 +73,45 @@ pub(crate) fn json(field: &str, argument: &str) -> crate::Result<Value> {
     Ok(read.map_err(|error| Error::invalid(field, format!("is no JSON: {error}")))?)
 }
 
-/// Where a page begins: a time and an id with `/` between them.
-pub(crate) fn cursor(text: &str) -> Result<(Timestamp, &str), Error> {
-    let bad = || Error::invalid("after", "is not what a list said");
-    let (time, id) = text.split_once('/').ok_or_else(bad)?;
-    Ok((time.parse().map_err(|_| bad())?, id))
+/// The page of a list.
+#[derive(clap::Args)]
+pub(crate) struct PageArgs {
+    /// At most so many, up to 10,000, of messages 1,000.
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub(crate) limit: u32,
+    /// Only those after this: what the page before said.
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) after: Option<String>,
+}
+
+impl PageArgs {
+    /// Where the page begins: something with `/` between it and what tells apart those of which it is the same.
+    ///
+    /// # Errors
+    /// Invalid, when no list said so.
+    pub(crate) fn cursor<A: FromStr, B: FromStr>(&self) -> Result<Option<(A, B)>, Error> {
+        let Some(after) = &self.after else { return Ok(None) };
+        let parts = after.split_once('/').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+        parts.map(Some).ok_or_else(|| Error::invalid("after", "is not what a list said"))
+    }
+
+    /// The page of a list that is there as a whole; `key` is another for each.
+    ///
+    /// # Errors
+    /// Invalid, when no list said so.
+    pub(crate) fn of<T>(&self, all: Vec<T>, key: impl Fn(&T) -> String) -> Result<Page<T>, Error> {
+        let begin = match &self.after {
+            None => 0,
+            Some(after) => {
+                let last = all.iter().position(|item| key(item) == *after);
+                last.ok_or_else(|| Error::invalid("after", "is not there any more, or no list said it"))? + 1
+            }
+        };
+        let (more, limit) = (all.len().saturating_sub(begin), self.limit as usize);
+        let items: Vec<T> = all.into_iter().skip(begin).take(limit).collect();
+        let next = items.last().filter(|_| more > limit).map(key);
+        Ok(Page { items, next })
+    }
 }
 
 #[cfg(test)]

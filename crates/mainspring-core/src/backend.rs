@@ -8,10 +8,11 @@ use serde_json::Value;
 
 use crate::{
     Append, Appended, BoxFuture, Changes, ClaimRequest, Claimed, Committed, ContextRef, DeadLetter,
-    EventQuery, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, Expect, Failure, Flow, Job, JobId,
-    JobLease, JobStatus, MessageLease, NewMessage, OutputStore, Progress, QueueStats, RecordedEvent, Result,
-    ResumeToken, Saved, Settle, Snapshot, StreamHead, StreamId, StreamPage, StreamQuery, Timestamp,
-    TokenOptions, TokenSecret, Upkeep, WorkerId, lease::LeaseStore, queue::QueueStore,
+    EventQuery, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, Expect, Failure, Flow, Job,
+    JobFilter, JobId, JobLease, JobStatus, MessageLease, NewMessage, OutputStore, Progress, QueueStats,
+    RecordedEvent, Result, ResumeToken, Saved, Settle, Snapshot, StreamHead, StreamId, StreamPage,
+    StreamQuery, Timestamp, TokenOptions, TokenSecret, Upkeep, WorkerId, lease::LeaseStore,
+    queue::QueueStore,
 };
 
 /// All stores, and the one write that spans them.
@@ -218,8 +219,13 @@ pub trait JobStore: Send + Sync {
     /// Says how far it is; false when the claim was superseded.
     fn update_progress<'a>(&'a self, lease: &'a JobLease, progress: Progress) -> BoxFuture<'a, Result<bool>>;
 
+    /// A page of those that match, oldest first.
+    fn list(&self, filter: JobFilter) -> BoxFuture<'_, Result<Vec<Job>>>;
+
     /// With this status, oldest first.
-    fn list_by_status(&self, status: JobStatus, limit: u32) -> BoxFuture<'_, Result<Vec<Job>>>;
+    fn list_by_status(&self, status: JobStatus, limit: u32) -> BoxFuture<'_, Result<Vec<Job>>> {
+        self.list(JobFilter { status: Some(status), limit, ..JobFilter::default() })
+    }
 
     /// Running without a sign of life for `stalled_after_ms`, longest silent first.
     fn find_stalled(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Job>>>;

@@ -174,6 +174,19 @@ impl Progress {
     }
 }
 
+/// Which jobs are listed; all conditions hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct JobFilter {
+    /// With this status. Defaults to any.
+    pub status: Option<JobStatus>,
+    /// Of this execution. Defaults to any.
+    pub execution: Option<ExecutionId>,
+    /// Only those after this one, by creation time and id: where the page before ended.
+    pub after: Option<(Timestamp, JobId)>,
+    /// At most so many, up to 10,000; 0 is 100.
+    pub limit: u32,
+}
+
 /// Where a [`Job`] stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

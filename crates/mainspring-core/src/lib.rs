@@ -65,7 +65,7 @@ pub use execution::{
 };
 pub use flow::{Flow, Saved};
 pub use id::{EventId, ExecutionId, JobId, MessageId, TokenId, WorkerId};
-pub use job::{Job, JobLease, JobStatus, Progress};
+pub use job::{Job, JobFilter, JobLease, JobStatus, Progress};
 pub use lease::{Lease, LeaseStore};
 pub use message::{
     Available, ClaimRequest, Claimed, DEFAULT_QUEUE, DeadLetter, Delivery, MessageLease, NewMessage,
@@ -73,9 +73,9 @@ pub use message::{
 };
 pub use output::{Chunk, ChunkPage, ChunkQuery, OutputInfo, OutputStore, OutputStream, OutputWrite};
 pub use queue::{
-    Backoff, BlockedKey, Group, GroupLimit, MessageOptions, MessageQuery, MessageRef, MessageStatus,
-    MessageUpdate, Origin, ParentFailure, Policy, Pushed, Queue, QueueCreated, QueueOptions, QueueStore,
-    RateLimit, Redrive, Redriven, Retry, StoredMessage, Target, Unique, Which,
+    Backoff, BlockedKey, DeadLetterQuery, Group, GroupLimit, MessageOptions, MessageQuery, MessageRef,
+    MessageStatus, MessageUpdate, Origin, ParentFailure, Policy, Pushed, Queue, QueueCreated, QueueOptions,
+    QueueStore, RateLimit, Redrive, Redriven, Retry, StoredMessage, Target, Unique, Which,
 };
 pub use receipt::Receipt;
 pub use time::Timestamp;

@@ -433,4 +433,6 @@ pub struct DeadLetter {
     pub reason: Failure,
     /// Since when.
     pub dead_at: Timestamp,
+    /// Its place in the order of all pushes.
+    pub seq: i64,
 }

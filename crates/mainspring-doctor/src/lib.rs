@@ -26,6 +26,7 @@
 //! Everything it can find is a [`Code`]. What cannot be looked at is a finding too, and takes nothing else with it.
 
 pub mod catalog;
+mod decode;
 mod deep;
 mod definitions;
 mod drift;

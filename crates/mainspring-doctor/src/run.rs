@@ -6,8 +6,8 @@ use mainspring_core::{ErrorKind, Result};
 use mainspring_pg::{Db, Deadlines, MigrationState, Migrator, Names, Settings, Status, pool, row::get};
 
 use crate::{
-    Code, DoctorOptions, Finding, RedisFacts, Report, catalog, deep, definitions::Definitions, drift, grants,
-    judge_redis, pinned, server, work,
+    Code, DoctorOptions, Finding, RedisFacts, Report, catalog, decode, deep, definitions::Definitions, drift,
+    grants, judge_redis, pinned, server, work,
 };
 
 /// Examines the tables of one schema and prefix. It changes nothing.
@@ -77,6 +77,7 @@ impl Doctor {
             report.add("work", work::check(&db, options).await);
             if options.deep {
                 report.add("invariants", deep::check(&db).await);
+                report.add("rows", decode::check(&db).await);
             }
         }
         report.findings.extend(self.beside.iter().cloned());

@@ -50,6 +50,7 @@
 //! # Ok(()) }
 //! ```
 
+mod again;
 mod builder;
 mod builtin;
 mod call;

@@ -3,8 +3,8 @@
 use std::time::SystemTime;
 
 use mainspring_core::{
-    BoxFuture, Error, ExecutionId, Failure, Job, JobId, JobLease, JobStatus, JobStore, Progress, Result,
-    Timestamp, WorkerId, execution::page_size, limits,
+    BoxFuture, Error, ExecutionId, Failure, Job, JobFilter, JobId, JobLease, JobStatus, JobStore, Progress,
+    Result, Timestamp, WorkerId, execution::page_size, limits,
 };
 use mainspring_pg::{
     Db, Query, Row, TxRef, constraint,
@@ -117,8 +117,24 @@ const UPDATE_PROGRESS: &str = "WITH c AS MATERIALIZED (SELECT {now}() AS at)
   UPDATE {jobs} j SET progress = $3, heartbeat_at = c.at, updated_at = c.at
   FROM c WHERE j.id = $1 AND j.token = $2 AND j.status = 'running'";
 
-const LIST_BY_STATUS: &str =
-    concat!("SELECT ", columns!(), " FROM {jobs} j WHERE j.status = $1 ORDER BY j.created_at, j.id LIMIT $2");
+/// The page after a time and an id, by an index that begins with what stands before it.
+macro_rules! page {
+    ($which:literal) => {
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM {jobs} j WHERE ",
+            $which,
+            "(j.created_at, j.id) > (coalesce($2::timestamptz, '-infinity'), coalesce($3::text, ''))
+             ORDER BY j.created_at, j.id LIMIT $4"
+        )
+    };
+}
+
+/// No index has this order: it is for few who look at everything.
+const LIST: &str = page!("coalesce(j.status = $1::text, true) AND ");
+const LIST_BY_STATUS: &str = page!("j.status = $1::text AND ");
+const LIST_BY_EXECUTION: &str = page!("coalesce(j.status = $1::text, true) AND j.execution_id = $5 AND ");
 
 /// Compared as numbers: adding `stalled_after_ms` to a time could leave the range of times.
 const FIND_STALLED: &str = concat!(
@@ -224,9 +240,24 @@ impl JobStore for PgJobStore<'_> {
         })
     }
 
-    fn list_by_status(&self, status: JobStatus, limit: u32) -> BoxFuture<'_, Result<Vec<Job>>> {
+    fn list(&self, filter: JobFilter) -> BoxFuture<'_, Result<Vec<Job>>> {
         Box::pin(async move {
-            self.find(Query::new(LIST_BY_STATUS).bind(status.as_str()).bind(page_size(limit)?)).await
+            let (after, after_id) = filter.after.unzip();
+            let sql = match (&filter.execution, filter.status) {
+                (Some(_), _) => LIST_BY_EXECUTION,
+                (None, Some(_)) => LIST_BY_STATUS,
+                (None, None) => LIST,
+            };
+            let query = Query::new(sql)
+                .bind(filter.status.map(JobStatus::as_str))
+                .bind(after.map(SystemTime::from))
+                .bind(after_id.map(|id| id.to_string()))
+                .bind(page_size(filter.limit)?);
+            self.find(match filter.execution {
+                Some(execution) => query.bind(execution.to_string()),
+                None => query,
+            })
+            .await
         })
     }
 

@@ -42,6 +42,7 @@ mod look;
 mod migrate;
 mod names;
 mod outbox;
+mod passfile;
 mod query;
 pub mod row;
 mod settings;

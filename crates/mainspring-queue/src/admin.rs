@@ -1,8 +1,9 @@
 //! [`QueueStore`]: each verb, where it is done.
 
 use mainspring_core::{
-    BlockedKey, BoxFuture, MessageId, MessageQuery, MessageUpdate, NewMessage, Pushed, Queue, QueueCreated,
-    QueueOptions, QueueStore, Redrive, Redriven, Result, StoredMessage, Target, Which,
+    BlockedKey, BoxFuture, DeadLetter, DeadLetterQuery, MessageId, MessageQuery, MessageUpdate, NewMessage,
+    Pushed, Queue, QueueCreated, QueueOptions, QueueStore, Redrive, Redriven, Result, StoredMessage, Target,
+    Which,
 };
 use serde_json::Value;
 
@@ -49,6 +50,14 @@ impl QueueStore for PgQueue<'_> {
 
     fn upsert_message(&self, message: NewMessage) -> BoxFuture<'_, Result<Pushed>> {
         Box::pin(self.upsert(message))
+    }
+
+    fn find_dead_letters<'a>(
+        &'a self,
+        queue: &'a str,
+        query: DeadLetterQuery,
+    ) -> BoxFuture<'a, Result<Vec<DeadLetter>>> {
+        Box::pin(self.dead(queue, query))
     }
 
     fn find_messages<'a>(

@@ -61,6 +61,7 @@ mod messages;
 mod meter;
 mod push;
 mod queues;
+mod readable;
 mod receipt;
 mod row;
 pub mod schedule;

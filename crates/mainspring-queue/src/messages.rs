@@ -96,7 +96,10 @@ impl PgQueue<'_> {
             false => query.statuses.iter().map(|status| status.as_str()).collect(),
         };
         let limit = i64::from(if query.limit == 0 { 100 } else { query.limit });
-        let rows = self.db.all(FIND, &[&queue, &ids, &query.key, &query.data, &statuses, &limit]).await?;
+        let rows = self
+            .db
+            .all(FIND, &[&queue, &ids, &query.key, &query.data, &statuses, &limit, &query.before])
+            .await?;
         rows.iter().map(|row| stored_from_row(queue, row)).collect()
     }
 
@@ -212,6 +215,7 @@ fn stored_from_row(queue: &str, row: &Row) -> Result<StoredMessage> {
     let (origin, group, options) = own.into_parts();
     Ok(StoredMessage {
         status: get::<&str>(row, 0)?.parse()?,
+        seq: get(row, 6)?,
         available_at: time(row, 1)?,
         finished_at: time(row, 2)?,
         output: get(row, 3)?,

@@ -6,9 +6,9 @@ use std::{
 };
 
 use mainspring_core::{
-    BoxFuture, ClaimRequest, Claimed, DeadLetter, Error, MessageLease, NewMessage, Pushed, QueueDriver,
-    QueueStats, Result, Settle, Settlement, Upkeep, WorkerId, execution::page_size, message::check_lease,
-    queue::check_messages, trace,
+    BoxFuture, ClaimRequest, Claimed, DeadLetter, DeadLetterQuery, Error, MessageLease, NewMessage, Pushed,
+    QueueDriver, QueueStats, Result, Settle, Settlement, Upkeep, WorkerId, execution::page_size,
+    message::check_lease, queue::check_messages, trace,
 };
 use mainspring_pg::{AfterCommit, Db, Hints, Query, Share, TxRef, row::get};
 use tracing::Instrument;
@@ -229,7 +229,31 @@ const STATS: &str = "SELECT
 const DEAD_LETTERS: &str =
     "SELECT priority, seq, 0::bigint, failures, lost, delays, max_attempts, created_at, id, tenant, type,
     source, subject, recipient, data, headers, dead_at, managed, key, options, NULL::bigint, NULL::bigint, reason
-  FROM {dead_letters} WHERE queue = $1 ORDER BY dead_at DESC, seq DESC LIMIT $2";
+  FROM {dead_letters} WHERE queue = $1 AND ($3::text IS NULL OR reason->>'code' = $3)
+    AND (dead_at, seq) < (coalesce($4::timestamptz, 'infinity'), coalesce($5::bigint, 0)) ORDER BY dead_at DESC, seq DESC LIMIT $2";
+
+impl PgQueue<'_> {
+    pub(crate) async fn dead(&self, queue: &str, query: DeadLetterQuery) -> Result<Vec<DeadLetter>> {
+        let (limit, (before, before_seq)) = (page_size(query.limit)?, query.before.unzip());
+        let before = before.map(SystemTime::from);
+        let rows = self.db.all(DEAD_LETTERS, &[&queue, &limit, &query.reason, &before, &before_seq]).await?;
+        rows.iter()
+            .map(|row| {
+                let delivery = delivery_from_row(queue, row).or_else(|_| remains_of_row(queue, row))?;
+                let reason = serde_json::from_value(get(row, 22)?)
+                    .map_err(|e| Error::internal("reason of a dead letter cannot be read").with_source(e))?;
+                Ok(DeadLetter {
+                    message: delivery.message,
+                    failures: delivery.failures,
+                    lost: delivery.lost,
+                    reason,
+                    dead_at: get::<SystemTime>(row, 16)?.into(),
+                    seq: get(row, 1)?,
+                })
+            })
+            .collect()
+    }
+}
 
 impl QueueDriver for PgQueue<'_> {
     fn push(&self, messages: Vec<NewMessage>) -> BoxFuture<'_, Result<()>> {
@@ -310,24 +334,7 @@ impl QueueDriver for PgQueue<'_> {
     }
 
     fn dead_letters<'a>(&'a self, queue: &'a str, limit: u32) -> BoxFuture<'a, Result<Vec<DeadLetter>>> {
-        Box::pin(async move {
-            let rows = self.db.all(DEAD_LETTERS, &[&queue, &page_size(limit)?]).await?;
-            rows.iter()
-                .map(|row| {
-                    let delivery = delivery_from_row(queue, row).or_else(|_| remains_of_row(queue, row))?;
-                    let reason = serde_json::from_value(get(row, 22)?).map_err(|e| {
-                        Error::internal("reason of a dead letter cannot be read").with_source(e)
-                    })?;
-                    Ok(DeadLetter {
-                        message: delivery.message,
-                        failures: delivery.failures,
-                        lost: delivery.lost,
-                        reason,
-                        dead_at: get::<SystemTime>(row, 16)?.into(),
-                    })
-                })
-                .collect()
-        })
+        Box::pin(self.dead(queue, DeadLetterQuery { limit, ..DeadLetterQuery::default() }))
     }
 
     fn hears_all(&self) -> bool {

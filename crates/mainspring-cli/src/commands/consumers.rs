@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     Context, Outcome, Result,
     output::{Column, Page, col, data, detail, maybe, text},
-    words::seconds,
+    words::{PageArgs, seconds},
 };
 
 #[derive(clap::Subcommand)]
@@ -21,6 +21,8 @@ pub(crate) enum Consumers {
     List {
         /// Only those of this name.
         name: Option<String>,
+        #[command(flatten)]
+        page: PageArgs,
     },
     /// How late they are; ends with 1 when one is later than allowed.
     #[command(after_help = "Example:\n  mainspring consumers lag --most 1000")]
@@ -45,9 +47,8 @@ pub(crate) enum Consumers {
     Parked {
         /// Their name.
         name: String,
-        /// At most so many.
-        #[arg(long, default_value_t = 100, value_name = "N")]
-        limit: u32,
+        #[command(flatten)]
+        page: PageArgs,
         /// Show why, too.
         #[arg(long)]
         data: bool,
@@ -91,8 +92,9 @@ impl Consumers {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let (output, processors) = (&context.output, Processors::new(context.stores()?.db()));
         match self {
-            Self::List { name } => {
-                output.list(COLUMNS, &Page::all(of(&processors, name.as_deref()).await?), false)?;
+            Self::List { name, page } => {
+                let found = of(&processors, name.as_deref()).await?;
+                output.list(COLUMNS, &page.of(found, |state| state.id.to_string())?, false)?;
             }
             Self::Lag { name, most } => {
                 let found = of(&processors, name.as_deref()).await?;
@@ -113,9 +115,14 @@ impl Consumers {
                 let facts = json!({"reset": found.len(), "position": position});
                 output.done(&format!("{} go on after {position}", found.len()), facts)?;
             }
-            Self::Parked { name, limit, data } => {
+            Self::Parked { name, page, data } => {
                 of(&processors, Some(&name)).await?;
-                output.list(PARKED, &Page::all(processors.parked(&name, limit).await?), data)?;
+                let found = processors.parked(&name, 10_000).await?;
+                output.list(
+                    PARKED,
+                    &page.of(found, |it| format!("{}/{}", it.version, it.global_position))?,
+                    data,
+                )?;
             }
             Self::Redrive { name } => {
                 let count = of(&processors, Some(&name)).await?.iter().map(|state| state.parked).sum();

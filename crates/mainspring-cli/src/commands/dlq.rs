@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-use mainspring::{DeadLetter, MessageId, QueueDriver, QueueStore, Redrive, Which};
+use mainspring::{DeadLetter, DeadLetterQuery, MessageId, QueueDriver, QueueStore, Redrive, Which};
 use serde_json::{Value, json};
 
 use crate::{
     Context, Outcome, Result,
     output::{Column, Page, col, data, detail, maybe, text},
+    words::PageArgs,
 };
 
 /// Dead letters that are done something to in one go.
@@ -23,9 +24,8 @@ pub(crate) enum Dlq {
         /// Only with this code as their reason.
         #[arg(long, value_name = "CODE")]
         reason: Option<String>,
-        /// At most so many, up to 10,000.
-        #[arg(long, default_value_t = 100, value_name = "N")]
-        limit: u32,
+        #[command(flatten)]
+        page: PageArgs,
         /// Show their payloads and the messages of their reasons too.
         #[arg(long)]
         data: bool,
@@ -74,9 +74,11 @@ impl Dlq {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let (output, queue) = (&context.output, &context.stores()?.queue);
         match self {
-            Self::List { queue: name, reason, limit, data } => {
-                let found = matching(context, &name, reason.as_deref(), limit).await?;
-                output.list(COLUMNS, &Page::all(found), data)?;
+            Self::List { queue: name, reason, page, data } => {
+                let query = DeadLetterQuery { reason, before: page.cursor()?, limit: page.limit };
+                let found = queue.find_dead_letters(&name, query).await?;
+                let page = Page::keyed(found, page.limit, |last| format!("{}/{}", last.dead_at, last.seq));
+                output.list(COLUMNS, &page, data)?;
             }
             Self::Redrive { queue: name, copies: true, to, .. } => {
                 let count = queue.stats(&name).await?;
@@ -112,12 +114,8 @@ async fn matching(
     reason: Option<&str>,
     limit: u32,
 ) -> Result<Vec<DeadLetter>> {
-    // a filter looks at all there are, as many as one look brings
-    let most = if reason.is_some() { 10_000 } else { limit };
-    let mut found = context.stores()?.queue.dead_letters(queue, most).await?;
-    found.retain(|letter| reason.is_none_or(|reason| letter.reason.code == reason));
-    found.truncate(limit as usize);
-    Ok(found)
+    let query = DeadLetterQuery { reason: reason.map(str::to_owned), limit, ..DeadLetterQuery::default() };
+    Ok(context.stores()?.queue.find_dead_letters(queue, query).await?)
 }
 
 async fn each(context: &Context, name: &str, reason: Option<&str>, verb: &str, done: &str) -> Result<()> {

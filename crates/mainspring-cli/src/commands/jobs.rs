@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-use mainspring::{Error, ExecutionId, Job, JobId, JobStatus, JobStore};
+use mainspring::{Error, ExecutionId, Job, JobFilter, JobId, JobStatus, JobStore, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{
     Context, Outcome,
     output::{Column, Page, col, data, detail, maybe, text},
+    words::PageArgs,
 };
 
 #[derive(clap::Subcommand)]
@@ -24,9 +25,8 @@ pub(crate) enum Jobs {
         /// Only running ones without a sign of life for too long, longest silent first.
         #[arg(long, conflicts_with_all = ["status", "execution"])]
         stalled: bool,
-        /// At most so many, up to 10,000.
-        #[arg(long, default_value_t = 100, value_name = "N")]
-        limit: u32,
+        #[command(flatten)]
+        page: PageArgs,
         /// Show their inputs and results too.
         #[arg(long)]
         data: bool,
@@ -75,15 +75,21 @@ impl Jobs {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let (output, jobs) = (&context.output, &context.stores()?.jobs);
         match self {
-            Self::List { status, execution, stalled, limit, data } => {
+            Self::List { stalled: true, page, data, .. } => {
+                let found = jobs.find_stalled(10_000).await?;
+                output.list(COLUMNS, &page.of(found, |job| job.id.to_string())?, data)?;
+            }
+            Self::List { status, execution, page, data, .. } => {
                 let status: Option<JobStatus> = status.map(|text| text.parse()).transpose()?;
-                let mut found = match execution {
-                    _ if stalled => jobs.find_stalled(limit).await?,
-                    Some(execution) => jobs.get_by_execution(&ExecutionId::new(execution)?).await?,
-                    None => jobs.list_by_status(status.unwrap_or(JobStatus::Running), limit).await?,
+                let execution = execution.map(ExecutionId::new).transpose()?;
+                let status = status.or_else(|| execution.is_none().then_some(JobStatus::Running));
+                let after = match page.cursor::<Timestamp, String>()? {
+                    Some((time, id)) => Some((time, JobId::new(id)?)),
+                    None => None,
                 };
-                found.retain(|job| status.is_none_or(|status| job.status == status));
-                output.list(COLUMNS, &Page::all(found), data)?;
+                let found = jobs.list(JobFilter { status, execution, after, limit: page.limit }).await?;
+                let page = Page::keyed(found, page.limit, |last| format!("{}/{}", last.created_at, last.id));
+                output.list(COLUMNS, &page, data)?;
             }
             Self::Get { id, data } => {
                 let id = JobId::new(id)?;

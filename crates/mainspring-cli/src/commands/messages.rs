@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     Context, Outcome, Result,
     output::{Column, Page, col, data, detail, maybe, text},
-    words::{self, Span},
+    words::{self, PageArgs, Span},
 };
 
 /// Most messages that are done something to in one go.
@@ -26,9 +26,8 @@ pub(crate) enum Messages {
         queue: String,
         #[command(flatten)]
         filter: FilterArgs,
-        /// At most so many, up to 1,000.
-        #[arg(long, default_value_t = 100, value_name = "N")]
-        limit: u32,
+        #[command(flatten)]
+        page: PageArgs,
         /// Show their payloads too.
         #[arg(long)]
         data: bool,
@@ -140,12 +139,15 @@ impl Messages {
         let queue = &context.stores()?.queue;
         let output = &context.output;
         match self {
-            Self::List { queue: name, filter, limit, data } => {
-                let found = queue.find_messages(&name, filter.query(limit)?).await?;
+            Self::List { queue: name, filter, page, data } => {
+                let bad = |_| Error::invalid("after", "is not what a list said");
+                let before = page.after.as_ref().map(|after| after.parse()).transpose().map_err(bad)?;
+                let query = MessageQuery { before, ..filter.query(page.limit)? };
+                let found = queue.find_messages(&name, query).await?;
                 if found.is_empty() && queue.get_queue(&name).await?.is_none() {
                     return Err(Error::not_found("queue", name).into());
                 }
-                output.list(COLUMNS, &Page::all(found), data)?;
+                output.list(COLUMNS, &Page::keyed(found, page.limit, |last| last.seq.to_string()), data)?;
             }
             Self::Get { queue: name, id, data } => {
                 let query = MessageQuery { ids: vec![MessageId::new(&*id)?], ..MessageQuery::default() };

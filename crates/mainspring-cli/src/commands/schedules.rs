@@ -12,7 +12,7 @@ use crate::{
     Context, Outcome, Result,
     output::{Column, Page, col, data, detail, maybe, text},
     spans::At,
-    words::{self, Span},
+    words::{self, PageArgs, Span},
 };
 
 /// A schedule by its queue and key.
@@ -32,9 +32,8 @@ pub(crate) enum Schedules {
         /// Only those of this queue.
         #[arg(long)]
         queue: Option<String>,
-        /// At most so many, up to 10,000.
-        #[arg(long, default_value_t = 100, value_name = "N")]
-        limit: u32,
+        #[command(flatten)]
+        page: PageArgs,
         /// Show their payloads too.
         #[arg(long)]
         data: bool,
@@ -146,9 +145,12 @@ impl Schedules {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let (output, schedules) = (&context.output, context.stores()?.queue.schedules());
         match self {
-            Self::List { queue, limit, data } => {
-                let filter = ScheduleFilter { queue, ..ScheduleFilter::default() };
-                output.list(COLUMNS, &Page::all(schedules.list(&filter, limit).await?), data)?;
+            Self::List { queue, page, data } => {
+                let filter = ScheduleFilter { queue, after: page.cursor()?, ..ScheduleFilter::default() };
+                let found = schedules.list(&filter, page.limit).await?;
+                let place =
+                    |last: &ScheduleState| format!("{}/{}", last.schedule.message.queue, last.schedule.key);
+                output.list(COLUMNS, &Page::keyed(found, page.limit, place), data)?;
             }
             Self::Add(add) => add.run(context).await?,
             Self::Rm { named: Named { queue, key } } => {

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::{
     Context, Outcome, Result,
-    output::{Column, Page, col, data, detail, maybe, text},
-    words::{self, Span},
+    output::{Column, col, data, detail, maybe, text},
+    words::{self, PageArgs, Span},
 };
 
 #[derive(clap::Subcommand)]
@@ -37,6 +37,8 @@ pub(crate) enum Tokens {
         /// Only with this status: pending, used, revoked or expired.
         #[arg(long)]
         status: Option<String>,
+        #[command(flatten)]
+        page: PageArgs,
         /// Show their labels too.
         #[arg(long)]
         data: bool,
@@ -91,12 +93,12 @@ impl Tokens {
                 let facts = json!({"id": token.id, "token": secret.reveal(), "expires_at": token.expires_at});
                 output.done(&secret.reveal(), facts)?;
             }
-            Self::List { execution, status, data } => {
+            Self::List { execution, status, page, data } => {
                 let status = status.map(|text| text.parse()).transpose()?;
                 let execution = ExecutionId::new(execution)?;
                 let mut found = stores.resume_tokens.get_by_execution(&execution).await?;
                 found.retain(|token| status.is_none_or(|status| token.status == status));
-                output.list(COLUMNS, &Page::all(found), data)?;
+                output.list(COLUMNS, &page.of(found, |token| token.id.to_string())?, data)?;
             }
             Self::Revoke { token: Some(token), .. } => {
                 let secret = secret(&token)?;

@@ -62,25 +62,34 @@ fn what_nobody_knows_is_refused_with_the_nearest_name() {
     show(&["--output", "xml"]).refused(2);
 }
 
-/// `PGSERVICE`, as libpq reads it: a service comes before the variables.
+/// `PGSERVICE` and `PGPASSFILE`, as libpq reads them: a service comes before the variables, and others may not read passwords.
 #[tokio::test]
-async fn a_service_of_libpq_says_what_the_address_leaves_open() {
+async fn libpqs_files_say_what_the_address_leaves_open() {
+    use std::os::unix::fs::PermissionsExt;
     let ground = Ground::new().await;
-    let services = ground.folder.path().join("services").to_string_lossy().into_owned();
+    let at = |name: &str| ground.folder.path().join(name).to_string_lossy().into_owned();
     let (host, port) = ground.db.address().unwrap();
     let user = ground.db.url().split_once("://").unwrap().1.split(['@', ':']).next().unwrap().to_owned();
     let service = format!("[other]\nhost=nowhere\n[ours]\nhost={host}\nport={port}\nuser={user}\n");
-    std::fs::write(&services, service + "sslmode=disable\n[bad]\nfoo=canary\n").unwrap();
+    std::fs::write(at("services"), service + "sslmode=disable\n[bad]\nfoo=canary\n").unwrap();
+    std::fs::write(at("passwords"), "*:*:*:*:canary\n").unwrap();
+    let (services, passwords) = (at("services"), at("passwords"));
     let show = |name: &str| {
         let variables = [
             ("PGSERVICEFILE", &*services),
             ("PGSERVICE", name),
+            ("PGPASSFILE", &*passwords),
             ("PGDATABASE", ground.db.name()),
             ("PGHOST", "nowhere-either"),
         ];
         run_in(&ground.folder, &["migrate", "status", "-o", "json"], &variables)
     };
-    show("ours").ok();
+    let mode = |mode| std::fs::set_permissions(&passwords, std::fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o644);
+    assert!(show("ours").ok().err.contains("is not read"));
+    mode(0o600);
+    let said = show("ours").ok();
+    assert!(said.err.contains(":***@") && !said.err.contains("canary"), "{said:?}");
     assert!(show("none").refused(2).contains("no file has `none`"));
     let bad = show("bad").refused(2);
     assert!(bad.contains("`foo`") && !bad.contains("canary"), "{bad}");

@@ -44,6 +44,11 @@ async fn consumers_are_listed_measured_and_reset() {
     let nothing = projector_fn(async |_, _| Ok(()));
     ground.stores().consumer("shop").projector("totals", nothing).run_to_end().await.unwrap();
     assert_eq!(consumers(&["list"]).items()[0]["name"], "totals");
+    let other = projector_fn(async |_, _| Ok(()));
+    ground.stores().consumer("shop").projector("zeros", other).run_to_end().await.unwrap();
+    let next = consumers(&["list", "--limit", "1"]).json()["next"].as_str().unwrap().to_owned();
+    assert_eq!(consumers(&["list", "--after", &next]).items()[0]["name"], "zeros");
+    consumers(&["list", "--after", "nowhere"]).refused(2);
     consumers(&["lag", "totals", "--most", "0"]).ok();
     ground.run(&["events", "append", "cart-1", "Added"]).ok();
     let late = consumers(&["lag", "--most", "0"]);

@@ -1,7 +1,12 @@
 //! `mainspring executions`.
 
-use mainspring::{Engine, ExecutionId, Flow};
-use serde_json::json;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU32, Ordering},
+};
+
+use mainspring::{Engine, ExecutionId, Flow, Invocation, Outcome};
+use serde_json::{Value, json};
 
 use crate::ground::Ground;
 
@@ -48,6 +53,59 @@ async fn executions_are_listed_in_pages_and_shown() {
     let table = ground.run(&["executions", "list"]).ok();
     assert!(table.out.contains("completed") && !table.out.contains("canary"), "{table:?}");
     ground.run(&["executions", "get", "nobody"]).refused(4);
+}
+
+#[tokio::test]
+async fn an_execution_of_a_flow_goes_on_where_it_failed() {
+    let ground = Ground::new().await;
+    let step = |kind: &str, next: Option<&str>| {
+        json!({"id": kind, "type": kind, "input": {"type": "full"}, "outputKey": kind,
+            "transitions": next.map_or(json!({}), |next| json!({"onSuccess": next}))})
+    };
+    let flow = json!({"id": "two", "version": "1.0.0", "initialStepId": "first",
+        "steps": {"first": step("first", Some("second")), "second": step("second", None)}});
+    let down = Arc::new(AtomicBool::new(true));
+    let (tried, counted) = (Arc::new(AtomicU32::new(0)), Arc::clone(&down));
+    let first = Arc::clone(&tried);
+    let engine = Engine::builder(ground.stores())
+        .handle_fn("first", move |_: Invocation, _: Value| {
+            first.fetch_add(1, Ordering::SeqCst);
+            async { Ok(Outcome::<Value>::success(json!(1))) }
+        })
+        .handle_fn("second", move |_: Invocation, _: Value| {
+            let fails = counted.load(Ordering::SeqCst);
+            async move {
+                match fails {
+                    true => Ok(Outcome::<Value>::failure("DOWN", "canary")),
+                    false => Ok(Outcome::success(json!(2))),
+                }
+            }
+        })
+        .flow(Flow::from_value(flow).unwrap())
+        .build()
+        .unwrap();
+    let failed = engine.create("two", json!({"a": 0})).id("x").run().await.unwrap();
+    assert_eq!(failed.status.to_string(), "failed");
+    down.store(false, Ordering::SeqCst);
+    let executions = |more: &[&str]| ground.json(&[&["executions"], more].concat());
+    assert_eq!(executions(&["retry", "x", "--dry-run"]).json()["count"], 1);
+    assert_eq!(executions(&["retry", "x"]).json()["executions"], json!(["x-retry"]));
+    assert_eq!(executions(&["retry", "x"]).json()["executions"], json!(["x-retry"]), "it was there");
+    assert_eq!(executions(&["retry", "--flow", "two", "--yes"]).json()["skipped"], 1);
+    engine.worker().drain().await.unwrap();
+    let retried = engine.get(&ExecutionId::new("x-retry").unwrap()).await.unwrap().unwrap();
+    assert_eq!((retried.status.to_string(), &retried.context["second"]), ("completed".into(), &json!(2)));
+    assert_eq!(tried.load(Ordering::SeqCst), 1, "the first step was not repeated");
+    executions(&["retry", "x-retry"]).refused(5);
+
+    let fork = executions(&["fork", "x", "--before", "first", "--new-id", "y"]).json();
+    assert_eq!(fork["execution"], "y");
+    engine.worker().drain().await.unwrap();
+    assert_eq!(tried.load(Ordering::SeqCst), 2);
+    assert_eq!(executions(&["get", "y"]).json()["status"], "completed");
+    executions(&["fork", "x", "--new-id", "y"]).refused(5);
+    executions(&["fork", "x", "--before", "third"]).refused(2);
+    executions(&["fork", "nobody"]).refused(4);
 }
 
 #[tokio::test]

@@ -21,6 +21,10 @@ async fn jobs_are_listed_shown_and_taken_back() {
     assert!(!listed.out.contains("canary"), "{listed:?}");
     assert_eq!(listed.items()[0]["status"], "running");
     assert_eq!(jobs(&["list", "--execution", "x", "--status", "pending"]).items().len(), 0);
+    let page = jobs(&["list", "--limit", "1"]).json();
+    let next = page["next"].as_str().unwrap();
+    assert_eq!(jobs(&["list", "--after", next]).items(), Vec::<serde_json::Value>::new());
+    jobs(&["list", "--after", "nowhere"]).refused(2);
     let id = job.id.as_str();
     assert_eq!(jobs(&["get", id, "--data"]).json()["input"]["card"], "canary");
     jobs(&["retry", id]).refused(5);

@@ -66,6 +66,11 @@ async fn messages_are_pushed_found_and_called_off() {
     assert_eq!(messages(&["list", "mail", "--key", "a"]).items()[0]["id"], a);
     let shown = messages(&["get", "mail", a.as_str().unwrap(), "--data"]).json();
     assert_eq!((&shown["status"], &shown["data"]["to"]), (&json!("deferred"), &json!("canary")));
+    let first = messages(&["list", "mail", "--limit", "1"]).json();
+    assert_eq!(first["items"][0]["id"], b);
+    let next = first["next"].as_str().unwrap();
+    assert_eq!(messages(&["list", "mail", "--limit", "1", "--after", next]).items()[0]["id"], a);
+    messages(&["list", "mail", "--after", "nowhere"]).refused(2);
     messages(&["get", "mail", "none"]).refused(4);
     messages(&["list", "none"]).refused(4);
     messages(&["list", "mail", "--status", "ill"]).refused(2);
@@ -93,6 +98,9 @@ async fn dead_letters_are_listed_redriven_and_dropped() {
     let listed = dlq(&["list", "mail"]).ok();
     assert!(!listed.out.contains("canary"), "{listed:?}");
     assert_eq!((listed.json()["items"][1]["reason_code"].clone()), json!("BROKEN"));
+    let next = dlq(&["list", "mail", "--limit", "1"]).json()["next"].as_str().unwrap().to_owned();
+    assert_eq!(dlq(&["list", "mail", "--after", &next]).items().len(), 1);
+    dlq(&["list", "mail", "--after", "nowhere"]).refused(2);
     assert!(dlq(&["list", "mail", "--data"]).ok().out.contains("canary"));
     assert_eq!(dlq(&["list", "mail", "--reason", "OTHER"]).items(), Vec::<Value>::new());
     assert_eq!(dlq(&["redrive", "mail", "--dry-run"]).json()["count"], 2);

@@ -24,6 +24,9 @@ async fn a_schedule_is_added_looked_at_run_and_removed() {
     schedules(&["add", "reports", "bad", "0 0 * * *", "--zone", "Mars/Base"]).refused(2);
 
     assert_eq!(schedules(&["list", "--queue", "reports"]).items().len(), 2);
+    let next = schedules(&["list", "--limit", "1"]).json()["next"].as_str().unwrap().to_owned();
+    assert_eq!(schedules(&["list", "--after", &next]).items()[0]["key"], "often");
+    schedules(&["list", "--after", "nowhere"]).refused(2);
     let ticks = schedules(&["next", "reports", "nightly", "--count", "3"]).items();
     assert!(ticks.len() == 3 && ticks[0]["tick"].as_str().unwrap().ends_with("Z"), "{ticks:?}");
     assert_eq!(schedules(&["pause", "reports", "often"]).json()["paused"], true);

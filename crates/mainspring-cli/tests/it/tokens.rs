@@ -25,7 +25,12 @@ async fn a_token_is_made_listed_spent_and_taken_back() {
 
     let listed = tokens(&["list", "--execution", "x"]).ok();
     assert!(!listed.out.contains(secret), "{listed:?}");
-    assert_eq!(listed.items().len(), 2);
+    let items = listed.items();
+    assert_eq!(items.len(), 2);
+    let page = tokens(&["list", "--execution", "x", "--limit", "1"]).json();
+    let next = page["next"].as_str().unwrap();
+    assert_eq!(tokens(&["list", "--execution", "x", "--after", next]).items(), items[1..]);
+    tokens(&["list", "--execution", "x", "--after", "nowhere"]).refused(2);
 
     let file = ground.folder.path().join("token");
     std::fs::write(&file, format!("{}\n", second["token"].as_str().unwrap())).unwrap();

@@ -82,6 +82,8 @@ pub struct StoredMessage {
     pub message: NewMessage,
     /// Where it is.
     pub status: MessageStatus,
+    /// Its place in the order of all pushes.
+    pub seq: i64,
     /// Times its handler failed.
     pub failures: u32,
     /// Times its worker died.
@@ -113,7 +115,20 @@ pub struct MessageQuery {
     pub data: Option<Value>,
     /// In one of these states. Defaults to any.
     pub statuses: Vec<MessageStatus>,
+    /// Pushed before the message with this [`seq`](StoredMessage::seq): the last of the page before. Defaults to any.
+    pub before: Option<i64>,
     /// At most so many, 1 to 1,000; 0 is 100.
+    pub limit: u32,
+}
+
+/// Which dead letters of a queue to find; all conditions hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DeadLetterQuery {
+    /// With this code as their reason. Defaults to any.
+    pub reason: Option<String>,
+    /// Given up before the letter with this time and [`seq`](crate::DeadLetter::seq): the last of the page before. Defaults to any.
+    pub before: Option<(Timestamp, i64)>,
+    /// At most so many, up to 10,000; 0 is 100.
     pub limit: u32,
 }
 

@@ -19,7 +19,8 @@ use crate::{MessageId, Timestamp};
 pub(crate) use dependencies::check_parents;
 pub use dependencies::{MAX_PARENTS, MessageRef, ParentFailure, check_messages};
 pub use messages::{
-    BlockedKey, MessageQuery, MessageStatus, MessageUpdate, Redrive, Redriven, StoredMessage, Target, Which,
+    BlockedKey, DeadLetterQuery, MessageQuery, MessageStatus, MessageUpdate, Redrive, Redriven,
+    StoredMessage, Target, Which,
 };
 pub use options::{Backoff, Group, GroupLimit, MessageOptions, QueueOptions, RateLimit, Retry, Unique};
 pub use policy::Policy;

@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use super::{
-    BlockedKey, MessageQuery, MessageUpdate, Pushed, Queue, QueueCreated, QueueOptions, Redrive, Redriven,
-    StoredMessage, Target, Which,
+    BlockedKey, DeadLetterQuery, MessageQuery, MessageUpdate, Pushed, Queue, QueueCreated, QueueOptions,
+    Redrive, Redriven, StoredMessage, Target, Which,
 };
 #[cfg(doc)]
 use crate::QueueDriver;
-use crate::{BoxFuture, MessageId, NewMessage, Result};
+use crate::{BoxFuture, DeadLetter, MessageId, NewMessage, Result};
 
 /// Queues that are created, and all that is done to their messages beside claiming and settling.
 pub trait QueueStore: Send + Sync {
@@ -70,6 +70,13 @@ pub trait QueueStore: Send + Sync {
         queue: &'a str,
         query: MessageQuery,
     ) -> BoxFuture<'a, Result<Vec<StoredMessage>>>;
+
+    /// A page of the dead letters of a queue, whoever created it, the latest given up first.
+    fn find_dead_letters<'a>(
+        &'a self,
+        queue: &'a str,
+        query: DeadLetterQuery,
+    ) -> BoxFuture<'a, Result<Vec<DeadLetter>>>;
 
     /// Changes messages that wait to be claimed; how many.
     ///

@@ -127,6 +127,18 @@ async fn invariants_that_do_not_hold_are_found_by_a_deep_look_only() {
         + "INSERT INTO ms_jobs (id, execution_id, step_id, handler, status, input, stalled_after_ms, attempts, max_attempts, created_at, updated_at)
            VALUES ('j', 'x', 's', 'h', 'pending', '1', 1, 4, 3, now(), now())";
     let state = execution("odd", "completed", ("", ""));
+    let unreadable = execution("bad", "waiting", ("", "")) + "UPDATE ms_executions SET context = '[]'";
+    let saved = execution("y", "waiting", ("", ""))
+        + "INSERT INTO ms_jobs (id, execution_id, step_id, handler, status, input, stalled_after_ms, max_attempts, checkpoint, created_at, updated_at)
+           VALUES ('k', 'y', 's', 'h', 'pending', '1', 1, 3, '[]', now(), now())";
+    let letter = format!(
+        "INSERT INTO ms_dead_letters (reason, dead_at, seq, failures, lost, delays, {message})
+         VALUES ('1', now(), 8, 0, 0, 0, {values})"
+    );
+    let plain = format!(
+        "INSERT INTO ms_messages (options, {message}) SELECT '{{}}', {values} FROM generate_series(1, 300);
+         INSERT INTO ms_messages (options, {message}) VALUES ('\"canary\"', {values})"
+    );
     let gate = "INSERT INTO ms_gates VALUES ('q', 'kx', 1)";
     for (breaking, subject) in [
         (&*one_place, "message m"),
@@ -137,11 +149,16 @@ async fn invariants_that_do_not_hold_are_found_by_a_deep_look_only() {
         (&*tries, "job j"),
         (&*state, "execution odd"),
         (gate, "queues"),
+        (&*unreadable, "rows of executions"),
+        (&*saved, "rows of jobs"),
+        (&*letter, "rows of dead_letters"),
+        (&*plain, "rows of messages"),
     ] {
         let db = TestDb::new().await;
         db.client().await.batch_execute(breaking).await.unwrap();
         let finding = the_one(&db, options()).await;
         assert_eq!((finding.code, &*finding.subject), (Code::InvariantBroken, subject), "{finding}");
+        assert!(!finding.to_string().contains("canary"), "{finding}");
         assert_eq!(examine(&db, DoctorOptions { deep: false, ..options() }).await.findings, []);
     }
 }

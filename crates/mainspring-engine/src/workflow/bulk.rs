@@ -5,7 +5,7 @@ use std::fmt;
 use mainspring_core::{Error, Execution, ExecutionFilter, ExecutionId, Result, Timestamp};
 
 use super::is_workflow;
-use crate::{CancelRequest, Engine};
+use crate::{CancelRequest, Engine, again::retry_of};
 
 /// Executions of one page.
 const PAGE: u32 = 200;
@@ -102,22 +102,21 @@ impl<'a> Bulk<'a> {
         self.each(resume).await
     }
 
-    /// Takes up workflows that failed or were cancelled; see [`WorkflowHandle::retry`](crate::WorkflowHandle::retry). One that
-    /// was retried before is skipped.
+    /// Takes up what failed or was cancelled; see [`WorkflowHandle::retry`](crate::WorkflowHandle::retry) and, for executions of
+    /// flows, [`Engine::retry_flow`]. One that was retried before is skipped.
     ///
     /// # Errors
     /// As [`cancel`](Self::cancel).
     pub async fn retry(self) -> Result<BulkProgress> {
         let engine = self.engine;
         let retry = async |execution: &Execution| {
-            if !is_workflow(execution) {
+            if engine.get(&retry_of(execution)?).await?.is_some() {
                 return Ok(false);
             }
-            let id = ExecutionId::new(format!("{}-retry", execution.id))?;
-            if engine.get(&id).await?.is_some() {
-                return Ok(false);
+            match is_workflow(execution) {
+                true => Ok(engine.0.retry(execution).await?.1),
+                false => Ok(engine.0.retry_flow(execution).await?.1),
             }
-            Ok(engine.0.retry(execution).await?.1)
         };
         self.each(retry).await
     }

@@ -20,7 +20,7 @@ use super::{
     past::{SEED, SEED_AT, open_children, place, rewound, shared, standing},
     start::first_changes,
 };
-use crate::{CancelRequest, Engine, engine::Inner};
+use crate::{CancelRequest, Engine, again::retry_of, engine::Inner};
 
 /// Most events that a fork copies.
 const MOST_EVENTS: usize = 10_000;
@@ -152,10 +152,7 @@ impl Inner {
 
     /// The id of the execution that takes up a failed one, and whether this call made it.
     pub(crate) async fn retry(&self, execution: &Execution) -> Result<(ExecutionId, bool)> {
-        if !matches!(execution.status, ExecutionStatus::Failed | ExecutionStatus::Cancelled) {
-            return Err(Error::conflict(format!("execution `{}` is {}", execution.id, execution.status)));
-        }
-        let id = ExecutionId::new(format!("{}-retry", execution.id))?;
+        let id = retry_of(execution)?;
         match self.fork(execution, &Back::BeforeFailure, id.clone(), None).await {
             Err(error) if error.is_conflict() && self.load(&id).await?.is_some() => Ok((id, false)),
             result => result.map(|()| (id, true)),

@@ -30,6 +30,8 @@ pub struct ScheduleFilter {
     pub queue: Option<String>,
     /// Only those with this key, in whatever queue.
     pub key: Option<String>,
+    /// Only those after this queue and key: the last of the page before.
+    pub after: Option<(String, String)>,
 }
 
 impl<'t> PgSchedules<'t> {
@@ -77,7 +79,8 @@ impl<'t> PgSchedules<'t> {
     /// # Errors
     /// Invalid for a bad limit.
     pub async fn list(&self, filter: &ScheduleFilter, limit: u32) -> Result<Vec<ScheduleState>> {
-        let rows = self.db.all(LIST, &[&filter.queue, &filter.key, &page_size(limit)?]).await?;
+        let (queue, key) = filter.after.as_ref().map(|(queue, key)| (queue, key)).unzip();
+        let rows = self.db.all(LIST, &[&filter.queue, &filter.key, &page_size(limit)?, &queue, &key]).await?;
         rows.iter().map(state_from_row).collect()
     }
 
@@ -272,7 +275,8 @@ const LOCK: &str =
 const LIST: &str =
     "SELECT queue, key, revision, timing, missed, message, jitter_us, starts_at, ends_at, anchor_at, paused_at,
     next_fire_at, last_fire_at, last_error, created_at, updated_at FROM {schedules}
-  WHERE ($1::text IS NULL OR queue = $1) AND ($2::text IS NULL OR key = $2) ORDER BY queue, key LIMIT $3";
+  WHERE ($1::text IS NULL OR queue = $1) AND ($2::text IS NULL OR key = $2)
+    AND (queue, key) > (coalesce($4::text, ''), coalesce($5::text, '')) ORDER BY queue, key LIMIT $3";
 
 /// A paused one has a tick too, which nobody looks at.
 const PUT: &str = "INSERT INTO {schedules} AS s (queue, key, timing, missed, message, jitter_us, starts_at, ends_at,

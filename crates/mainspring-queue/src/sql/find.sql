@@ -38,4 +38,5 @@ SELECT * FROM (
   WHERE l.queue = $1 AND l.managed AND ($2::text[] IS NULL OR l.id = ANY ($2)) AND ($3::text IS NULL OR l.key = $3)
     AND ($4::jsonb IS NULL OR l.data @> $4) AND 'dead' = ANY ($5)
 ) x
+WHERE x.seq < coalesce($7::bigint, 9223372036854775807)
 ORDER BY x.seq DESC LIMIT $6

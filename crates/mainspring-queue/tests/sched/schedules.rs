@@ -22,7 +22,7 @@ async fn several_schedules_of_a_queue_are_told_apart_by_their_key() {
         schedules.put(&minutely(key, queue)).await.unwrap();
     }
     let names = async |queue: Option<&str>, key: Option<&str>| {
-        let filter = ScheduleFilter { queue: queue.map(Into::into), key: key.map(Into::into) };
+        let filter = ScheduleFilter { queue: queue.map(Into::into), key: key.map(Into::into), after: None };
         let found = schedules.list(&filter, 100).await.unwrap();
         found
             .into_iter()

@@ -1,7 +1,7 @@
 //! What every [`JobStore`](mainspring_core::JobStore) does.
 
 use futures_util::future::join_all;
-use mainspring_core::{Backend, Failure, Job, JobStatus, MessageId, Progress, Reply};
+use mainspring_core::{Backend, Failure, Job, JobFilter, JobStatus, MessageId, Progress, Reply};
 use serde_json::json;
 
 use super::{
@@ -283,6 +283,14 @@ pub async fn jobs_are_listed_oldest_first(backend: &dyn Backend, time: &dyn Time
     assert_eq!(pending.iter().map(|job| &job.id).collect::<Vec<_>>(), [&all[0], &all[1]]);
     let of_execution = backend.jobs().get_by_execution(&id("e")).await.unwrap();
     assert_eq!(of_execution.into_iter().map(|job| job.id).collect::<Vec<_>>(), all);
+    let last = pending.last().map(|job| (job.created_at, job.id.clone()));
+    let next = JobFilter { status: Some(JobStatus::Pending), after: last, ..JobFilter::default() };
+    assert_eq!(backend.jobs().list(next.clone()).await.unwrap().first().map(|job| &job.id), Some(&all[2]));
+    let next = JobFilter { execution: Some(id("e")), ..next };
+    assert_eq!(
+        backend.jobs().list(next).await.unwrap().iter().map(|job| &job.id).collect::<Vec<_>>(),
+        [&all[2]]
+    );
     assert!(backend.jobs().list_by_status(JobStatus::Running, 2).await.unwrap().is_empty());
     assert!(backend.jobs().get_by_execution(&id("nobody")).await.unwrap().is_empty());
 }

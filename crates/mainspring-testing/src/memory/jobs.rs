@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use mainspring_core::{
-    BoxFuture, Changes, Error, ExecutionId, Failure, Job, JobId, JobLease, JobStatus, JobStore, JobWrite,
-    Progress, Result, Timestamp, WorkerId, execution::page_size, limits,
+    BoxFuture, Changes, Error, ExecutionId, Failure, Job, JobFilter, JobId, JobLease, JobStatus, JobStore,
+    JobWrite, Progress, Result, Timestamp, WorkerId, execution::page_size, limits,
 };
 use serde_json::Value;
 
@@ -268,10 +268,15 @@ impl JobStore for MemoryBackend {
         })
     }
 
-    fn list_by_status(&self, status: JobStatus, limit: u32) -> BoxFuture<'_, Result<Vec<Job>>> {
+    fn list(&self, filter: JobFilter) -> BoxFuture<'_, Result<Vec<Job>>> {
         self.run(move |state, _| {
-            let limit = usize::try_from(page_size(limit)?).unwrap_or(usize::MAX);
-            let mut found = state.jobs.sorted(|job| job.status == status, |job| job.created_at);
+            let limit = usize::try_from(page_size(filter.limit)?).unwrap_or(usize::MAX);
+            let matches = |job: &Job| {
+                filter.status.is_none_or(|status| job.status == status)
+                    && filter.execution.as_ref().is_none_or(|id| job.execution_id == *id)
+                    && filter.after.as_ref().is_none_or(|(at, id)| (job.created_at, &job.id) > (*at, id))
+            };
+            let mut found = state.jobs.sorted(matches, |job| job.created_at);
             found.truncate(limit);
             Ok(found)
         })

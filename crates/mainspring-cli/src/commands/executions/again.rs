@@ -1,15 +1,15 @@
-//! `mainspring executions retry`, `fork` and `rewind`: workflows from an earlier step.
+//! `mainspring executions retry` and `fork`: again, from where it failed or from an earlier step.
 
 use std::process::ExitCode;
 
-use mainspring::{Back, Error, ExecutionId, ExecutionStatus, Workflow, WorkflowHandle};
+use mainspring::{Back, Engine, Error, Execution, ExecutionId, ExecutionStatus, Workflow, WorkflowHandle};
 use serde_json::{Value, json};
 
 use super::{
     load,
     many::{Which, change_all},
 };
-use crate::{Context, Outcome, Result};
+use crate::{Context, Outcome};
 
 #[derive(clap::Args)]
 pub(crate) struct Retry {
@@ -32,12 +32,16 @@ impl Retry {
             context.output.done(&format!("{done} retried, {skipped} left as they are"), facts)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let mut new = Vec::new();
+        let (engine, mut new) = (context.engine()?, Vec::new());
         for id in &ids {
-            let handle = workflow(context, id).await?;
-            if !context.global.dry_run {
-                new.push(handle.retry().await?.id().clone());
+            let execution = load(context, id).await?;
+            if context.global.dry_run {
+                continue;
             }
+            new.push(match workflow(&engine, &execution) {
+                Some(handle) => handle.retry().await?.id().clone(),
+                None => engine.retry_flow(&execution.id).await?,
+            });
         }
         if context.global.dry_run {
             context.confirmed("retry", ids.len() as u64, "executions")?;
@@ -66,7 +70,18 @@ pub(crate) struct Fork {
 
 impl Fork {
     pub(super) async fn run(self, context: &Context) -> Outcome {
-        let handle = workflow(context, &self.id).await?;
+        let (engine, execution) = (context.engine()?, load(context, &self.id).await?);
+        let Some(handle) = workflow(&engine, &execution) else {
+            if self.version.is_some() {
+                return Err(Error::invalid("version", "is of workflows; a flow keeps its own").into());
+            }
+            if context.confirmed_one("fork", &self.id)? {
+                let id = self.new_id.map(ExecutionId::new).transpose()?;
+                let new = engine.fork_flow(&execution.id, self.before.as_deref(), id).await?;
+                context.output.done(new.as_str(), json!({"execution": new}))?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        };
         let back = self.before.map_or(Back::ToStart, Back::Before);
         if !context.confirmed_one("fork", &self.id)? {
             return Ok(ExitCode::SUCCESS);
@@ -84,18 +99,8 @@ impl Fork {
     }
 }
 
-/// An execution that may be gone back in.
-///
-/// # Errors
-/// Not found; conflict for one of a flow, whose steps are not replayed.
-async fn workflow(context: &Context, id: &str) -> Result<WorkflowHandle<Value, Value>> {
-    let execution = load(context, id).await?;
-    if !execution.flow_version.starts_with("fn-") {
-        let problem = format!(
-            "execution `{id}` is one of a flow: start it again; only workflows are retried and forked"
-        );
-        return Err(Error::conflict(problem).into());
-    }
+/// A handle on an execution of a workflow; `None` for one of a flow, whose steps are not replayed.
+fn workflow(engine: &Engine, execution: &Execution) -> Option<WorkflowHandle<Value, Value>> {
     let any: Workflow<Value, Value, Value> = Workflow::new("any");
-    Ok(context.engine()?.workflow(any, ExecutionId::new(id)?))
+    execution.flow_version.starts_with("fn-").then(|| engine.workflow(any, execution.id.clone()))
 }

@@ -1,10 +1,10 @@
 //! Which executions are meant.
 
 use mainspring::{
-    Attribute, AttributeBound, Attributes, Compare, ExecutionFilter, ExecutionId, ExecutionStatus,
+    Attribute, AttributeBound, Attributes, Compare, ExecutionFilter, ExecutionId, ExecutionStatus, Timestamp,
 };
 
-use crate::{Context, Result, words};
+use crate::{Context, Result, words::PageArgs};
 
 /// What executions have in common; all of it holds.
 #[derive(clap::Args)]
@@ -85,6 +85,17 @@ fn attribute(text: &str) -> Result<(String, Option<Compare>, Attribute)> {
     Ok((name.to_owned(), compare, typed))
 }
 
+impl PageArgs {
+    pub(super) fn apply(&self, mut filter: ExecutionFilter) -> Result<ExecutionFilter> {
+        filter.limit = self.limit;
+        filter.after = match self.cursor::<Timestamp, String>()? {
+            Some((time, id)) => Some((time, ExecutionId::new(id)?)),
+            None => None,
+        };
+        Ok(filter)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,30 +113,5 @@ mod tests {
             assert_eq!(attribute(text).unwrap(), (name.to_owned(), compare, value), "{text}");
         }
         assert!(attribute("a").is_err());
-    }
-}
-
-/// The page of a list.
-#[derive(clap::Args)]
-pub(crate) struct PageArgs {
-    /// At most so many, up to 10,000.
-    #[arg(long, default_value_t = 100, value_name = "N")]
-    limit: u32,
-    /// Only those after this: what the page before said.
-    #[arg(long, value_name = "CURSOR")]
-    after: Option<String>,
-}
-
-impl PageArgs {
-    pub(super) fn apply(&self, mut filter: ExecutionFilter) -> Result<ExecutionFilter> {
-        filter.limit = self.limit;
-        filter.after = match &self.after {
-            Some(after) => {
-                let (time, id) = words::cursor(after)?;
-                Some((time, ExecutionId::new(id)?))
-            }
-            None => None,
-        };
-        Ok(filter)
     }
 }

@@ -12,10 +12,10 @@ use std::process::ExitCode;
 
 use mainspring::{Backend, Execution, ExecutionId};
 
-use crate::{Context, Outcome, Result, output::Page};
+use crate::{Context, Outcome, Result, output::Page, words::PageArgs};
 
 use columns::COLUMNS;
-use filter::{FilterArgs, PageArgs};
+use filter::FilterArgs;
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Executions {
@@ -49,10 +49,10 @@ pub(crate) enum Executions {
         after_help = "Example:\n  mainspring executions cancel --flow order --status waiting --reason recalled"
     )]
     Cancel(cancel::Cancel),
-    /// Take up workflows that failed where they failed, each as a new execution.
+    /// Take up what failed where it failed, each as a new execution; one of a flow with its context as it is.
     #[command(after_help = "Example:\n  mainspring executions retry --flow checkout --status failed --yes")]
     Retry(again::Retry),
-    /// Another execution with the first steps of a workflow's.
+    /// Another execution with the first steps of a workflow's; or one of a flow from a step, with the context as it is.
     #[command(after_help = "Example:\n  mainspring executions fork exec_01J… --before charge")]
     Fork(again::Fork),
     /// Write one with its history as lines of JSON. Whoever reads them reads inputs and results.

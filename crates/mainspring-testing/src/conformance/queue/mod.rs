@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use mainspring_core::{
-    Available, Backend, ClaimRequest, Failure, MessageId, MessageQuery, NewMessage, Pushed, QueueOptions,
-    QueueStats, Settle, Settlement,
+    Available, Backend, ClaimRequest, DeadLetterQuery, Failure, MessageId, MessageQuery, NewMessage, Pushed,
+    QueueOptions, QueueStats, Settle, Settlement,
 };
 use serde_json::json;
 
@@ -309,4 +309,9 @@ pub async fn dead_letters_are_listed_newest_first(backend: &dyn Backend, time: &
     );
     assert!(dead[0].dead_at > dead[1].dead_at);
     assert!(backend.queue().dead_letters("other", 2).await.unwrap().is_empty());
+    let before = Some((dead[1].dead_at, dead[1].seq));
+    let query = |reason: &str| DeadLetterQuery { reason: Some(reason.into()), before, limit: 0 };
+    let next = backend.queues().find_dead_letters(QUEUE, query("BAD")).await.unwrap();
+    assert_eq!(next.iter().map(|dead| dead.message.data["n"].clone()).collect::<Vec<_>>(), [json!(1)]);
+    assert!(backend.queues().find_dead_letters(QUEUE, query("OTHER")).await.unwrap().is_empty());
 }

@@ -3,9 +3,9 @@
 use std::{cmp::Reverse, time::Duration};
 
 use mainspring_core::{
-    BoxFuture, ClaimRequest, Claimed, DeadLetter, Delivery, MessageLease, NewMessage, QueueDriver,
-    QueueStats, RateLimit, Result, SUSPECT_AFTER, Settle, Timestamp, Upkeep, WorkerId, execution::page_size,
-    message::check_lease, queue::check_messages, trace,
+    BoxFuture, ClaimRequest, Claimed, DeadLetter, DeadLetterQuery, Delivery, MessageLease, NewMessage,
+    QueueDriver, QueueStats, QueueStore, RateLimit, Result, SUSPECT_AFTER, Settle, Timestamp, Upkeep,
+    WorkerId, message::check_lease, queue::check_messages, trace,
 };
 
 use super::{Claim, Message, Place, Queue};
@@ -124,7 +124,7 @@ impl Queue {
         }
     }
 
-    fn dead_letters(&self, queue: &str, limit: usize) -> Vec<DeadLetter> {
+    pub(super) fn dead_letters(&self, queue: &str, query: &DeadLetterQuery, limit: usize) -> Vec<DeadLetter> {
         let mut found: Vec<_> =
             self.dead.iter().filter(|ended| ended.message.pushed.queue == queue).collect();
         found.sort_by_key(|ended| Reverse((ended.at, ended.message.seq)));
@@ -135,9 +135,14 @@ impl Queue {
                 lost: ended.message.lost,
                 reason: ended.reason.clone()?,
                 dead_at: ended.at,
+                seq: ended.message.seq,
             })
         };
-        found.into_iter().filter_map(letter).take(limit).collect()
+        let fits = |letter: &DeadLetter| {
+            query.reason.as_ref().is_none_or(|code| letter.reason.code == *code)
+                && query.before.is_none_or(|before| (letter.dead_at, letter.seq) < before)
+        };
+        found.into_iter().filter_map(letter).filter(fits).take(limit).collect()
     }
 
     fn has_ready(&self, queue: &str) -> bool {
@@ -233,10 +238,7 @@ impl QueueDriver for MemoryBackend {
     }
 
     fn dead_letters<'a>(&'a self, queue: &'a str, limit: u32) -> BoxFuture<'a, Result<Vec<DeadLetter>>> {
-        self.run(move |state, _| {
-            let limit = usize::try_from(page_size(limit)?).unwrap_or(usize::MAX);
-            Ok(state.queue.dead_letters(queue, limit))
-        })
+        self.find_dead_letters(queue, DeadLetterQuery { limit, ..DeadLetterQuery::default() })
     }
 
     fn hint(&self, name: &str) {

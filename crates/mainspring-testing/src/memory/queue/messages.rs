@@ -38,6 +38,7 @@ impl Queue {
         let fits = |stored: &StoredMessage| {
             (query.ids.is_empty() || query.ids.contains(&stored.message.id))
                 && (query.statuses.is_empty() || query.statuses.contains(&stored.status))
+                && query.before.is_none_or(|seq| stored.seq < seq)
                 && query.key.as_ref().is_none_or(|key| stored.message.key.as_ref() == Some(key))
                 && query.data.as_ref().is_none_or(|part| contains(&stored.message.data, part, true))
         };
@@ -345,6 +346,7 @@ fn stored(
     StoredMessage {
         message: message.pushed.clone(),
         status,
+        seq: message.seq,
         failures: message.failures,
         lost: message.lost,
         delays: message.delays,

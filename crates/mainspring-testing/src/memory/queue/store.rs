@@ -1,9 +1,10 @@
 //! Queues that were created, and their messages seen from outside.
 
 use mainspring_core::{
-    BlockedKey, BoxFuture, Error, MessageId, MessageQuery, MessageStatus, MessageUpdate, NewMessage, Policy,
-    Pushed, Queue as QueueRow, QueueCreated, QueueOptions, QueueStore, Redrive, Redriven, Result,
-    StoredMessage, Target, Timestamp, Which, limits, queue::check_messages, trace,
+    BlockedKey, BoxFuture, DeadLetter, DeadLetterQuery, Error, MessageId, MessageQuery, MessageStatus,
+    MessageUpdate, NewMessage, Policy, Pushed, Queue as QueueRow, QueueCreated, QueueOptions, QueueStore,
+    Redrive, Redriven, Result, StoredMessage, Target, Timestamp, Which, execution::page_size, limits,
+    queue::check_messages, trace,
 };
 use serde_json::Value;
 
@@ -168,6 +169,17 @@ impl QueueStore for MemoryBackend {
         self.run(move |state, at| {
             trace::stamp([&mut message.headers]);
             state.queue.upsert(message, at)
+        })
+    }
+
+    fn find_dead_letters<'a>(
+        &'a self,
+        queue: &'a str,
+        query: DeadLetterQuery,
+    ) -> BoxFuture<'a, Result<Vec<DeadLetter>>> {
+        self.run(move |state, _| {
+            let limit = usize::try_from(page_size(query.limit)?).unwrap_or(usize::MAX);
+            Ok(state.queue.dead_letters(queue, &query, limit))
         })
     }
 
