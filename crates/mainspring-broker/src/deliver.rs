@@ -15,8 +15,8 @@ use mainspring_core::{
     BoxFuture, Changes, Delivery, Error, ErrorKind, Failure, Receipt, Result, Settle, Settlement,
     trace::{TraceContext, within},
 };
-use mainspring_worker::{Deliver, Panic, Verdict, caught, jittered};
-use tokio::time::{Instant, timeout_at};
+use mainspring_worker::{Deliver, Verdict, deadline, jittered, within_time};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -148,7 +148,7 @@ impl HandlerDeliver {
         let backend = &*self.core.backend;
         let receipt = self.receipt(event);
         let cancel = &cancel.child_token();
-        let until = delivery.timeout.map(|limit| Instant::now() + limit - limit / 8);
+        let until = deadline(delivery);
         if backend.queues().has_receipt(&receipt.queue, &receipt.key).await? {
             return Ok(Settlement::Done.into());
         }
@@ -176,20 +176,10 @@ impl HandlerDeliver {
     /// What the handler says. One that panics, or takes so long that the queue would soon take the event back and tell nobody,
     /// has failed like any other.
     async fn handled(&self, call: &Call<'_>, until: Option<Instant>) -> Result<Reaction, HandlerError> {
-        let handled = caught(self.handler.handle(call));
-        let ended = match until {
-            None => handled.await,
-            Some(until) => match timeout_at(until, handled).await {
-                Ok(ended) => ended,
-                Err(_) => {
-                    call.cancel.cancel();
-                    return Err(HandlerError::retry("not done in time").with_code("TIMEOUT"));
-                }
-            },
-        };
-        ended.unwrap_or_else(|panic| {
-            tracing::error!(%panic, "a handler panicked");
-            Err(HandlerError::retry(Failure::from(panic).message).with_code(Panic::CODE))
+        let handled = within_time(until, self.handler.handle(call)).await;
+        handled.unwrap_or_else(|failure| {
+            call.cancel.cancel();
+            Err(HandlerError::retry(failure.message).with_code(failure.code))
         })
     }
 

@@ -11,7 +11,7 @@ use mainspring_core::{
     event::kind,
     flow::{Answer, JOB_RUN, RESUME, WAKE, code, woken},
 };
-use mainspring_worker::{Deliver, Verdict, retry_delay};
+use mainspring_worker::{Deliver, Verdict, deadline, retry_delay, within_time, worker_lost};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -32,27 +32,21 @@ pub(crate) struct EngineDeliver(pub(crate) Arc<Inner>);
 impl Deliver for EngineDeliver {
     fn deliver(&self, delivery: Delivery, cancel: CancellationToken) -> BoxFuture<'_, Verdict> {
         Box::pin(async move {
-            match delivery.message.message_type.as_str() {
-                WAKE => self.0.wake(delivery, &cancel).await,
-                JOB_RUN => self.0.deliver_job(delivery, &cancel).await,
-                RESUME => self.0.resume_kept(delivery).await,
-                other => {
-                    let message = format!("the engine knows no messages of type `{other}`");
-                    Verdict::Settle(Settlement::DeadLetter(Failure::new("UNKNOWN_MESSAGE", message)))
-                }
+            if !delivery.is_last_try() {
+                return self.0.delivered(&delivery, &cancel).await;
+            }
+            let tried = within_time(deadline(&delivery), self.0.delivered(&delivery, &cancel)).await;
+            let verdict = tried.unwrap_or_else(Verdict::Failed);
+            match verdict.gives_up(&delivery) {
+                Some(why) => self.0.give_up_on(&delivery, why.clone()).await,
+                None => verdict,
             }
         })
     }
 
     /// A step that kills its workers fails; the execution goes on from that failure instead of being lost.
     fn lost(&self, delivery: Delivery) -> BoxFuture<'_, Verdict> {
-        Box::pin(async move {
-            match delivery.message.message_type.as_str() {
-                JOB_RUN => self.0.give_up_job(&delivery).await,
-                RESUME => self.0.resume_kept(delivery).await,
-                _ => self.0.give_up_step(&delivery).await,
-            }
-        })
+        Box::pin(async move { self.0.give_up_on(&delivery, worker_lost(&delivery)).await })
     }
 
     fn beat(&self) -> BoxFuture<'_, ()> {
@@ -79,16 +73,48 @@ enum Aside {
 }
 
 impl Inner {
-    async fn wake(&self, delivery: Delivery, cancel: &CancellationToken) -> Verdict {
+    async fn delivered(&self, delivery: &Delivery, cancel: &CancellationToken) -> Verdict {
+        match delivery.message.message_type.as_str() {
+            WAKE => self.wake(delivery, cancel).await,
+            JOB_RUN => self.deliver_job(delivery, cancel).await,
+            RESUME => self.resume_kept(delivery).await,
+            other => {
+                let message = format!("the engine knows no messages of type `{other}`");
+                Settlement::DeadLetter(Failure::new("UNKNOWN_MESSAGE", message)).into()
+            }
+        }
+    }
+
+    /// What becomes of a message that nobody will deliver again: whoever waits for it fails in the commit that ends it. When
+    /// that cannot be done now, the message stays.
+    async fn give_up_on(&self, delivery: &Delivery, why: Failure) -> Verdict {
+        let failed = match delivery.message.message_type.as_str() {
+            WAKE => Box::pin(self.fail_driven(delivery, why)).await,
+            JOB_RUN => Box::pin(self.fail_job(delivery, why)).await,
+            // Its token is spent: it is what the execution waits for.
+            RESUME => Box::pin(self.apply_kept(delivery)).await,
+            _ => return Settlement::DeadLetter(why).into(),
+        };
+        match failed {
+            Ok(verdict) => verdict,
+            Err(error) if delivery.is_last_try() => {
+                tracing::warn!(message = %delivery.message.id, error = %error.chain(), "cannot be given up now");
+                Settlement::SnoozeUntil(self.backend.now() + LONGEST_RETRY).into()
+            }
+            Err(error) => again(delivery, &error),
+        }
+    }
+
+    async fn wake(&self, delivery: &Delivery, cancel: &CancellationToken) -> Verdict {
         let mut before = Vec::new();
         if delivery.lost > 0 {
             before.push(recovered("worker_lost", delivery.lost));
         }
-        match Box::pin(self.drive_delivery(&delivery, before, cancel)).await {
+        match Box::pin(self.drive_delivery(delivery, before, cancel)).await {
             Ok(verdict) => verdict,
             Err(error) => {
                 tracing::warn!(message = %delivery.message.id, error = %error.chain(), "an execution cannot be driven now");
-                again(&delivery, &error)
+                again(delivery, &error)
             }
         }
     }
@@ -202,14 +228,8 @@ impl Inner {
         Ok(None)
     }
 
-    async fn give_up_step(&self, delivery: &Delivery) -> Verdict {
-        match Box::pin(self.fail_lost(delivery)).await {
-            Ok(verdict) => verdict,
-            Err(error) => again(delivery, &error),
-        }
-    }
-
-    async fn fail_lost(&self, delivery: &Delivery) -> Result<Verdict> {
+    /// Fails the execution that a message drives.
+    async fn fail_driven(&self, delivery: &Delivery, why: Failure) -> Result<Verdict> {
         let Some(id) = subject(delivery) else { return Ok(Settlement::Done.into()) };
         loop {
             let Some(execution) = self.load(&id).await? else { return Ok(Settlement::Done.into()) };
@@ -221,10 +241,10 @@ impl Inner {
                 self.cancel(&id, &request, None).await?;
                 return Ok(Settlement::Done.into());
             }
-            let message = format!("{} workers died while they drove it", delivery.lost);
-            let before = vec![recovered("worker_lost", delivery.lost)];
-            let failure = Failure::new("WORKER_LOST", message);
-            let mut changes = mainspring_core::flow::failed(execution, before, failure, self.backend.now());
+            let lost = (delivery.lost > 0).then(|| recovered("worker_lost", delivery.lost));
+            let before = lost.into_iter().collect();
+            let mut changes =
+                mainspring_core::flow::failed(execution, before, why.clone(), self.backend.now());
             changes.settle = Some(Settle::new(delivery.lease.clone(), Settlement::Done));
             match self.commit(&changes).await {
                 Ok(_) => return Ok(Verdict::Committed),

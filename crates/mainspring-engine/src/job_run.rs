@@ -48,12 +48,12 @@ enum Ran {
 }
 
 impl Inner {
-    pub(crate) async fn deliver_job(&self, delivery: Delivery, cancel: &CancellationToken) -> Verdict {
-        match Box::pin(self.job(&delivery, cancel)).await {
+    pub(crate) async fn deliver_job(&self, delivery: &Delivery, cancel: &CancellationToken) -> Verdict {
+        match Box::pin(self.job(delivery, cancel)).await {
             Ok(verdict) => verdict,
             Err(error) => {
                 tracing::warn!(message = %delivery.message.id, error = %error.chain(), "a job cannot be run now");
-                again(&delivery, &error)
+                again(delivery, &error)
             }
         }
     }
@@ -230,24 +230,16 @@ impl Inner {
         }
     }
 
-    /// A job that killed all its workers fails.
-    pub(crate) async fn give_up_job(&self, delivery: &Delivery) -> Verdict {
-        let fail = async {
-            let Some(id) = subject(delivery) else { return Ok(Settlement::Done.into()) };
-            let nobody = WorkerId::generate();
-            let Some(job) = self.patiently(|| self.backend.jobs().take_over(&id, &nobody)).await? else {
-                return self.not_ours(&id, delivery).await;
-            };
-            let failure =
-                Failure::new("WORKER_LOST", format!("{} workers died while they ran it", delivery.lost));
-            let settle = Some(Settle::new(delivery.lease.clone(), Settlement::Done));
-            let changes = ended(&job, Err(failure), settle.clone());
-            self.commit_job(&job, changes, JobStatus::Failed, settle).await
+    /// Fails the job that a message runs.
+    pub(crate) async fn fail_job(&self, delivery: &Delivery, why: Failure) -> Result<Verdict> {
+        let Some(id) = subject(delivery) else { return Ok(Settlement::Done.into()) };
+        let nobody = WorkerId::generate();
+        let Some(job) = self.patiently(|| self.backend.jobs().take_over(&id, &nobody)).await? else {
+            return self.not_ours(&id, delivery).await;
         };
-        match Box::pin(fail).await {
-            Ok(verdict) => verdict,
-            Err(error) => again(delivery, &error),
-        }
+        let settle = Some(Settle::new(delivery.lease.clone(), Settlement::Done));
+        let changes = ended(&job, Err(why), settle.clone());
+        self.commit_job(&job, changes, JobStatus::Failed, settle).await
     }
 
     /// Runs a job here, without its message; whether this process could have it.

@@ -190,17 +190,17 @@ impl Inner {
     }
 
     /// Applies a kept resume, or puts it off until its wait begins.
-    pub(crate) async fn resume_kept(&self, delivery: Delivery) -> Verdict {
-        match Box::pin(self.apply_kept(&delivery)).await {
+    pub(crate) async fn resume_kept(&self, delivery: &Delivery) -> Verdict {
+        match Box::pin(self.apply_kept(delivery)).await {
             Ok(verdict) => verdict,
             Err(error) if error.is_invalid() => {
                 Settlement::DeadLetter(Failure::new(error.code(), error.chain())).into()
             }
-            Err(error) => again(&delivery, &error),
+            Err(error) => again(delivery, &error),
         }
     }
 
-    async fn apply_kept(&self, delivery: &Delivery) -> Result<Verdict> {
+    pub(crate) async fn apply_kept(&self, delivery: &Delivery) -> Result<Verdict> {
         let Some(id) = subject(delivery) else { return Ok(Settlement::Done.into()) };
         let Some(execution) = self.load(&id).await? else { return Ok(Settlement::Done.into()) };
         if execution.status.is_terminal() {

@@ -34,10 +34,7 @@ pub trait Deliver: Send + Sync + 'static {
     /// Decides about a delivery whose worker died so often that running it again is not worth another worker. Defaults to
     /// a dead letter with the code `WORKER_LOST`.
     fn lost(&self, delivery: Delivery) -> BoxFuture<'_, Verdict> {
-        Box::pin(async move {
-            let message = format!("{} workers died while they ran this message", delivery.lost);
-            Verdict::Settle(Settlement::DeadLetter(Failure::new("WORKER_LOST", message)))
-        })
+        Box::pin(async move { Verdict::Settle(Settlement::DeadLetter(worker_lost(&delivery))) })
     }
 
     /// Called at every heartbeat, after the leases were extended.
@@ -72,6 +69,21 @@ impl Verdict {
     pub fn failed(delivery: &Delivery, error: Failure) -> Self {
         Self::Settle(retry(delivery.failures, error))
     }
+
+    /// Why the delivery is dead-lettered when this is settled; `None` when it is not.
+    pub fn gives_up(&self, delivery: &Delivery) -> Option<&Failure> {
+        match self {
+            Self::Settle(Settlement::DeadLetter(error)) => Some(error),
+            Self::Settle(Settlement::Retry { error } | Settlement::RetryAfter { error, .. })
+            | Self::Failed(error) => delivery.is_last_try().then_some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Why a delivery is given up that cost too many workers.
+pub fn worker_lost(delivery: &Delivery) -> Failure {
+    Failure::new("WORKER_LOST", format!("{} workers died while they ran this message", delivery.lost))
 }
 
 /// How a failure is settled where its handler asks for nothing else.

@@ -58,14 +58,18 @@ mod spans;
 mod spy;
 mod term;
 mod touch;
+mod within_time;
 mod worker;
 
 pub use backend_queue::BackendQueue;
 pub use backoff::{jittered, retry_delay};
-pub use deliver::{BatchVerdict, Deliver, DeliverBatchFn, DeliverFn, Verdict, deliver_batch_fn, deliver_fn};
+pub use deliver::{
+    BatchVerdict, Deliver, DeliverBatchFn, DeliverFn, Verdict, deliver_batch_fn, deliver_fn, worker_lost,
+};
 pub use event::{Activity, Event};
 pub use handle::WorkerHandle;
 pub use panic::{Panic, caught};
 pub use snapshot::{Running, Snapshot};
 pub use spy::{Spy, State};
+pub use within_time::{deadline, within_time};
 pub use worker::Worker;

@@ -14,6 +14,7 @@ mod children;
 mod faults;
 mod flaky;
 mod fleet;
+mod given_up;
 #[cfg(feature = "http")]
 mod http;
 mod jobs;

@@ -56,7 +56,7 @@ impl Events<'_> {
                 return Err(mainspring_core::Error::invalid("runId", problem));
             }
         };
-        self.0.lanes.ask(&id, Ask { event, messages }).await
+        self.0.lanes.ask(&id, Ask { event, messages, settle: None }).await
     }
 
     /// The log of a run, the oldest event first unless the paging says otherwise.

@@ -12,10 +12,10 @@ mod waits;
 
 use std::{fmt, sync::Arc};
 
-use mainspring_core::{Backend, DEFAULT_QUEUE, ExecutionId, Timestamp};
+use mainspring_core::{Backend, DEFAULT_QUEUE, ExecutionId, Result, Settle, Timestamp};
 use serde::Serialize;
 
-use crate::{Event, Hook, Run, Step, Wait};
+use crate::{Event, Fact, Fault, Hook, Run, RunEvent, Step, Wait};
 
 pub use events::Events;
 pub use hooks::Hooks;
@@ -25,6 +25,7 @@ pub use waits::Waits;
 
 pub(crate) use known::Known;
 pub(crate) use lanes::Lanes;
+use plan::Ask;
 
 /// What became of an event: the event as recorded, and what it is about as it is then. The times are those of the commit; in
 /// the log they may be microseconds later.
@@ -75,6 +76,16 @@ impl Storage {
     /// What it stands on.
     pub fn backend(&self) -> &Arc<dyn Backend> {
         self.lanes.backend()
+    }
+
+    /// Lets a run fail, and settles a delivery in the same commit.
+    ///
+    /// # Errors
+    /// As [`Events::create`]; fenced when the delivery's lease is lost.
+    pub(crate) async fn fail(&self, run: &ExecutionId, error: Fault, settle: Option<Settle>) -> Result<()> {
+        let event = RunEvent::from(Fact::RunFailed { error });
+        event.check()?;
+        self.lanes.ask(run, Ask { event, messages: Vec::new(), settle }).await.map(drop)
     }
 
     /// The runs.

@@ -2,8 +2,8 @@
 
 use mainspring_core::{
     Append, Backend, CancelSource, Cancellation, Changes, Error, Execution, ExecutionId, ExecutionStatus,
-    ExecutionWrite, Expect, ExpectedPosition, Failure, NewEvent, NewMessage, Result, Timeouts, Timestamp,
-    limits, nul,
+    ExecutionWrite, Expect, ExpectedPosition, Failure, NewEvent, NewMessage, Result, Settle, Timeouts,
+    Timestamp, limits, nul,
 };
 use serde_json::{Value, json};
 
@@ -26,6 +26,8 @@ pub(crate) struct Ask {
     pub(crate) event: RunEvent,
     /// Pushed in the same commit.
     pub(crate) messages: Vec<NewMessage>,
+    /// Settled in the same commit, which is then about nothing else: others are not to fall with a lost lease.
+    pub(crate) settle: Option<Settle>,
 }
 
 /// A change in the making. The state it stands on is already as it will be.
@@ -36,6 +38,7 @@ pub(crate) struct Plan<'l> {
     late: Vec<NewEvent>,
     tokens: Vec<Append>,
     messages: Vec<NewMessage>,
+    settle: Option<Settle>,
     undo: Vec<Before>,
     steps: u32,
     row_changed: bool,
@@ -67,6 +70,9 @@ impl<'l> Plan<'l> {
         known: &mut Option<Known>,
         ask: &Ask,
     ) -> Result<bool> {
+        if !self.answers.is_empty() && (self.settle.is_some() || ask.settle.is_some()) {
+            return Ok(false);
+        }
         let mut moment = Moment { now: backend.now(), taken_by: None };
         let mut claim = None;
         if let Fact::HookCreated { token, .. } = &ask.event.fact {
@@ -97,6 +103,7 @@ impl<'l> Plan<'l> {
         let Some(known) = known else { return Ok(true) };
         if !decided.is_empty() {
             self.messages.extend(ask.messages.iter().cloned());
+            self.settle.clone_from(&ask.settle);
         }
         let mut last = None;
         for event in decided {
@@ -162,8 +169,12 @@ impl<'l> Plan<'l> {
 
     /// The change as a value.
     pub(crate) fn changes(&self, known: &Known, now: Timestamp) -> Changes {
-        let mut changes =
-            Changes { appends: self.tokens.clone(), messages: self.messages.clone(), ..Changes::default() };
+        let mut changes = Changes {
+            appends: self.tokens.clone(),
+            messages: self.messages.clone(),
+            settle: self.settle.clone(),
+            ..Changes::default()
+        };
         if self.row_changed {
             let row = written(known, self.steps, now);
             let expect = if row.revision == 0 { Expect::New } else { Expect::Revision(row.revision) };

@@ -141,10 +141,11 @@ impl WorldBuilder {
         if let Some(invoker) = &self.invoker {
             engine = steps::elsewhere(engine, Arc::clone(invoker), Arc::clone(&circuit));
         }
+        let storage = Storage::of_queue(self.backend, &names.calls.queue);
         Ok(World(Arc::new(Inner {
-            recovery: Arc::new(Recovery::new(Arc::clone(&self.backend), names.calls.clone(), every)),
+            recovery: Arc::new(Recovery::new(storage.clone(), names.calls.clone(), every)),
             recovers: self.recovery.is_some(),
-            storage: Storage::of_queue(self.backend, &names.calls.queue),
+            storage,
             engine: engine.build()?,
             invoker: self.invoker,
             transport: self.transport,

@@ -4,11 +4,11 @@
 use std::{sync::Arc, time::Duration};
 
 use mainspring_core::{
-    Available, Backend, BoxFuture, Delivery, ExecutionId, Failure, MessageOptions, NewMessage, QueueOptions,
-    Result, Settlement, Timestamp, Unique,
+    Available, BoxFuture, Delivery, ExecutionId, Failure, MessageOptions, NewMessage, QueueOptions, Result,
+    Settlement, Timestamp, Unique,
 };
 use mainspring_http::{Entrypoint, Invoker, MessageData, QueueName, Reply};
-use mainspring_worker::{Deliver, Verdict};
+use mainspring_worker::{Deliver, Verdict, deadline, within_time, worker_lost};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +18,7 @@ use super::{
     recovery::{RECOVER, Recovery},
     spans::invoke,
 };
+use crate::Storage;
 
 const CALL: &str = "world.call";
 /// How long a message with a key is remembered.
@@ -136,7 +137,7 @@ impl Calls {
 
 /// Delivers messages by invoking, or hands them on.
 pub(super) struct CallDeliver {
-    pub(super) backend: Arc<dyn Backend>,
+    pub(super) storage: Storage,
     pub(super) queue: String,
     pub(super) recovery: Arc<Recovery>,
     /// Whether recovery goes on by itself, and so how far code sees is of use.
@@ -146,11 +147,11 @@ pub(super) struct CallDeliver {
 }
 
 impl CallDeliver {
-    async fn handle(&self, delivery: Delivery) -> Verdict {
+    async fn handle(&self, delivery: &Delivery) -> Verdict {
         if delivery.message.message_type == RECOVER {
             return self.recovery.asked().await.into();
         }
-        let message = match unpack(&delivery) {
+        let message = match unpack(delivery) {
             Ok(message) => message,
             Err(error) => {
                 return Settlement::DeadLetter(Failure::new(error.code(), error.to_string())).into();
@@ -171,19 +172,19 @@ impl CallDeliver {
                 }
             }
             None => {
-                let backend = &*self.backend;
+                let backend = &**self.storage.backend();
                 let called = if self.recovers { Called::by(backend, &message).await } else { None };
                 let reply = invoke(&*self.invoker, message).await;
                 if let (Some(called), Reply::Ok(_) | Reply::Again(_)) = (called, &reply) {
                     called.keep(backend).await;
                 }
-                self.verdict(&delivery, reply).await
+                self.verdict(delivery, reply).await
             }
         }
     }
 
     fn now(&self) -> Timestamp {
-        self.backend.now()
+        self.storage.backend().now()
     }
 
     /// Only a failure of the application itself uses up an attempt.
@@ -197,7 +198,7 @@ impl CallDeliver {
             }
             Reply::Unauthorized => {
                 tracing::error!(queue = %self.queue, "the secret is refused: the queue is paused until someone resumes it");
-                if let Err(error) = self.backend.queues().pause_queue(&self.queue, true).await {
+                if let Err(error) = self.storage.backend().queues().pause_queue(&self.queue, true).await {
                     tracing::error!(error = %error.chain(), "the queue cannot be paused");
                 }
                 Settlement::SnoozeUntil(self.now() + SOON).into()
@@ -220,10 +221,24 @@ impl CallDeliver {
 impl Deliver for CallDeliver {
     fn deliver(&self, delivery: Delivery, cancel: CancellationToken) -> BoxFuture<'_, Verdict> {
         Box::pin(async move {
+            let ended = async {
+                let handled = within_time(deadline(&delivery), Box::pin(self.handle(&delivery))).await;
+                let verdict = handled.unwrap_or_else(|failure| Verdict::failed(&delivery, failure));
+                match verdict.gives_up(&delivery) {
+                    Some(why) => self.give_up(&delivery, delivery.attempt(), why.clone()).await,
+                    None => verdict,
+                }
+            };
             tokio::select! {
-                verdict = self.handle(delivery) => verdict,
+                verdict = ended => verdict,
                 () = cancel.cancelled() => Verdict::Abandoned,
             }
+        })
+    }
+
+    fn lost(&self, delivery: Delivery) -> BoxFuture<'_, Verdict> {
+        Box::pin(async move {
+            self.give_up(&delivery, delivery.failures + delivery.lost, worker_lost(&delivery)).await
         })
     }
 }

@@ -5,6 +5,7 @@ mod builder;
 mod called;
 mod calls;
 mod circuit;
+mod given_up;
 mod health;
 mod hooks;
 mod recovery;

@@ -3,6 +3,7 @@
 //! ```text
 //! one message in the queue of the calls ──claimed by one worker──► a round ──► the same message, so long later
 //! a round: runs of this world that were silent for so long ─► owed something ─► no message for it, queued or claimed ─► pushed
+//!                                                                              └► its message was given up ─► failed
 //! ```
 //! As long as calls are pushed in the commit that needs them, nothing is found. What is found was pushed apart from its event
 //! by a process that died in between. The message that drives the rounds is claimed by one worker at a time, whose death gives
@@ -11,25 +12,25 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use mainspring_core::{
-    Backend, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, MessageOptions, NewMessage, Result,
+    Execution, ExecutionFilter, ExecutionId, ExecutionStatus, Failure, MessageOptions, NewMessage, Result,
     Settlement, Timestamp, Unique,
     queue::{MessageQuery, MessageStatus, StoredMessage},
 };
 use serde_json::{Value, json};
 
-use super::{World, called, calls::Calls};
+use super::{World, called, calls::Calls, given_up};
 use crate::{
     ids::{SPEC_VERSION, is_world, spec_of},
     owed::{Owed, owed},
     state::Keep,
-    storage::Known,
+    storage::{Known, Storage},
 };
 
 /// The type of the message that drives the rounds, and its key.
@@ -43,7 +44,7 @@ const MOST_PARKED: usize = 100_000;
 const ONCE_IN: Duration = Duration::from_secs(3600);
 /// Before all calls.
 const PRIORITY: i16 = 100;
-/// A message of one of these stands for what is owed. One that was given up is for people.
+/// A message of one of these stands for what is owed.
 const COVERS: [MessageStatus; 6] = [
     MessageStatus::Deferred,
     MessageStatus::Held,
@@ -56,7 +57,7 @@ const COVERS: [MessageStatus; 6] = [
 /// What recovery did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Recovered {
-    /// Runs that were owed something nobody would have brought.
+    /// Runs that were owed something nobody would have brought. Those whose message was given up have failed.
     pub found: u64,
     /// Messages that were pushed for them.
     pub repaired: u64,
@@ -64,13 +65,26 @@ pub struct Recovered {
 
 /// The recovery of one world in one process.
 pub(super) struct Recovery {
-    pub(super) backend: Arc<dyn Backend>,
+    pub(super) storage: Storage,
     pub(super) calls: Calls,
     /// How often, and how long a run was silent before it is looked at.
     pub(super) every: Duration,
     found: AtomicU64,
     repaired: AtomicU64,
     memory: Mutex<Memory>,
+}
+
+/// What a run is to get.
+enum Due {
+    Messages(Vec<NewMessage>),
+    /// The end, since this message was given up.
+    Failure(Box<StoredMessage>),
+}
+
+impl Due {
+    fn is_nothing(&self) -> bool {
+        matches!(self, Self::Messages(missing) if missing.is_empty())
+    }
 }
 
 /// What may be forgotten.
@@ -100,9 +114,9 @@ impl World {
 }
 
 impl Recovery {
-    pub(super) fn new(backend: Arc<dyn Backend>, calls: Calls, every: Duration) -> Self {
+    pub(super) fn new(storage: Storage, calls: Calls, every: Duration) -> Self {
         let (found, repaired) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { backend, calls, every, found, repaired, memory: Mutex::default() }
+        Self { storage, calls, every, found, repaired, memory: Mutex::default() }
     }
 
     /// The message that drives the rounds: there is never a second one.
@@ -119,7 +133,7 @@ impl Recovery {
         if let Err(error) = self.round().await {
             tracing::warn!(error = %error.chain(), "no recovery now");
         }
-        Settlement::SnoozeUntil(self.backend.now() + self.every)
+        Settlement::SnoozeUntil(self.storage.backend().now() + self.every)
     }
 
     async fn round(&self) -> Result<Recovered> {
@@ -133,7 +147,7 @@ impl Recovery {
                     limit: PAGE,
                     ..ExecutionFilter::default()
                 };
-                let rows = self.backend.executions().list(filter).await?;
+                let rows = self.storage.backend().executions().list(filter).await?;
                 let last = rows.last().map(|row| (row.created_at, row.id.clone()));
                 let full = rows.len() >= PAGE as usize;
                 for row in rows.into_iter().filter(|row| self.is_silent(row)) {
@@ -163,7 +177,7 @@ impl Recovery {
 
     /// Whether it is a run of this world to which nothing happened lately, and that may be owed something.
     fn is_silent(&self, row: &Execution) -> bool {
-        let now = self.backend.now();
+        let now = self.storage.backend().now();
         let ours = is_world(row) && row.queue == self.calls.queue && spec_of(row) <= SPEC_VERSION;
         let parked = || self.remembered(|memory| memory.parked.get(&row.id).copied());
         ours && row.updated_at + self.every <= now
@@ -173,9 +187,11 @@ impl Recovery {
 
     /// Pushes what is owed to a run and not on its way; how many. `None` when that is nothing.
     async fn look_at(&self, row: Execution) -> Result<Option<u64>> {
-        let Some(known) = Known::load(&*self.backend, &row.id, Keep::Open).await? else { return Ok(None) };
-        let seen = called::seen(&*self.backend, &known).await?;
-        let owed = owed(&known.state, seen, self.backend.now());
+        let Some(known) = Known::load(&**self.storage.backend(), &row.id, Keep::Open).await? else {
+            return Ok(None);
+        };
+        let seen = called::seen(&**self.storage.backend(), &known).await?;
+        let owed = owed(&known.state, seen, self.storage.backend().now());
         if owed.is_nothing() {
             self.remembered(|memory| {
                 if memory.parked.len() >= MOST_PARKED {
@@ -185,44 +201,68 @@ impl Recovery {
             });
             return Ok(None);
         }
-        let missing = self.missing(&known, owed).await?;
-        let now_there = self.backend.executions().get(&row.id).await?;
+        let due = self.due(&known, owed).await?;
+        let now_there = self.storage.backend().executions().get(&row.id).await?;
         // A message may have been done while these were looked for; then something has happened to the run, or was seen.
         let same = now_there.is_some_and(|now_there| now_there.revision == known.row.revision);
-        if missing.is_empty() || !same || called::seen(&*self.backend, &known).await? != seen {
+        if due.is_nothing() || !same || called::seen(&**self.storage.backend(), &known).await? != seen {
             return Ok(None);
         }
-        let pushed = self.backend.queues().push_each(missing).await?;
+        let missing = match due {
+            Due::Messages(missing) => missing,
+            Due::Failure(letter) => return self.fail(&known, *letter).await,
+        };
+        let pushed = self.storage.backend().queues().push_each(missing).await?;
         let fresh = pushed.iter().filter(|pushed| !pushed.duplicate).count() as u64;
         Ok((fresh > 0).then_some(fresh))
     }
 
-    /// The messages for what is owed and for which there is none.
-    async fn missing(&self, known: &Known, owed: Owed<'_>) -> Result<Vec<NewMessage>> {
+    /// A run whose message was given up by the queue itself, or before this was looked after, has failed.
+    async fn fail(&self, known: &Known, letter: StoredMessage) -> Result<Option<u64>> {
+        let why = letter.reason.unwrap_or_else(|| Failure::new("FAILED", "left no reason"));
+        let fault = given_up::fault(letter.message.id.as_str(), (letter.failures + letter.lost).max(1), &why);
+        match self.storage.fail(&known.row.id, fault, None).await {
+            Ok(()) => Ok(Some(0)),
+            Err(error) if given_up::is_left_alone(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is owed and not on its way.
+    async fn due(&self, known: &Known, owed: Owed<'_>) -> Result<Due> {
         let (run, workflow) = (&known.row.id, &known.row.flow_id);
-        let calls = self.of(json!({"runId": run})).await?;
+        let (dead, calls) = apart(self.of(json!({"runId": run})).await?);
         // Whoever calls its code finds out about everything else.
         if calls.iter().any(|call| self.comes_soon(call)) {
-            return Ok(Vec::new());
+            return Ok(Due::Messages(Vec::new()));
+        }
+        let calls_are_missing = owed.woken || owed.flow && calls.is_empty();
+        // What was given up before something happened stands for nothing any more.
+        let last = dead.into_iter().find(|letter| letter.finished_at >= Some(known.row.updated_at));
+        if let Some(letter) = last.filter(|_| calls_are_missing) {
+            return Ok(Due::Failure(Box::new(letter)));
         }
         let mut missing = Vec::new();
-        if owed.woken || owed.flow && calls.is_empty() {
+        if calls_are_missing {
             let key = format!("recover/{run}/{}", known.row.position);
             missing.push(once(self.calls.flow(workflow, run)?, key));
         }
         if !owed.steps.is_empty() {
-            let there = self.of(json!({"workflowRunId": run})).await?;
-            let there: Vec<_> =
-                there.iter().map(|step| step.message.data["data"]["stepId"].as_str()).collect();
+            let (dead, there) = apart(self.of(json!({"workflowRunId": run})).await?);
             for step in owed.steps {
                 let (id, name) = (&step.entity.step_id, &step.entity.step_name);
-                if !there.contains(&Some(id.as_str())) {
-                    let key = format!("recover/{run}/{}/{}", step.number, step.entity.attempt);
-                    missing.push(once(self.calls.step(workflow, run, name, id)?, key));
+                let its = |call: &&StoredMessage| call.message.data["data"]["stepId"] == json!(id);
+                if there.iter().any(|call| its(&call)) {
+                    continue;
                 }
+                if let Some(letter) = dead.iter().find(its) {
+                    return Ok(Due::Failure(Box::new(letter.clone())));
+                }
+                let key = format!("recover/{run}/{}/{}", step.number, step.entity.attempt);
+                missing.push(once(self.calls.step(workflow, run, name, id)?, key));
             }
         }
-        Ok(missing)
+        Ok(Due::Messages(missing))
     }
 
     /// The messages that have this in their payload and stand for what is owed.
@@ -233,18 +273,23 @@ impl Recovery {
             limit: 1_000,
             ..MessageQuery::default()
         };
-        self.backend.queues().find_messages(&self.calls.queue, query).await
+        self.storage.backend().queues().find_messages(&self.calls.queue, query).await
     }
 
     /// Whether a call is not put off to a time that its code chose. After a failure the time is the queue's.
     fn comes_soon(&self, call: &StoredMessage) -> bool {
-        let soon = self.backend.now() + self.every;
+        let soon = self.storage.backend().now() + self.every;
         call.failures > 0 || call.available_at.is_none_or(|at| at <= soon)
     }
 
     fn remembered<T>(&self, work: impl FnOnce(&mut Memory) -> T) -> T {
         work(&mut self.memory.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// What was given up, and what is on its way.
+fn apart(calls: Vec<StoredMessage>) -> (Vec<StoredMessage>, Vec<StoredMessage>) {
+    calls.into_iter().partition(|call| call.status == MessageStatus::Dead)
 }
 
 fn once(mut message: NewMessage, key: String) -> NewMessage {

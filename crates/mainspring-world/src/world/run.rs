@@ -124,7 +124,7 @@ impl World {
                 inner.storage.backend().queues().push_each(vec![inner.recovery.message()]).await?;
             }
             let deliver = CallDeliver {
-                backend: Arc::clone(inner.storage.backend()),
+                storage: inner.storage.clone(),
                 queue: names.calls.queue.clone(),
                 recovery: Arc::clone(&inner.recovery),
                 recovers: inner.recovers,

@@ -6,6 +6,7 @@
 mod app;
 mod called;
 mod events;
+mod given_up;
 mod ground;
 mod hooks;
 mod races;

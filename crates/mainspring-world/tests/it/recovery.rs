@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use mainspring_core::{ClaimRequest, ExecutionId, Failure, NewMessage, Settle, Settlement, WorkerId};
 use mainspring_world::{
-    CallOptions, Fact, NewRun, Recovered, RunEvent, RunStatus, StepHandlers, Storage, World,
+    CallOptions, Fact, NewRun, Recovered, Resolve, RunEvent, RunStatus, StepHandlers, Storage, World,
 };
 use serde_json::json;
 
@@ -201,7 +201,7 @@ async fn a_call_that_is_put_off_after_a_failure_is_not_hurried() {
 }
 
 #[tokio::test]
-async fn what_was_given_up_is_for_people() {
+async fn what_was_given_up_is_not_pushed_again() {
     let backend = ground::memory();
     let world = world(&backend).await;
     let id = world.storage().runs().create(NewRun::new("order", json!(1))).await.unwrap().run_id;
@@ -213,8 +213,10 @@ async fn what_was_given_up_is_for_people() {
     let worker = World::builder(backend.clone()).invoker(invoker).build().unwrap();
     assert!(worker.run_until_idle(MINUTE).await.unwrap());
     assert_eq!(backend.queue().dead_letters("workflow_calls", 10).await.unwrap().len(), 1);
+    let run = world.storage().runs().get(&id, Resolve::None).await.unwrap();
+    assert_eq!(run.status, RunStatus::Failed);
     backend.advance(MINUTE).await;
-    assert_eq!(worker.recover().await.unwrap(), nothing());
+    assert_eq!(worker.recover().await.unwrap(), nothing(), "it is over");
 }
 
 async fn a_stranded_run_goes_on_by_itself(way: Way) {

@@ -17,6 +17,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["an_event_is_handled_once_however_often_it_is_sent"],
     ),
     mutant(
+        "a call that is given up leaves its run as it is",
+        (
+            "crates/mainspring-world/src/world/calls.rs",
+            "match verdict.gives_up(&delivery) {",
+            "match verdict.gives_up(&delivery).filter(|_| false) {",
+        ),
+        "mainspring-world",
+        &["an_invoker_that_panics_or_never_answers_fails_the_run"],
+    ),
+    mutant(
         "a request is never too old",
         (
             "crates/mainspring-http/src/signature.rs",
