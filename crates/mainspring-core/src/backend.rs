@@ -279,6 +279,10 @@ pub trait EventStore: Send + Sync {
     /// begun again under this name goes on behind it, so that no position ever names two events.
     fn delete_stream<'a>(&'a self, stream: &'a StreamId) -> BoxFuture<'a, Result<u64>>;
 
+    /// Deletes a stream with its name, of which nothing is left; how many events those were. For a stream whose name does not come
+    /// back, since positions of one that is begun again under it may name what consumers have seen before.
+    fn forget_stream<'a>(&'a self, stream: &'a StreamId) -> BoxFuture<'a, Result<u64>>;
+
     /// Deletes the events of a stream before `position`, but never its last one, so that the stream still exists; how many.
     fn truncate_before<'a>(&'a self, stream: &'a StreamId, position: i64) -> BoxFuture<'a, Result<u64>>;
 

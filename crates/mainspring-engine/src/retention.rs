@@ -31,7 +31,7 @@ impl Inner {
         let inbox = workflow::is_workflow(execution).then(|| workflow::inbox_of(&execution.id));
         for name in std::iter::once(execution.stream()).chain(inbox) {
             let stream = StreamId::new(name).of_tenant(&*execution.tenant);
-            self.backend.events().delete_stream(&stream).await?;
+            self.backend.events().forget_stream(&stream).await?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What becomes of whole streams: archive, restore, delete, truncate; and snapshots of them.
+//! What becomes of whole streams: archive, restore, delete, forget, truncate; and snapshots of them.
 //!
 //! Each first locks the head, in a statement of its own: the next one then sees what writers before it have left.
 
@@ -47,13 +47,26 @@ const RESTORE: &str = moves!(
     "{events}"
 );
 
-const DELETE: &str = "WITH head AS (
-    UPDATE {streams} SET archived_at = NULL, live_from = stream_position + 1
-    WHERE partition = $1 AND tenant = $2 AND stream = $3 AND (archived_at IS NOT NULL OR stream_position >= live_from)
-  ), live AS (DELETE FROM {events} WHERE partition = $1 AND tenant = $2 AND stream = $3 RETURNING 1),
-  archived AS (DELETE FROM {events_archive} WHERE partition = $1 AND tenant = $2 AND stream = $3 RETURNING 1),
-  folded AS (DELETE FROM {snapshots} WHERE partition = $1 AND tenant = $2 AND stream = $3)
-  SELECT (SELECT count(*) FROM live) + (SELECT count(*) FROM archived)";
+/// Deletes all that belongs to the stream, and does this to its head; how many events it had.
+macro_rules! deletes {
+    ($head:literal) => {
+        concat!(
+            "WITH head AS (",
+            $head,
+            "), live AS (DELETE FROM {events} WHERE partition = $1 AND tenant = $2 AND stream = $3 RETURNING 1),
+            archived AS (DELETE FROM {events_archive} WHERE partition = $1 AND tenant = $2 AND stream = $3 RETURNING 1),
+            folded AS (DELETE FROM {snapshots} WHERE partition = $1 AND tenant = $2 AND stream = $3)
+            SELECT (SELECT count(*) FROM live) + (SELECT count(*) FROM archived)"
+        )
+    };
+}
+
+const DELETE: &str = deletes!(
+    "UPDATE {streams} SET archived_at = NULL, live_from = stream_position + 1
+     WHERE partition = $1 AND tenant = $2 AND stream = $3 AND (archived_at IS NOT NULL OR stream_position >= live_from)"
+);
+
+const FORGET: &str = deletes!("DELETE FROM {streams} WHERE partition = $1 AND tenant = $2 AND stream = $3");
 
 const TRUNCATE: &str = "WITH head AS (
     UPDATE {streams} SET live_from = greatest(live_from, least($4::bigint, stream_position))
@@ -94,6 +107,10 @@ impl PgEventStore<'_> {
 
     pub(crate) async fn delete_events(&self, stream: &StreamId) -> Result<u64> {
         self.locked(stream, of(DELETE, stream)).await
+    }
+
+    pub(crate) async fn forget(&self, stream: &StreamId) -> Result<u64> {
+        self.locked(stream, of(FORGET, stream)).await
     }
 
     pub(crate) async fn truncate(&self, stream: &StreamId, position: i64) -> Result<u64> {

@@ -226,6 +226,10 @@ impl<S: EventStore> EventStore for Versioned<S> {
         self.store.delete_stream(stream)
     }
 
+    fn forget_stream<'a>(&'a self, stream: &'a StreamId) -> BoxFuture<'a, Result<u64>> {
+        self.store.forget_stream(stream)
+    }
+
     fn truncate_before<'a>(&'a self, stream: &'a StreamId, position: i64) -> BoxFuture<'a, Result<u64>> {
         self.store.truncate_before(stream, position)
     }

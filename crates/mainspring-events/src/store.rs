@@ -120,6 +120,10 @@ impl EventStore for PgEventStore<'_> {
         Box::pin(self.delete_events(stream))
     }
 
+    fn forget_stream<'a>(&'a self, stream: &'a StreamId) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(self.forget(stream))
+    }
+
     fn truncate_before<'a>(&'a self, stream: &'a StreamId, position: i64) -> BoxFuture<'a, Result<u64>> {
         Box::pin(self.truncate(stream, position))
     }

@@ -123,7 +123,7 @@ impl Settings {
         let limit = self.connect_timeout();
         match timeout(limit, config.connect(tls)).await {
             Ok(Ok(halves)) => Ok(halves),
-            Ok(Err(error)) => Err(failed("connecting", error)),
+            Ok(Err(error)) => Err(failed(format_args!("connecting to {}", self.hosts().join(", ")), error)),
             Err(_) => Err(late(limit)),
         }
     }

@@ -35,10 +35,9 @@ const LOCK: &str = concat!(
     " ORDER BY x.finished_at LIMIT $3 FOR UPDATE OF x SKIP LOCKED"
 );
 
-/// The streams of these names that have events. Who sends waits, and finds the end of the stream after that.
+/// The streams of these names. Who sends waits, and finds the end of the stream after that.
 const SENT: &str = "SELECT s.tenant, s.stream FROM unnest($1::text[], $2::text[]) AS u(tenant, stream)
   JOIN {streams} s ON s.partition = 'streams' AND s.stream = u.stream AND s.tenant = u.tenant
-  WHERE s.archived_at IS NOT NULL OR s.stream_position >= s.live_from
   ORDER BY s.stream, s.tenant FOR UPDATE OF s";
 
 const ARCHIVE: &str = include_str!("sql/archive_executions.sql");
@@ -73,7 +72,7 @@ pub(crate) async fn take(tx: &Db<'_>, flow: &str, age: i64, limit: i64, archive:
     let events = PgEventStore::new(tx);
     for row in &sent {
         let stream = StreamId::new(get::<String>(row, 1)?).of_tenant(get::<String>(row, 0)?);
-        events.delete_stream(&stream).await?;
+        events.forget_stream(&stream).await?;
     }
     PgExecutionStore::new(tx).delete_finished(&ids).await
 }

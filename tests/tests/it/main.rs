@@ -20,6 +20,7 @@ mod gates;
 mod here;
 mod kills;
 mod mixed;
+mod names;
 mod poison;
 mod pool;
 mod pooler;

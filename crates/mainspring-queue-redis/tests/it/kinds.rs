@@ -1,4 +1,4 @@
-//! A cluster, sentinels and TLS.
+//! A cluster, sentinels, accounts and TLS.
 
 use std::{
     fs,
@@ -77,6 +77,19 @@ async fn sentinels_say_where_the_master_is() {
         sleep(Duration::from_millis(20)).await;
     }
     carries(&format!("redis-sentinel://127.0.0.1:{own}#main")).await;
+}
+
+#[tokio::test]
+async fn a_server_asks_who_is_there() {
+    let Some(server) = server(&[]).filter(|server| server.pid().is_some()) else { return };
+    let user = ["ACL", "SETUSER", "ada", "on", ">s@cret", "~*", "&*", "+@all"];
+    say(server.url(), &user).await.unwrap();
+    say(server.url(), &["ACL", "SETUSER", "default", "off"]).await.unwrap();
+    let place = server.url().trim_start_matches("redis://").trim_end_matches('/');
+    carries(&format!("redis://ada:s%40cret@{place}/3")).await;
+    let (_, stranger) = process(&format!("redis://ada:hush@{place}"), &TestDb::new().await);
+    let refused = stranger.eviction_policy_warning().await.unwrap_err();
+    assert!(!refused.chain().contains("hush") && !stranger.health().up, "{}", refused.chain());
 }
 
 #[tokio::test]

@@ -5,11 +5,11 @@
 //! |---|---|
 //! | R01, R02 | `hybrid` and `on_hybrid` in every module of `mainspring-world`'s tests; `world` over two processes |
 //! | R03, R04, R05 | `conformance::claims_leases_and_settlements`, which is that of the queue on Postgres |
-//! | R06 | `world::what_fails_for_good_ends_in_the_dead_letters_or_fails_its_run`, `conformance::dead_holders` |
-//! | R07 | `world::a_run_that_cannot_be_marked_failed_keeps_its_message_until_it_can` |
+//! | R06 | `given_up` of `mainspring-world`, `on_hybrid` too; `world::what_fails_for_good_ends_in_the_dead_letters_or_fails_its_run` |
+//! | R07 | `world::a_run_that_cannot_be_marked_failed_keeps_its_message_until_it_can`, `given_up` of `mainspring-world` |
 //! | R08 | `conformance::policies`, `conformance::keys` |
 //! | R09 | `unreadable` |
-//! | R10 | `world::replies_keep_failures_delays_and_absence_apart`, `wake::a_message_that_is_due_later_is_announced_and_waits` |
+//! | R10 | but for the count of lost workers (decision 016): `world::replies_keep_failures_delays_and_absence_apart`, `wake::a_message_that_is_due_later_is_announced_and_waits` |
 //! | R11 | `world::messages_have_ids_keys_and_delays`, `conformance::keys` |
 //! | R12 | `world::settings_come_from_options_then_the_environment_then_the_defaults` |
 //! | R13 | `losses`, `commits`, `world::a_world_that_is_created_twice_and_set_up_twice_is_one_world_and_says_how_it_is` |

@@ -7,7 +7,8 @@ use std::{
 };
 
 use mainspring::{
-    BoxFuture, Cx, DeadLetter, Migrator, QueueDriver, Settings, Workflow, WorkflowResult, World,
+    BoxFuture, ClaimRequest, Cx, DeadLetter, Migrator, QueueDriver, Settings, WorkerId, Workflow,
+    WorkflowResult, World,
     redis::{HybridOptions, HybridWorld, create_world_from},
     world::{
         CallOptions, StepHandlers,
@@ -249,6 +250,13 @@ async fn a_world_that_is_created_twice_and_set_up_twice_is_one_world_and_says_ho
     db.advance(Duration::from_secs(60)).await;
     let health = hybrid.health().await.unwrap();
     assert!(health.pending >= 1 && health.oldest.unwrap() >= Duration::from_secs(60), "{health:?}");
+    let dying = ClaimRequest::new("workflow_calls", WorkerId::generate(), Duration::from_secs(1), 1);
+    assert_eq!(hybrid.stores.queue.claim(dying).await.unwrap().deliveries.len(), 1);
+    assert_eq!(hybrid.health().await.unwrap().claimed, 1);
+    db.advance(Duration::from_secs(60)).await;
+    hybrid.stores.queue.maintain().await.unwrap();
+    let health = hybrid.health().await.unwrap();
+    assert_eq!((health.claimed, health.reclaimed), (0, 1));
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ pub async fn suite<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     on(&fresh, an_archived_stream_is_out_of_every_read).await;
     on(&fresh, a_restored_stream_is_what_it_was).await;
     on(&fresh, a_deleted_stream_goes_on_behind_its_last_position).await;
+    on(&fresh, a_forgotten_stream_was_never_there).await;
     on(&fresh, a_truncated_stream_keeps_its_positions).await;
     on(&fresh, histories_are_not_touched_from_outside).await;
     on(&fresh, a_partition_has_streams_of_its_own).await;
@@ -361,6 +362,28 @@ pub async fn a_deleted_stream_goes_on_behind_its_last_position(backend: &dyn Bac
     assert_eq!(append(backend, "a", &["y"]).await.first, 4);
 }
 
+/// Whether it was archived, deleted or neither.
+pub async fn a_forgotten_stream_was_never_there(backend: &dyn Backend) {
+    let (store, a) = (backend.events(), StreamId::new("a"));
+    assert_eq!(store.forget_stream(&a).await.unwrap(), 0);
+    for (left, prepare) in [(2, None), (2, Some(true)), (0, Some(false))] {
+        store.append(Append::to("a", vec![named("x"), event("2")])).await.unwrap();
+        append(backend, "b", &["1"]).await;
+        match prepare {
+            Some(true) => assert!(store.archive(&a).await.unwrap()),
+            Some(false) => assert_eq!(store.delete_stream(&a).await.unwrap(), 2),
+            None => {}
+        }
+        assert_eq!(store.forget_stream(&a).await.unwrap(), left);
+        assert_eq!(page(backend, "a").await, StreamPage::default());
+        let again = Append::to("a", vec![named("x")]).expecting(ExpectedPosition::NoStream);
+        let again = store.append(again).await.unwrap();
+        assert_eq!((again.first, again.created_stream, again.repeated), (1, true, false));
+        assert_eq!(store.forget_stream(&a).await.unwrap(), 1);
+    }
+    assert_eq!(positions(&page(backend, "b").await), [1, 2, 3], "no other one");
+}
+
 /// And never loses its last event.
 pub async fn a_truncated_stream_keeps_its_positions(backend: &dyn Backend) {
     append(backend, "a", &["1", "2", "3", "4"]).await;
@@ -387,6 +410,7 @@ pub async fn histories_are_not_touched_from_outside(backend: &dyn Backend) {
     assert!(store.archive(&history).await.unwrap_err().is_invalid());
     assert!(store.restore(&history).await.unwrap_err().is_invalid());
     assert!(store.delete_stream(&history).await.unwrap_err().is_invalid());
+    assert!(store.forget_stream(&history).await.unwrap_err().is_invalid());
     assert!(store.truncate_before(&history, 1).await.unwrap_err().is_invalid());
     assert!(!store.create_partition(EXECUTIONS).await.unwrap());
     assert!(store.create_tenant(EXECUTIONS, "acme").await.unwrap_err().is_invalid());

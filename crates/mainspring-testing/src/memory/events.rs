@@ -225,6 +225,13 @@ impl Log {
         (archived + globals.filter_map(|global| self.events.remove(&global)).count()) as u64
     }
 
+    /// With its name.
+    fn forget(&mut self, id: &StreamId) -> u64 {
+        let gone = self.delete(id);
+        self.streams.remove(id);
+        gone
+    }
+
     fn drop_partition(&mut self, partition: &str) -> Option<u64> {
         self.partitions.remove(partition)?;
         let ids: Vec<StreamId> =
@@ -324,6 +331,10 @@ impl EventStore for MemoryBackend {
 
     fn delete_stream<'a>(&'a self, stream: &'a StreamId) -> BoxFuture<'a, Result<u64>> {
         self.run(move |state, _| stream.check_writable().map(|()| state.log.delete(stream)))
+    }
+
+    fn forget_stream<'a>(&'a self, stream: &'a StreamId) -> BoxFuture<'a, Result<u64>> {
+        self.run(move |state, _| stream.check_writable().map(|()| state.log.forget(stream)))
     }
 
     fn truncate_before<'a>(&'a self, stream: &'a StreamId, position: i64) -> BoxFuture<'a, Result<u64>> {

@@ -86,6 +86,7 @@ async fn an_execution_goes_with_everything_that_belongs_to_it() {
     for (what, sql) in [
         ("rows", "SELECT count(*) FROM {executions}"),
         ("events", "SELECT count(*) FROM {events}"),
+        ("heads of streams", "SELECT count(*) FROM {streams}"),
         ("jobs", "SELECT count(*) FROM {jobs}"),
         ("tokens", "SELECT count(*) FROM {resume_tokens}"),
         ("values", "SELECT count(*) FROM {context_values}"),
