@@ -73,6 +73,8 @@ spans! {
         "A waiting execution is resumed by a token or by its id." in "the caller's";
     Producer info "mainspring.push" ["queue", "messages"]
         "Messages are pushed or published; `queue` is that of the first." in "the caller's";
+    Producer info "mainspring.fire" ["queue", "schedule", "tick", "message"]
+        "A schedule fires; what handles its message belongs to this span." in "none";
     Consumer info "mainspring.deliver"
         ["queue", "messages", "message", "message_type", "attempt", "traceparent", "tracestate", "links", "outcome", "error", "otel.status_code"]
         "A message is handled, or a batch of them; `outcome` is `completed`, `committed`, `failed`, `snoozed`, `dead_lettered`, `put_back` or `mixed`."
@@ -86,8 +88,9 @@ spans! {
         "A run of a job." in "`mainspring.deliver`";
     Internal debug "mainspring.replay" ["execution", "rows", "counted"]
         "The history of a workflow was read." in "`mainspring.drive`";
-    Client info "mainspring.call" ["called", "message", "attempt", "reply"]
-        "A world calls a workflow or a step; `reply` is `ok`, `again`, `unavailable`, `unauthorized`, `bad_request` or `failed`." in "`mainspring.deliver`";
+    Client info "mainspring.call" ["called", "message", "attempt", "traceparent", "tracestate", "reply"]
+        "A world calls a workflow or a step; `reply` is `ok`, `again`, `unavailable`, `unauthorized`, `bad_request` or `failed`."
+        in "`mainspring.deliver`, also where a transport of one's own brought the message back";
     Server info "mainspring.endpoint" ["called", "message", "attempt", "traceparent", "tracestate"]
         "An application is called, over HTTP or in the same process." in "`mainspring.call`";
     Producer info "mainspring.append" ["stream", "partition", "tenant", "streams", "events", "traceparent", "position", "error"]

@@ -2,7 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-use mainspring_core::{Error, MessageId, Result, limits};
+use mainspring_core::{
+    Error, MessageId, Result, limits,
+    trace::{self, TraceContext},
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
@@ -115,13 +118,46 @@ pub struct MessageData {
     pub message_id: String,
     /// Which run this is; 1 is the first. Delays and lost workers do not count.
     pub attempt: u32,
+    /// For a queue of one's own that brings the message back later: the trace it belongs to, as the W3C header `traceparent`. An
+    /// application gets it as a header instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_parent: Option<String>,
+    /// What is beside it, as the header `tracestate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_state: Option<String>,
 }
 
 impl MessageData {
     /// The first run of a new message.
     pub fn new(queue_name: QueueName, data: Value) -> Self {
         let (id, message_id) = (queue_name.name().to_owned(), MessageId::generate().as_str().to_owned());
-        Self { id, idempotency_key: None, queue_name, data, message_id, attempt: 1 }
+        let (trace_parent, trace_state) = (None, None);
+        Self {
+            id,
+            idempotency_key: None,
+            queue_name,
+            data,
+            message_id,
+            attempt: 1,
+            trace_parent,
+            trace_state,
+        }
+    }
+
+    /// The same in the [present trace](mainspring_core::trace), if there is one.
+    #[must_use]
+    pub fn traced(mut self) -> Self {
+        if let Some(context) = trace::current() {
+            self.trace_parent = Some(context.to_string());
+            self.trace_state = context.state().map(str::to_owned);
+        }
+        self
+    }
+
+    /// Takes the trace out, to be gone on with.
+    pub fn take_trace(&mut self) -> Option<TraceContext> {
+        let (parent, state) = (self.trace_parent.take(), self.trace_state.take());
+        TraceContext::parse(parent.as_deref()?, state.as_deref())
     }
 
     /// Checks everything that could have come from elsewhere.

@@ -50,6 +50,7 @@ mod crash;
 pub mod db;
 mod dice;
 pub mod given;
+mod redis;
 mod spans;
 mod time;
 
@@ -64,6 +65,7 @@ pub use {
     given::{given, given_documents, given_workflow},
     history::{History, Report, StepProblem, Violation},
     memory::MemoryBackend,
+    redis::redis_server,
     spans::{Span, Spans},
     time::TimeTravel,
 };

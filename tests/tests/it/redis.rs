@@ -1,7 +1,7 @@
 //! Processes are killed while Redis stands beside Postgres (F64, R15, W44).
 
 use mainspring::{QueueDriver, QueueStats};
-use mainspring_embedded::{Error, RedisServer};
+use mainspring_testing::redis_server;
 use mainspring_tests::{
     Lab,
     called::Kind,
@@ -14,22 +14,10 @@ use crate::{WORKER, hit, world_kills::killed_in};
 
 const MESSAGES: u64 = 500;
 
-/// A Redis of the test's own; `None`, and a note why, where there is none. In CI there has to be one.
-#[allow(clippy::print_stderr, reason = "whoever reads the tests should know what was left out")]
-fn server() -> Option<RedisServer> {
-    match block_in_place(RedisServer::start) {
-        Err(error @ Error::NoRedis { .. }) if std::env::var_os("CI").is_none() => {
-            eprintln!("NOT TESTED: {error}");
-            None
-        }
-        started => Some(started.unwrap()),
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_worker_had_taken_is_delivered_to_another() {
     // F64, R15: killed with what it had claimed, and with tickets it had not claimed for
-    let Some(server) = server() else { return };
+    let Some(server) = block_in_place(|| redis_server(&[])) else { return };
     let lab = Lab::beside(server.url()).await;
     for nth in [1, 40, 120] {
         let faults = format!("handle.before=stop@{nth}");
@@ -53,7 +41,7 @@ async fn what_a_killed_worker_had_taken_is_delivered_to_another() {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_in_a_step_that_is_called_it_runs_again_and_after_its_result_it_does_not() {
     // W44
-    let Some(server) = server() else { return };
+    let Some(server) = block_in_place(|| redis_server(&[])) else { return };
     for (http, point, again) in [(false, "effect.after", vec![2]), (true, "result.after", vec![])] {
         let lab = Lab::beside(server.url()).await;
         let (repeats, found) = killed_in(&lab, Kind { http, apart: false }, point, 3).await;

@@ -1,6 +1,6 @@
 //! `mainspring doctor`.
 
-use mainspring_embedded::{Error, RedisServer};
+use mainspring_testing::redis_server;
 use serde_json::Value;
 
 use crate::ground::Ground;
@@ -54,13 +54,8 @@ async fn f66_the_redis_beside_the_database_is_asked() {
         (&["--maxmemory-policy", "allkeys-lru"][..], vec!["redis_evicts", "redis_forgets"]),
         (&["--appendonly", "yes"], vec![]),
     ] {
-        let server = match RedisServer::start_with(settings) {
-            Err(Error::NoRedis { .. }) if std::env::var_os("CI").is_none() => return,
-            started => started.unwrap(),
-        };
-        if server.pid().is_none() {
-            return; // somebody else's, which cannot be set
-        }
+        // Not somebody else's, which cannot be set.
+        let Some(server) = redis_server(settings).filter(|server| server.pid().is_some()) else { return };
         let code = i32::from(!expected.is_empty());
         assert_eq!(asked(server.url()), (code, expected.into_iter().map(str::to_owned).collect()));
     }

@@ -16,12 +16,7 @@
 //! | R14 | the same |
 //! | R15 | `losses`, and with processes that are killed `redis` in `tests/tests/it` |
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test may panic, and says what it leaves out"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod commits;
 mod conformance;
@@ -38,20 +33,8 @@ mod world;
 use std::sync::Arc;
 
 use mainspring::{PgStoreOptions, PgStores, create_pg_stores};
-use mainspring_embedded::{Error, RedisServer};
 use mainspring_queue_redis::{Redis, RedisOptions};
-use mainspring_testing::TestDb;
-
-/// A Redis of the test's own; `None`, and a note why, where there is none. In CI there has to be one.
-fn server(settings: &[&str]) -> Option<RedisServer> {
-    match RedisServer::start_with(settings) {
-        Err(error @ Error::NoRedis { .. }) if std::env::var_os("CI").is_none() => {
-            eprintln!("NOT TESTED: {error}");
-            None
-        }
-        started => Some(started.unwrap()),
-    }
-}
+use mainspring_testing::{TestDb, redis_server as server};
 
 /// Redis under a prefix of this database's own.
 fn redis(url: &str, db: &TestDb) -> Redis {

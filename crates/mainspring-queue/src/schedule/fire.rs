@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use mainspring_core::{Available, MessageId, NewMessage, Timestamp};
+use mainspring_core::{Available, MessageId, NewMessage, Timestamp, trace};
 use serde_json::json;
+use tracing::info_span;
 
 use super::definition::{HEADER, Schedule};
 
@@ -17,6 +18,26 @@ pub(super) fn message(schedule: &Schedule, tick: Timestamp, missed: u32) -> NewM
         Duration::ZERO => Available::Now,
         later => Available::At(tick + later),
     };
+    message
+}
+
+/// The same in a trace of its own, which its handling goes on with.
+pub(super) fn traced(schedule: &Schedule, tick: Timestamp, missed: u32) -> NewMessage {
+    let mut message = message(schedule, tick, missed);
+    let span = info_span!(
+        parent: None,
+        "mainspring.fire",
+        queue = message.queue,
+        schedule = schedule.key,
+        tick = %tick,
+        message = message.id.as_str(),
+    );
+    let untraced = message.headers.clone();
+    span.in_scope(|| trace::stamp([&mut message.headers]));
+    // A trace never makes a message too large.
+    if message.check().is_err() {
+        message.headers = untraced;
+    }
     message
 }
 

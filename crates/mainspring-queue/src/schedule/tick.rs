@@ -198,7 +198,7 @@ async fn fire_in(tx: &Db<'_>, term: Option<&Term>, batch: &[Planned]) -> Result<
         for (i, tick) in due.fires.iter().enumerate() {
             // what was missed is told once, with the first fire after it
             let missed = if i == 0 { due.missed } else { 0 };
-            let message = fire::message(schedule, *tick, missed);
+            let message = fire::traced(schedule, *tick, missed);
             record.add(&message, &schedule.key, *tick, FireOutcome::Fired, missed);
             messages.push(message);
         }

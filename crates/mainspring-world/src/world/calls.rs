@@ -30,7 +30,8 @@ const EVER: Duration = mainspring_core::limits::MAX_DURATION;
 /// A queue of the user's own for the messages of a world.
 ///
 /// A message is given to it once it is durable in the database, and is the transport's from then on: it brings it to
-/// [`World::handle_message`] at least once, and again when the [`Reply`] says so.
+/// [`World::handle_message`] at least once, and again when the [`Reply`] says so. It carries the trace it belongs to; what it gives
+/// up it says to [`World::give_up`].
 pub trait Transport: Send + Sync {
     /// Takes a message for a workflow.
     ///
@@ -159,6 +160,7 @@ impl CallDeliver {
         };
         match &self.transport {
             Some(transport) => {
+                let message = message.traced();
                 let taken = match message.queue_name.entrypoint() {
                     Entrypoint::Flow => transport.push_flow(message).await,
                     Entrypoint::Step => transport.push_step(message).await,

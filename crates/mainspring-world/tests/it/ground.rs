@@ -7,8 +7,8 @@ use mainspring::{
     redis::{HybridOptions, RedisOptions, create_world_from},
 };
 use mainspring_core::{Backend, ClaimRequest, Error, ExecutionId, Result, WorkerId};
-use mainspring_embedded::{Error as NoServer, RedisServer};
-use mainspring_testing::{MemoryBackend, TestDb, TimeTravel};
+use mainspring_embedded::RedisServer;
+use mainspring_testing::{MemoryBackend, TestDb, TimeTravel, redis_server};
 use mainspring_world::{
     Created, EventType, Fact, NewRun, NewStep, Order, Paging, Resolve, RunEvent, Storage, new_run_id,
 };
@@ -73,6 +73,11 @@ pub(crate) async fn postgres() -> Ground {
     Ground::new(Arc::new(create_pg_stores(db.pool(), options).unwrap()), db, None)
 }
 
+/// A Redis that several grounds share.
+pub(crate) fn redis() -> Option<Arc<RedisServer>> {
+    redis_server(&[]).map(Arc::new)
+}
+
 pub(crate) async fn hybrid(redis: Arc<RedisServer>) -> Ground {
     let db = TestDb::new().await;
     let own = RedisOptions { prefix: format!("{}:", db.name()), ..RedisOptions::parse(redis.url()).unwrap() };
@@ -80,18 +85,6 @@ pub(crate) async fn hybrid(redis: Arc<RedisServer>) -> Ground {
     let variable = |name: &str| (name == "WORKFLOW_POSTGRES_URL").then(|| db.url().to_owned());
     let stores = create_world_from(options, variable).unwrap().stores;
     Ground::new(Arc::new(stores), db, Some(redis))
-}
-
-/// A Redis of the test's own; `None`, and a note why, where there is none. In CI there has to be one.
-#[allow(clippy::print_stderr, reason = "whoever reads the tests should know what was left out")]
-pub(crate) fn redis() -> Option<Arc<RedisServer>> {
-    match RedisServer::start() {
-        Err(error @ NoServer::NoRedis { .. }) if std::env::var_os("CI").is_none() => {
-            eprintln!("NOT TESTED: {error}");
-            None
-        }
-        started => Some(Arc::new(started.unwrap())),
-    }
 }
 
 impl Deref for Ground {

@@ -15,6 +15,7 @@ mod remote;
 mod runs;
 mod sdk;
 mod steps;
+mod traced;
 mod upkeep;
 mod values;
 mod waits;

@@ -3,15 +3,19 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::{Router, body::Bytes, routing::post};
 use mainspring::{
     Append, Cx, Engine, EventStore, Failure, NewEvent, NewMessage, PgStores, Processor, QueueDriver,
-    Settlement, Worker, Workflow, WorkflowResult, deliver_fn, fail, reactor_fn, span,
+    Settlement, Worker, Workflow, WorkflowResult, deliver_fn, fail, reactor_fn,
+    schedule::{Schedule, Timing},
+    span,
     telemetry::{Telemetry, TelemetryOptions},
     world::http::{ServeOptions, serve},
 };
+use mainspring_testing::TestDb;
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest, common::v1::KeyValue, trace::v1::Span,
 };
@@ -20,6 +24,7 @@ use serde_json::json;
 use tracing::Instrument;
 use tracing_subscriber::layer::SubscriberExt;
 
+const HOUR: Duration = Duration::from_secs(3600);
 const FAILS: Workflow<String, String, String> = Workflow::new("fails");
 
 async fn fails(cx: Cx, card: String) -> WorkflowResult<String, String> {
@@ -29,7 +34,7 @@ async fn fails(cx: Cx, card: String) -> WorkflowResult<String, String> {
     fail("canary".to_owned())
 }
 
-async fn work(stores: &PgStores<'static>) {
+async fn work(stores: &PgStores<'static>, db: &TestDb) {
     let engine = Engine::builder(stores.clone()).register(FAILS, fails).build().unwrap();
     let worker = engine.worker().start().unwrap();
     let failed = engine.start(FAILS, &"canary".to_owned()).id("exported").await.unwrap();
@@ -42,6 +47,14 @@ async fn work(stores: &PgStores<'static>) {
     let dead = deliver_fn(async |_, _| Settlement::DeadLetter(Failure::new("BAD", "canary")).into());
     let queue: Arc<dyn QueueDriver> = Arc::new(stores.queue.clone());
     Worker::new(queue, Arc::new(dead)).queue("exported").drain().await.unwrap();
+
+    let fires = Schedule::new("k", Timing::Every(HOUR), NewMessage::new("fired", "t", json!("canary")));
+    stores.queue.schedules().put(&fires).await.unwrap();
+    db.advance(HOUR).await;
+    assert_eq!(stores.queue.schedules().tick().await.unwrap().fired, 1);
+    let done = deliver_fn(async |_, _| Settlement::Done.into());
+    let queue: Arc<dyn QueueDriver> = Arc::new(stores.queue.clone());
+    Worker::new(queue, Arc::new(done)).queue("fired").drain().await.unwrap();
 
     let event = NewEvent::new("Added", json!({"card": "canary"}));
     stores.events.append(Append::to("cart-1", vec![event])).await.unwrap();
@@ -81,11 +94,11 @@ async fn every_exported_span_is_of_the_catalogue_and_shows_no_secret() {
     let options =
         TelemetryOptions { endpoint: Some(endpoint), level: tracing::Level::DEBUG, ..Default::default() };
     let telemetry = Telemetry::start(options).unwrap();
-    let (stores, _db) = crate::fresh().await;
+    let (stores, db) = crate::fresh().await;
     let subscriber = tracing_subscriber::registry().with(telemetry.layer());
     // Of the whole process: under nextest that is this test alone.
     tracing::subscriber::set_global_default(subscriber).unwrap();
-    work(&stores).instrument(tracing::info_span!("request")).await;
+    work(&stores, &db).instrument(tracing::info_span!("request")).await;
     drop(telemetry);
 
     let bodies = std::mem::take(&mut *bodies.lock().unwrap());
@@ -98,7 +111,7 @@ async fn every_exported_span_is_of_the_catalogue_and_shows_no_secret() {
     }
     spans.retain(|span| span.name != "request");
     let seen: BTreeSet<&str> = spans.iter().map(|span| &*span.name).collect();
-    for name in ["start", "deliver", "drive", "step", "push", "append", "read", "process", "react"] {
+    for name in ["start", "deliver", "drive", "step", "push", "fire", "append", "read", "process", "react"] {
         assert!(seen.contains(&*format!("mainspring.{name}")), "{name} in {seen:?}");
     }
     for span in &spans {
@@ -113,6 +126,12 @@ async fn every_exported_span_is_of_the_catalogue_and_shows_no_secret() {
             span.events
         );
     }
+    // What a schedule pushes is handled in the trace that its fire began.
+    let fire = spans.iter().find(|span| span.name == "mainspring.fire").unwrap();
+    assert!(fire.parent_span_id.is_empty());
+    let handled: Vec<_> = spans.iter().filter(|span| span.parent_span_id == fire.span_id).collect();
+    assert_eq!((handled.len(), &*handled[0].name), (1, "mainspring.deliver"));
+    assert_eq!(handled[0].trace_id, fire.trace_id);
     // A reactor goes on with the trace of its event, and is linked to the batch.
     let by_name: BTreeMap<&str, &Span> = spans.iter().map(|span| (&*span.name, span)).collect();
     let (append, react) = (by_name["mainspring.append"], by_name["mainspring.react"]);
