@@ -195,19 +195,24 @@ const PROMOTE: &str = include_str!("sql/promote.sql");
 
 const ADMIT_ALL: &str = "SELECT {admit}(name) FROM {queues} WHERE name = ANY ($1) AND gated ORDER BY name";
 
-const REGISTER: &str = "INSERT INTO {workers} (id, expires_at, started_at)
-  VALUES ($1, {now}() + $2::bigint * interval '1 microsecond', {now}())
-  ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at";
+const REGISTER: &str = "INSERT INTO {workers} (id, expires_at, started_at, lease_us)
+  VALUES ($1, {now}() + $2::bigint * interval '1 microsecond', {now}(), $2)
+  ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at, lease_us = excluded.lease_us";
 
 const EXTEND: &str =
-    "UPDATE {workers} SET expires_at = {now}() + $2::bigint * interval '1 microsecond' WHERE id = $1";
+    "UPDATE {workers} SET expires_at = {now}() + $2::bigint * interval '1 microsecond', lease_us = $2
+  WHERE id = $1";
 
 const RELEASE: &str = "WITH gone AS (DELETE FROM {workers} WHERE id = $1)
   UPDATE {messages} SET holder = NULL, token = 0 WHERE holder = $1";
 
 /// Takes back all that dead holders hold and forgets them. Their rows are locked, so that a holder that extends at this
-/// moment is either seen alive or finds itself gone.
-const RECLAIM: &str = "WITH dead AS MATERIALIZED (
+/// moment is either seen alive or finds itself gone. A lease that lasts longer than any did when it began is from before the clock
+/// went back: it begins anew now.
+const RECLAIM: &str = "WITH c AS MATERIALIZED (SELECT {now}() AS at), ahead AS (
+    UPDATE {workers} w SET expires_at = c.at + w.lease_us * interval '1 microsecond' FROM c
+    WHERE w.expires_at > c.at + w.lease_us * interval '1 microsecond' + interval '1 second'
+  ), dead AS MATERIALIZED (
     SELECT id FROM {workers} WHERE expires_at < (SELECT {now}()) ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED
   ), forgotten AS (
     DELETE FROM {workers} w USING dead WHERE w.id = dead.id RETURNING w.id

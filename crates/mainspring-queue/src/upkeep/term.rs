@@ -88,10 +88,12 @@ pub(crate) enum Done {
 }
 
 /// The same holder may renew a lease that ran out, as long as nobody has taken it. Who may not have it locks nothing.
+/// A lease that lasts for ten of ours is from before the clock went back.
 const RENEW: &str = "WITH c AS MATERIALIZED (SELECT {now}() AS at), taken AS (
     UPDATE {upkeep} u SET holder = $1, expires_at = c.at + $2::bigint * interval '1 microsecond',
       term = u.term + (u.holder <> $1)::int
-    FROM c WHERE u.name = 'queue' AND (u.holder = $1 OR u.expires_at <= c.at)
+    FROM c WHERE u.name = 'queue' AND (u.holder = $1 OR u.expires_at <= c.at
+      OR u.expires_at > c.at + $2::bigint * interval '10 microseconds')
     RETURNING u.term, u.counted_at, u.retained_at
   ), made AS (
     INSERT INTO {upkeep} AS u (name, holder, term, expires_at)

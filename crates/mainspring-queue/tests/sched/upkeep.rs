@@ -69,6 +69,17 @@ async fn one_process_does_it_until_its_lease_is_over() {
 }
 
 #[tokio::test]
+async fn a_dead_process_is_followed_also_when_the_clock_went_back() {
+    // fault F43
+    let test = TestDb::new().await;
+    let (dead, heir) = (upkeep(&test, options()), upkeep(&test, options()));
+    assert_eq!(dead.round().await.term, Some(1));
+    test.set_back(HOUR).await;
+    assert_eq!(heir.round().await.term, Some(2));
+    assert_eq!(dead.round().await.term, None, "should it not be dead, it is fenced");
+}
+
+#[tokio::test]
 async fn an_election_of_many_has_one_winner() {
     let test = TestDb::with_pool(20).await;
     for term in 1..=5 {

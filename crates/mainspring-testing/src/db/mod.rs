@@ -40,7 +40,8 @@ struct Inner {
     settings: Settings,
     names: Names,
     pool: Pool,
-    advanced: Mutex<Duration>,
+    /// Microseconds.
+    shifted: Mutex<i64>,
     dropped_at_the_end: bool,
 }
 
@@ -77,8 +78,8 @@ impl TestDb {
         let name = template::copy(template).await?;
         let (url, settings) = (server.url_of(&name), server.settings_of(&name)?);
         let pool = pool(&settings, size)?;
-        let (advanced, dropped_at_the_end) = (Mutex::default(), !server.throwaway);
-        Ok(Self(Arc::new(Inner { name, url, settings, names, pool, advanced, dropped_at_the_end })))
+        let (shifted, dropped_at_the_end) = (Mutex::default(), !server.throwaway);
+        Ok(Self(Arc::new(Inner { name, url, settings, names, pool, shifted, dropped_at_the_end })))
     }
 
     /// The database for a store. All of one test database share a pool.
@@ -127,15 +128,23 @@ impl TestDb {
     }
 
     /// Moves the clock of all tables of this database forward, for every process that uses them. It goes on from there.
-    /// In the language of the migration: a statement that is beginning elsewhere still has the old one in its hands.
     pub async fn advance(&self, by: Duration) {
-        let mut advanced = self.0.advanced.lock().await;
-        *advanced += by;
+        self.shift(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)).await;
+    }
+
+    /// Moves it back.
+    pub async fn set_back(&self, by: Duration) {
+        self.shift(-i64::try_from(by.as_micros()).unwrap_or(i64::MAX)).await;
+    }
+
+    /// In the language of the migration: a statement that is beginning elsewhere still has the old one in its hands.
+    async fn shift(&self, by: i64) {
+        let mut shifted = self.0.shifted.lock().await;
+        *shifted = shifted.saturating_add(by);
         let sql = format!(
             "CREATE OR REPLACE FUNCTION {}() RETURNS timestamptz LANGUAGE plpgsql STABLE PARALLEL SAFE
-             AS $$ BEGIN RETURN pg_catalog.clock_timestamp() + interval '{} microseconds'; END $$",
+             AS $$ BEGIN RETURN pg_catalog.clock_timestamp() + interval '{shifted} microseconds'; END $$",
             self.names().table("now"),
-            advanced.as_micros()
         );
         let moved = self.client().await.batch_execute(&sql).await;
         moved.unwrap_or_else(|error| broken(&Error::internal("moving time").with_source(error)));
