@@ -18,7 +18,7 @@ use deadpool_postgres::{Object, Pool, PoolError, Timeouts};
 use futures_util::{TryStreamExt, future::join_all};
 use mainspring_core::{Error, ErrorKind, Result, metric};
 use metrics::{counter, histogram};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::{
     Client, Error as PgError, Row, SimpleQueryMessage,
     types::{ToSql, Type},
@@ -27,6 +27,7 @@ use tokio_postgres::{
 use crate::{
     db::{Deadlines, Shared},
     error::{failed, label, no_connection},
+    jitter::pause,
     sqlstate::{Class, classify},
     statements::{Place, Ready, Statements},
 };
@@ -100,15 +101,25 @@ pub(crate) async fn checkout(pool: &Pool, deadlines: &Deadlines) -> Result<Held>
         recycle: Some(deadlines.recycle),
     };
     let begin = Instant::now();
-    let object = match pool.timeout_get(&limits).await {
-        // A pool built by the application without a runtime cannot keep time: we do.
-        Err(PoolError::NoRuntimeSpecified) => {
-            let unlimited = Timeouts { wait: None, create: None, recycle: None };
-            timeout(deadlines.wait + deadlines.create, pool.timeout_get(&unlimited))
-                .await
-                .unwrap_or(Err(PoolError::Timeout(deadpool_postgres::TimeoutType::Wait)))
+    let mut attempt = 0;
+    let object = loop {
+        let object = match pool.timeout_get(&limits).await {
+            // A pool built by the application without a runtime cannot keep time: we do.
+            Err(PoolError::NoRuntimeSpecified) => {
+                let unlimited = Timeouts { wait: None, create: None, recycle: None };
+                timeout(deadlines.wait + deadlines.create, pool.timeout_get(&unlimited))
+                    .await
+                    .unwrap_or(Err(PoolError::Timeout(deadpool_postgres::TimeoutType::Wait)))
+            }
+            other => other,
+        };
+        // Others have taken the server's last connections: one of those that are open here may come free.
+        let full = matches!(&object, Err(PoolError::Backend(error)) if classify(error) == Class::Pressure);
+        if !full || pool.status().size == 0 || begin.elapsed() >= deadlines.wait {
+            break object;
         }
-        other => other,
+        sleep(pause(attempt, Duration::from_millis(10), Duration::from_millis(200))).await;
+        attempt += 1;
     };
     let object = object.map_err(|error| no_connection(error, pool.status().max_size, deadlines))?;
     histogram!(metric::DB_ACQUIRE).record(begin.elapsed());

@@ -5,7 +5,7 @@
 use std::{error::Error as _, io};
 
 use mainspring_core::ErrorKind;
-use tokio_postgres::Error;
+use tokio_postgres::{Error, error::Severity};
 
 /// What to do about an error of the driver or the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -103,6 +103,10 @@ const NO_WRITES: &str = "database does not allow writes";
 /// What this error of the driver means.
 pub fn classify(error: &Error) -> Class {
     if let Some(answer) = error.as_db_error() {
+        // The whole server goes, whatever the reason, and a COMMIT under way may be found done when it is back.
+        if answer.parsed_severity() == Some(Severity::Panic) {
+            return Class::Lost;
+        }
         return of_code(answer.code().code(), answer.constraint(), answer.routine());
     }
     if error.is_closed() {
