@@ -93,7 +93,8 @@ fn log(context: &Context, exported: &telemetry::Exported) {
     };
     let directives = context.environment.get("RUST_LOG").unwrap_or_else(|| level.to_owned());
     let colours = context.output.colour && std::io::stderr().is_terminal();
-    let told = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // A line that cannot be written is no reason to panic wherever it was.
+    let told = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
     let told = match context.logs_json {
         true => told.json().flatten_event(true).boxed(),
         false => told.with_ansi(colours).boxed(),

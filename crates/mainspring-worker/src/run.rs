@@ -10,7 +10,11 @@ use std::{
 };
 
 use mainspring_core::{Error, ErrorKind, Result};
-use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, JoinSet},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -58,7 +62,11 @@ pub(crate) async fn run(
     let worker = shared.terms.current().holder.clone();
     shared.listeners.tell(Event::Started { worker: &worker, queue: &shared.options.queue });
 
-    let claimed = claim::run(&shared, &stop.gracefully, until_idle).await;
+    let claimed = tokio::select! {
+        claimed = claim::run(&shared, &stop.gracefully, until_idle) => claimed,
+        // Without it leases would be kept and nothing settled, or nothing kept: better to end and to be started again.
+        Some(ended) = services.join_next() => Err(lost_task(ended)),
+    };
     shared.stopping.store(true, Ordering::Release);
     claim::put_back(&shared, shared.crew.clear(None));
     land(&shared, &stop).await;
@@ -74,6 +82,15 @@ pub(crate) async fn run(
     let delivered = shared.counts.delivered.get();
     shared.listeners.tell(Event::Stopped { delivered });
     claimed.map(|()| delivered)
+}
+
+/// The tasks beside the claims end with the run, unless one panics; whoever logs may do that when there is no room for the line.
+fn lost_task(ended: Result<(), JoinError>) -> Error {
+    let error = Error::internal("a task of the worker ended");
+    match ended {
+        Ok(()) => error,
+        Err(cause) => error.with_source(cause),
+    }
 }
 
 /// Waits for what is in flight, at first patiently.

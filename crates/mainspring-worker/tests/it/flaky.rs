@@ -31,6 +31,8 @@ pub(crate) struct Flaky {
     unknown_settles: AtomicU32,
     extends: AtomicU32,
     maintains: AtomicU32,
+    /// Settlements that panic.
+    panics: AtomicU32,
 }
 
 /// One that fails the first `n` calls of everything a worker does.
@@ -67,6 +69,7 @@ impl QueueDriver for Flaky {
 
     fn settle(&self, settles: Vec<Settle>) -> BoxFuture<'_, Result<Vec<Result<()>>>> {
         Box::pin(async move {
+            assert!(!strikes(&self.panics), "a defect of the driver");
             if strikes(&self.settles) {
                 return Err(away());
             }
@@ -205,4 +208,17 @@ async fn a_drain_whose_upkeep_keeps_failing_ends_with_that() {
         );
     }
     assert!(begun.elapsed() > Duration::from_secs(1), "with pauses in between");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_lost_one_of_its_tasks_ends_and_gives_back_what_it_has() {
+    // fault F96: such a panic is what a logger does that has no room
+    let queue = Arc::new(Flaky { panics: AtomicU32::new(1), ..Flaky::default() });
+    push(&queue.queue, 3).await;
+    let worker = Worker::new(queue.clone(), Arc::new(deliver_fn(|_, _| async { done() })));
+    let run = worker.run_until(std::future::pending());
+    let ended = tokio::time::timeout(Duration::from_secs(3600), run).await.unwrap().unwrap_err();
+    assert!(ended.to_string().contains("a task of the worker ended"), "{ended}");
+    let left = stats(&queue.queue).await;
+    assert_eq!((left.ready, left.claimed), (3, 0), "nothing is held by nobody");
 }
