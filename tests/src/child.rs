@@ -78,6 +78,21 @@ impl ChildPlan {
         self
     }
 
+    /// It may open so many files only, and logs what does not work into this one.
+    pub fn starved(mut self, files: u32, log: &str) -> Self {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "ulimit -n \"$0\" && exec \"$1\" 2> \"$2\"", &files.to_string()]);
+        shell.arg(self.0.get_program()).arg(log).env("RUST_LOG", "mainspring=debug");
+        for (name, value) in self.0.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        self.0 = shell;
+        self
+    }
+
     /// How many workers one message may cost.
     pub fn max_lost(mut self, workers: u32) -> Self {
         self.0.env(MAX_LOST, workers.to_string());

@@ -3,12 +3,12 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use mainspring::{
-    Backend, Engine, Execution, ExecutionId, Names, PgStoreOptions, PgStores, QueueStats, Settings, Worker,
-    create_pg_stores, pool,
+    Backend, Engine, Execution, ExecutionId, Migrator, Names, PgStoreOptions, PgStores, QueueStats, Settings,
+    Worker, create_pg_stores, pool,
     redis::{Redis, RedisOptions},
 };
 use mainspring_pg::{Carrier, Session};
-use mainspring_testing::{Faults, History, Report, TestDb};
+use mainspring_testing::{Cluster, Faults, History, Report, TestDb};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
@@ -60,6 +60,17 @@ impl Lab {
         Self { ledger, settings, url: url.to_owned(), names, near, redis: None, db: None, _folder: folder }
     }
 
+    /// One on a server of the test's own, which is migrated for it.
+    ///
+    /// # Panics
+    /// When it cannot be migrated.
+    pub async fn on(server: &Cluster) -> Self {
+        let url = server.url("postgres");
+        let settings = Settings::parse(&url).expect("an address");
+        Migrator::new(settings.clone(), Names::default()).up().await.expect("migrated");
+        Self::at(&url, settings)
+    }
+
     /// The database.
     ///
     /// # Panics
@@ -102,6 +113,11 @@ impl Lab {
     /// A worker in a process of its own.
     pub fn child(&self, program: &str) -> ChildPlan {
         ChildPlan::new(program, &self.url, &self.ledger, self.redis.as_deref())
+    }
+
+    /// How to reach the database.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// A connection of its own.

@@ -1,5 +1,5 @@
 //! End to end, on a real Postgres, with real processes: what breaks, and what must be true afterwards. The numbers are those of
-//! the fault list (F01 …) and of the scenarios every façade must pass (X1 …).
+//! the fault list (F01 …, never those of the flows' scenarios) and of the scenarios every façade must pass (X1 …).
 
 #![allow(
     clippy::unwrap_used,
@@ -11,6 +11,7 @@
 mod away;
 mod broker;
 mod chaos;
+mod clocks;
 mod connection;
 mod crashes;
 mod durable_chaos;
@@ -21,16 +22,20 @@ mod here;
 mod kills;
 mod mixed;
 mod names;
+mod over;
+mod partitions;
 mod poison;
 mod pool;
 mod pooler;
 mod postgres;
+mod pressure;
 mod queue_faults;
 mod races;
 mod redis;
 mod resumes;
 mod signals;
 mod sleep;
+mod starved;
 mod stop;
 mod traced;
 mod unknown;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainspring::{Engine, ExecutionId, Migrator, Names, Settings, WorkerHandle};
+use mainspring::{Engine, ExecutionId, WorkerHandle};
 use mainspring_testing::{Cluster, ClusterOptions};
 use mainspring_tests::{LEASE, Lab, until, worker};
 use serde_json::json;
@@ -66,10 +66,7 @@ async fn kill(moments: &[(usize, Duration)]) {
     // What was acknowledged is with the kernel, as a throwaway cluster does not do by itself.
     let options = ClusterOptions::throwaway().setting("synchronous_commit", "on");
     let mut cluster = block_in_place(|| Cluster::start(options)).unwrap();
-    let url = cluster.url("postgres");
-    let settings = Settings::parse(&url).unwrap();
-    Migrator::new(settings.clone(), Names::default()).up().await.unwrap();
-    let lab = Lab::at(&url, settings);
+    let lab = Lab::on(&cluster).await;
     let engines = [lab.engine(), lab.engine()];
     let workers = engines.each_ref().map(|engine| worker(engine).start().unwrap());
     let (calm, caller) = (CancellationToken::new(), lab.engine());

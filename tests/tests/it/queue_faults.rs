@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use mainspring::{
-    Available, ClaimRequest, ErrorKind, MessageOptions, MessageQuery, MessageStatus, Migrator, Names,
-    NewMessage, QueueDriver, QueueOptions, QueueStats, QueueStore, Settings, Unique, WorkerId,
+    Available, ClaimRequest, ErrorKind, MessageOptions, MessageQuery, MessageStatus, NewMessage, QueueDriver,
+    QueueOptions, QueueStats, QueueStore, Unique, WorkerId,
 };
 use mainspring_testing::{Cluster, ClusterOptions, Cut, Faults, Proxy};
 use mainspring_tests::{
@@ -20,11 +20,9 @@ use crate::{WORKER, all};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_starts_before_its_database_waits_for_it() {
     // F13
-    let mut cluster = block_in_place(|| Cluster::start(ClusterOptions::throwaway())).unwrap();
-    let url = cluster.url("postgres");
-    let settings = Settings::parse(&url).unwrap();
-    Migrator::new(settings.clone(), Names::default()).up().await.unwrap();
-    let lab = Lab::at(&url, settings);
+    let options = ClusterOptions::throwaway().setting("synchronous_commit", "on"); // or the last migration may be lost
+    let mut cluster = block_in_place(|| Cluster::start(options)).unwrap();
+    let lab = Lab::on(&cluster).await;
     block_in_place(|| cluster.kill9()).unwrap();
 
     let mut child = lab.child(WORKER).queue().concurrency(4).spawn();

@@ -18,6 +18,7 @@ on_both! {
     one_of_many_gets_a_lock;
     a_lock_is_asked_for_as_often_as_is_said;
     a_lock_ends_with_its_time_and_its_successor_keeps_it;
+    who_outlives_its_lock_changes_nothing;
     unlocking_is_for_who_has_it;
     nothing_is_removed_unless_it_is_enabled;
     what_is_removed_leaves_the_others;
@@ -200,6 +201,35 @@ async fn a_lock_ends_with_its_time_and_its_successor_keeps_it(ground: Ground) {
     assert!(first.extend(&lost).await.unwrap_err().is_fenced());
     assert_eq!(second.locked("s").await.unwrap(), Some(held.clone()));
     assert!(second.extend(&held).await.unwrap().expires_at >= held.expires_at);
+}
+
+/// fault F59: it still believes that it has the lock, writes what it has read, and gives back what is not its own
+async fn who_outlives_its_lock_changes_nothing(ground: Ground) {
+    let short = MemoryOptions { lock_ttl: Duration::from_millis(100), ..hasty() };
+    let patient = MemoryOptions {
+        max_retries: 1_000,
+        initial_delay: Duration::from_millis(10),
+        backoff_exponent: 1.0,
+        ..MemoryOptions::default()
+    };
+    let (late, next) = (memory(&ground, short), memory(&ground, patient));
+    late.write("root", normal(), None, &about()).await.unwrap();
+    late.write("child", normal(), None, &below("root")).await.unwrap();
+    let lost = late.lock("child").await.unwrap().unwrap();
+    let read = late.read("child").await.unwrap().unwrap();
+    let held = next.lock("child").await.unwrap().unwrap();
+    next.write("child", object(json!({"n": 2})), Some(read.revision), &about()).await.unwrap();
+    next.write("leaf", normal(), None, &below("child")).await.unwrap();
+
+    let stale = late.write("child", object(json!({"n": 3})), Some(read.revision), &below("leaf")).await;
+    assert!(stale.unwrap_err().is_conflict());
+    assert!(late.extend(&lost).await.unwrap_err().is_fenced());
+    assert!(!late.unlock(&lost).await.unwrap());
+    assert_eq!(next.locked("child").await.unwrap(), Some(held.clone()));
+    assert_eq!(next.read("child").await.unwrap().unwrap().data, object(json!({"n": 2})));
+    assert_eq!(next.root_of("leaf").await.unwrap().as_deref(), Some("root"));
+    assert_eq!(next.descendants_of_root("root").await.unwrap(), ["child", "leaf"]);
+    assert!(next.unlock(&held).await.unwrap());
 }
 
 /// A20

@@ -36,6 +36,38 @@ async fn t12_t13_f73_sixteen_migrators_at_once_all_succeed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_migration_that_waits_for_a_table_lets_those_behind_it_through() {
+    // fault F75: somebody reads the table for long, the migration wants it for itself, and a heartbeat comes after it
+    const WAITS: &str =
+        "SELECT count(*) > 0 FROM pg_locks WHERE relation = $1::text::regclass AND NOT granted";
+    let ground = Ground::bare();
+    let migrator = migrator(&ground.names);
+    let script = migrator.print().unwrap();
+    let (before, _) = script.split_once("-- V24__").unwrap();
+    ground::admin().await.batch_execute(before).await.unwrap();
+    let workers = ground.names.table("workers");
+
+    let (mut reader, watch) = (ground::admin().await, ground::admin().await);
+    let reading = reader.transaction().await.unwrap();
+    reading.query(&format!("SELECT id FROM {workers}"), &[]).await.unwrap();
+    let migrating = tokio::spawn({
+        let migrator = migrator.clone();
+        async move { migrator.up().await }
+    });
+    // Twice, since the first time may be between two tries.
+    for _ in 0..2 {
+        while !watch.query_one(WAITS, &[&workers]).await.unwrap().get::<_, bool>(0) {
+            tokio::task::yield_now().await;
+        }
+        // Who waits for a lock for 5 s gives up.
+        watch.execute(&format!("UPDATE {workers} SET started_at = started_at"), &[]).await.unwrap();
+    }
+    assert!(!migrating.is_finished(), "the table is still read");
+    reading.commit().await.unwrap();
+    assert_eq!(migrating.await.unwrap().unwrap().pending(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t14_f80_prefixes_live_side_by_side_and_no_name_is_cut() {
     let ground = Ground::bare();
     let longest = "p".repeat(Prefix::MAX_BYTES);
