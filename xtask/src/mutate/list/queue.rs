@@ -124,4 +124,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "mainspring",
         CONFORMANCE,
     ),
+    mutant(
+        "a lease from before the clock went back lasts until the clock is there again",
+        ("crates/mainspring-queue/src/store.rs", "+ interval '1 second'", "+ interval '1 day'"),
+        "mainspring-tests",
+        &["a_clock_that_jumps_back_gives_a_dead_worker_no_hour"],
+    ),
+    mutant(
+        "a token of a claim is handed out again after a failover",
+        (
+            "crates/mainspring-queue/src/sql/claim_take.sql",
+            " * 1048576 + floor(random() * 1048576)::bigint",
+            "",
+        ),
+        "mainspring-tests",
+        &["a_standby_that_was_behind_takes_over_and_nothing_contradicts_itself"],
+    ),
 ];
