@@ -76,7 +76,7 @@ pub(crate) fn json(field: &str, argument: &str) -> crate::Result<Value> {
 /// The page of a list.
 #[derive(clap::Args)]
 pub(crate) struct PageArgs {
-    /// At most so many, up to 10,000, of messages 1,000.
+    /// At most so many, up to 10,000, of messages and output streams 1,000.
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub(crate) limit: u32,
     /// Only those after this: what the page before said.
@@ -93,6 +93,13 @@ impl PageArgs {
         let Some(after) = &self.after else { return Ok(None) };
         let parts = after.split_once('/').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
         parts.map(Some).ok_or_else(|| Error::invalid("after", "is not what a list said"))
+    }
+
+    /// The page of a list that is there as a whole, in the order of `name`; it need not be there any more.
+    pub(crate) fn behind<T>(&self, all: Vec<T>, name: impl Fn(&T) -> &str) -> Page<T> {
+        let behind = |item: &T| self.after.as_deref().is_none_or(|after| name(item) > after);
+        let items = all.into_iter().filter(behind).take(self.limit as usize).collect();
+        Page::keyed(items, self.limit, |last| name(last).to_owned())
     }
 
     /// The page of a list that is there as a whole; `key` is another for each.

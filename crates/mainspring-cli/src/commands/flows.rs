@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use crate::{
     Context, Outcome, Result,
     graph::Graph,
-    output::{Column, Format, Page, col, data, detail, maybe, text},
+    output::{Column, Format, col, data, detail, maybe, text},
     spans::At,
-    words,
+    words::{self, PageArgs},
 };
 
 #[derive(clap::Subcommand)]
@@ -18,12 +18,8 @@ pub(crate) enum Flows {
     /// The latest version of each, by id.
     #[command(after_help = "Example:\n  mainspring flows list -o json")]
     List {
-        /// At most so many.
-        #[arg(long, default_value_t = 100, value_name = "N")]
-        limit: u32,
-        /// Only those behind this id.
-        #[arg(long, value_name = "ID")]
-        after: Option<String>,
+        #[command(flatten)]
+        page: PageArgs,
     },
     /// One of them, with its versions.
     #[command(
@@ -96,16 +92,10 @@ impl Flows {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let output = &context.output;
         match self {
-            Self::List { limit, after } => {
-                let behind = |flow: &Flow| after.as_ref().is_none_or(|after| flow.id > *after);
+            Self::List { page } => {
                 let all = context.stores()?.flows().list().await?;
-                let listed = all.into_iter().filter(behind).take(limit as usize);
-                let listed = listed.map(|flow| Listed { flow, versions: Vec::new() }).collect();
-                output.list(
-                    COLUMNS,
-                    &Page::keyed(listed, limit, |last: &Listed| last.flow.id.clone()),
-                    false,
-                )?;
+                let all = all.into_iter().map(|flow| Listed { flow, versions: Vec::new() }).collect();
+                output.list(COLUMNS, &page.behind(all, |listed: &Listed| &listed.flow.id), false)?;
             }
             Self::Get { id, version, definition } => {
                 let flow = stored(context, &id, version.as_deref()).await?;

@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::{
     Context, Outcome,
     output::{Column, Page, col, text},
+    words::PageArgs,
 };
 
 #[derive(clap::Subcommand)]
@@ -15,12 +16,8 @@ pub(crate) enum Locks {
     /// All leases, by name; also those whose time is over and that nobody took since.
     #[command(after_help = "Example:\n  mainspring locks list -o json")]
     List {
-        /// At most so many, up to 10,000.
-        #[arg(long, default_value_t = 100, value_name = "N")]
-        limit: u32,
-        /// Only those behind this name.
-        #[arg(long, value_name = "NAME")]
-        after: Option<String>,
+        #[command(flatten)]
+        page: PageArgs,
     },
     /// Take a lease from its holder, who is fenced from then on.
     #[command(after_help = "Example:\n  mainspring locks break billing --yes")]
@@ -42,9 +39,10 @@ impl Locks {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let (output, leases) = (&context.output, &context.stores()?.leases);
         match self {
-            Self::List { limit, after } => {
-                let found = leases.list(after.as_deref(), limit).await?;
-                output.list(COLUMNS, &Page::keyed(found, limit, |last: &Lease| last.name.clone()), false)?;
+            Self::List { page } => {
+                let found = leases.list(page.after.as_deref(), page.limit).await?;
+                let page = Page::keyed(found, page.limit, |last: &Lease| last.name.clone());
+                output.list(COLUMNS, &page, false)?;
             }
             Self::Break { name } => {
                 let lease = leases.get(&name).await?.ok_or_else(|| Error::not_found("lease", &name))?;

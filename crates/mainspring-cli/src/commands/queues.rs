@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use crate::{
     Context, Outcome, Result,
     output::{Column, Page, col, detail, text},
-    words::seconds,
+    words::{PageArgs, seconds},
 };
 
 /// Between two looks while a queue is drained.
@@ -23,12 +23,8 @@ pub(crate) enum Queues {
     /// Those that were created, by name.
     #[command(after_help = "Example:\n  mainspring queues list -o json")]
     List {
-        /// At most so many.
-        #[arg(long, default_value_t = 100, value_name = "N")]
-        limit: u32,
-        /// Only those behind this name.
-        #[arg(long, value_name = "NAME")]
-        after: Option<String>,
+        #[command(flatten)]
+        page: PageArgs,
     },
     /// Create a queue. One that is there with other options is a conflict.
     #[command(
@@ -119,11 +115,9 @@ impl Queues {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let (output, stores) = (&context.output, context.stores()?);
         match self {
-            Self::List { limit, after } => {
-                let behind = |queue: &Queue| after.as_ref().is_none_or(|after| queue.name > *after);
+            Self::List { page } => {
                 let all = stores.queue.list_queues().await?;
-                let found = all.into_iter().filter(behind).take(limit as usize).collect();
-                output.list(COLUMNS, &Page::keyed(found, limit, |last: &Queue| last.name.clone()), false)?;
+                output.list(COLUMNS, &page.behind(all, |queue: &Queue| &queue.name), false)?;
             }
             Self::Create { name, policy, max_attempts, dead_letter } => {
                 let mut options = QueueOptions {

@@ -11,8 +11,12 @@ use serde_json::json;
 
 use crate::{
     Context, Outcome,
-    output::{Column, Page, col, text},
+    output::{Column, col, text},
+    words::PageArgs,
 };
+
+/// Names that one look brings.
+const MOST: u32 = 1_000;
 
 /// A stream by its name.
 #[derive(clap::Args)]
@@ -39,9 +43,8 @@ pub(crate) enum Streams {
         /// The execution.
         #[arg(long, value_name = "ID")]
         execution: String,
-        /// Only those behind this name.
-        #[arg(long, value_name = "NAME")]
-        after: Option<String>,
+        #[command(flatten)]
+        page: PageArgs,
     },
     /// Write the chunks of a stream to standard output: what is there, then what comes, until it is closed.
     #[command(after_help = "Example:\n  mainspring streams read letters --execution exec_01J… --from -10")]
@@ -75,9 +78,10 @@ impl Streams {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let (output, outputs) = (&context.output, &context.stores()?.outputs);
         match self {
-            Self::List { execution, after } => {
-                let names = outputs.list(&ExecutionId::new(execution)?, after.as_deref()).await?;
-                output.list(COLUMNS, &Page::keyed(names, 1_000, String::clone), false)?;
+            Self::List { execution, page } => {
+                let names = outputs.list(&ExecutionId::new(execution)?, page.after.as_deref()).await?;
+                let most = PageArgs { limit: page.limit.min(MOST), ..page };
+                output.list(COLUMNS, &most.behind(names, |name| name), false)?;
             }
             Self::Get { named } => {
                 let stream = named.stream()?;

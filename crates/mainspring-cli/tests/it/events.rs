@@ -72,6 +72,10 @@ async fn output_streams_are_listed_and_read() {
     stores.outputs().write_many(&stream, ["a\n", "b\n"].map(Bytes::from).to_vec()).await.unwrap();
     let streams = |arguments: &[&str]| ground.json(&[&["streams"], arguments].concat());
     assert_eq!(streams(&["list", "--execution", "x"]).items()[0]["name"], "letters");
+    stores.outputs().write(&OutputStream::of(&execution, "lines"), Bytes::from("c")).await.unwrap();
+    let first = streams(&["list", "--execution", "x", "--limit", "1"]).json();
+    assert_eq!((first["items"].as_array().unwrap().len(), &first["next"]), (1, &json!("letters")));
+    assert_eq!(streams(&["list", "--execution", "x", "--after", "letters"]).items()[0]["name"], "lines");
     let read =
         |more: &[&str]| ground.run(&[&["streams", "read", "letters", "--execution", "x"], more].concat());
     assert_eq!(read(&["--no-follow"]).ok().out, "a\nb\n");

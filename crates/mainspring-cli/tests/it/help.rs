@@ -32,6 +32,8 @@ fn every_command_says_how_it_is_used_with_an_example() {
             leaves += 1;
             assert!(help.contains("Example:\n  "), "{path:?}:\n{help}");
             assert!(help.contains(&format!("mainspring {}", path.join(" "))), "{path:?}:\n{help}");
+            let pages = ["--limit <N>", "--after <CURSOR>"].iter().all(|option| help.contains(option));
+            assert!(pages || path.last().is_none_or(|name| name != "list"), "{path:?} has no pages:\n{help}");
         }
         paths.extend(below.into_iter().map(|name| [&*path, &[name]].concat()));
     }
@@ -50,6 +52,16 @@ fn completions_and_manual_are_written() {
     run_in(&folder, &["man", "--folder", "pages"], &[]).ok();
     assert!(folder.path().join("pages/mainspring-migrate-up.1").is_file());
     run_in(&folder, &["man", "--folder", "/proc/none"], &[]).refused(1);
+}
+
+#[test]
+fn a_code_is_explained_and_an_unknown_one_is_not_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let explained = run_in(&folder, &["explain", "commit_unknown"], &[]).ok().out;
+    assert!(explained.starts_with("# commit_unknown\n") && explained.contains("## Fix"), "{explained}");
+    let said = run_in(&folder, &["explain", "comit_unknown"], &[]).refused(4);
+    assert!(said.contains("did you mean commit_unknown?"), "{said}");
+    assert!(run_in(&folder, &["explain"], &[]).ok().out.lines().count() > 10);
 }
 
 #[tokio::test]

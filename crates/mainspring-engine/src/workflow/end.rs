@@ -62,12 +62,12 @@ impl Driver<'_> {
             let state = self.live.lock();
             state.journal.next_key().or_else(|| state.journal.forgotten()).map(ToOwned::to_owned)
         };
+        if self.policy == Drift::Fail
+            && let Some(failure) = other_type(&returned)
+        {
+            return self.park_apart(failure).await;
+        }
         match missing {
-            _ if self.policy == Drift::Fail
-                && let Some(failure) = other_type(&returned) =>
-            {
-                self.park_apart(failure).await
-            }
             Some(expected) if self.policy == Drift::Fail && !is_panic(&returned) => {
                 self.park_drifted(&expected, "the end").await
             }
