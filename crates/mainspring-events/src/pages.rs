@@ -69,6 +69,7 @@ impl<'s, S: EventStore + ?Sized> Pages<'s, S> {
         let left = self.left.and_then(|left| i64::try_from(left).ok()).unwrap_or(i64::MAX);
         let end = self.query.to.unwrap_or(i64::MAX).min(from.saturating_add(left).saturating_sub(1));
         let mut asked = Vec::new();
+        events.reserve_exact(usize::try_from(end - from + 1).unwrap_or(0));
         while from <= end {
             let to = end.min(from + i64::from(self.query.limit) - 1);
             asked.push(self.read(from, to));

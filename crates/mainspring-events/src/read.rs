@@ -85,16 +85,22 @@ impl PgEventStore<'_> {
             (Direction::Backward, true) => BACKWARD_IN_HISTORY,
         };
         let (from, to) = (query.from.unwrap_or(0), query.to.unwrap_or(i64::MAX));
-        let statement = of(sql, &stream).bind(from).bind(to).bind(i64::from(query.limit));
-        let rows = self.db().run(statement).await?;
-        let head = rows.first().map(head_from_row).transpose()?.unwrap_or_default();
-        let mut events = Vec::with_capacity(rows.len());
-        for row in &rows {
-            if get::<Option<i64>>(row, 2)?.is_some() {
-                events.push(event_at(row, 2, stream.clone())?);
+        let limit = i64::from(query.limit);
+        let statement = of(sql, &stream).bind(from).bind(to).bind(limit);
+        let mut page = StreamPage::default();
+        let read = |row: &Row| {
+            if page.events.is_empty() {
+                page.head = head_from_row(row)?;
+                let last = page.head.position.min(to);
+                page.events.reserve(usize::try_from((last - from.max(1) + 1).min(limit)).unwrap_or(0));
             }
-        }
-        Ok(StreamPage { events, head })
+            if get::<Option<i64>>(row, 2)?.is_some() {
+                page.events.push(event_at(row, 2, stream.clone())?);
+            }
+            Ok(())
+        };
+        self.db().each(statement, read).await?;
+        Ok(page)
     }
 
     pub(crate) async fn head_of(&self, stream: &StreamId) -> Result<StreamHead> {
@@ -132,7 +138,13 @@ impl PgEventStore<'_> {
     }
 
     async fn events(&self, query: Query) -> Result<Vec<RecordedEvent>> {
-        self.db().run(query).await?.iter().map(event_from_row).collect()
+        let mut events = Vec::new();
+        let read = |row: &Row| {
+            events.push(event_from_row(row)?);
+            Ok(())
+        };
+        self.db().each(query, read).await?;
+        Ok(events)
     }
 }
 

@@ -42,7 +42,7 @@ impl Db<'_> {
         let answer = held.ask(query.sql(), &text, &query.params(), &self.shared, Place::Outside).await?;
         held.release();
         Ok(match answer {
-            Ok(answer) => Attempt::Done(answer.rows),
+            Ok(rows) => Attempt::Done(rows),
             Err(failure) if failure.class() == Class::Lost && failure.sent() => {
                 self.shared.incarnation.forget();
                 Attempt::InDoubt(failure.into_error(query.sql()))

@@ -13,7 +13,7 @@ use tokio_postgres::{Client, Error as PgError, Row, Transaction as PlainTx, type
 
 use crate::{
     clock::Clock,
-    held::{self, Answer, Failure, Held, Params},
+    held::{self, Each, Failure, Held, Params},
     incarnation::Remembered,
     names::Names,
     query::Query,
@@ -174,7 +174,23 @@ impl<'t> Db<'t> {
     /// By SQLSTATE, as [`classify`](crate::classify()) says. Busy when no connection is free or the answer is late, and
     /// [`CommitUnknown`](ErrorKind::CommitUnknown) when the answer to a change is lost outside a transaction.
     pub async fn run(&self, query: Query) -> Result<Vec<Row>> {
-        Ok(self.answer(query.sql(), &query.params()).await?.rows)
+        self.all(query.sql(), &query.params()).await
+    }
+
+    /// Runs one statement and hands its rows over as they arrive: what is made of one is made while the next one is on its way,
+    /// and no more than one is kept. After the first error no more of them are handed over.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and what `each` says.
+    pub async fn each(&self, query: Query, mut each: impl FnMut(&Row) -> Result<()> + Send) -> Result<()> {
+        let mut read = Ok(());
+        let mut sink = |row: Row| {
+            if read.is_ok() {
+                read = each(&row);
+            }
+        };
+        self.answer(query.sql(), &query.params(), &mut sink).await?;
+        read
     }
 
     /// All rows of one statement.
@@ -182,7 +198,9 @@ impl<'t> Db<'t> {
     /// # Errors
     /// As [`run`](Self::run).
     pub async fn all(&self, sql: &'static str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-        Ok(self.answer(sql, params).await?.rows)
+        let mut rows = Vec::new();
+        self.answer(sql, params, &mut |row| rows.push(row)).await?;
+        Ok(rows)
     }
 
     /// The row of a statement that answers one or none.
@@ -190,7 +208,7 @@ impl<'t> Db<'t> {
     /// # Errors
     /// As [`run`](Self::run), and Internal for two rows.
     pub async fn opt(&self, sql: &'static str, params: &[&(dyn ToSql + Sync)]) -> Result<Option<Row>> {
-        let mut rows = self.answer(sql, params).await?.rows;
+        let mut rows = self.all(sql, params).await?;
         if rows.len() > 1 {
             let (label, rows) = (crate::error::label(sql), rows.len());
             return Err(Error::internal(format!("{label}: {rows} rows, at most one was expected")));
@@ -213,22 +231,23 @@ impl<'t> Db<'t> {
     /// # Errors
     /// As [`run`](Self::run).
     pub async fn exec(&self, sql: &'static str, params: &[&(dyn ToSql + Sync)]) -> Result<u64> {
-        Ok(self.answer(sql, params).await?.count)
+        self.answer(sql, params, &mut |_| ()).await
     }
 
-    async fn answer(&self, sql: &'static str, params: &Params<'_>) -> Result<Answer> {
+    /// How many rows were changed.
+    async fn answer(&self, sql: &'static str, params: &Params<'_>, each: &mut Each<'_>) -> Result<u64> {
         let text = self.names().render(sql);
         let limit = self.shared.deadlines.statement;
         let answer = match &self.at {
-            At::Pool(pool) => return self.answer_on(pool, sql, &text, params).await,
-            At::Open(held) => held.ask(sql, &text, params, &self.shared, Place::Inside).await?,
+            At::Pool(pool) => return self.answer_on(pool, sql, &text, params, each).await,
+            At::Open(held) => held.each(sql, &text, params, &self.shared, Place::Inside, each).await?,
             At::Pooled(tx) => {
                 let work = async {
                     let statement = match self.shared.statements {
                         Statements::Named => Ready::Named(tx.prepare_cached(&text).await?),
                         Statements::Unnamed => self.unnamed(tx.client(), &text).await?,
                     };
-                    held::ask(tx.client(), &statement, params).await
+                    held::ask(tx.client(), &statement, params, each).await
                 };
                 timeout(limit, work)
                     .await
@@ -240,7 +259,7 @@ impl<'t> Db<'t> {
                         Statements::Named => Ready::Named(tx.prepare(&text).await?),
                         Statements::Unnamed => self.unnamed(tx.client(), &text).await?,
                     };
-                    held::ask(tx.client(), &statement, params).await
+                    held::ask(tx.client(), &statement, params, each).await
                 };
                 timeout(limit, work)
                     .await
@@ -256,12 +275,19 @@ impl<'t> Db<'t> {
     }
 
     /// A statement the server cannot have seen, or refused as out of date, is sent once more on another connection.
-    async fn answer_on(&self, pool: &Pool, sql: &str, text: &str, params: &Params<'_>) -> Result<Answer> {
+    async fn answer_on(
+        &self,
+        pool: &Pool,
+        sql: &str,
+        text: &str,
+        params: &Params<'_>,
+        each: &mut Each<'_>,
+    ) -> Result<u64> {
         let deadlines = &self.shared.deadlines;
         let mut again = true;
         loop {
             let held = held::checkout(pool, deadlines).await?;
-            let failure = match held.ask(sql, text, params, &self.shared, Place::Outside).await? {
+            let failure = match held.each(sql, text, params, &self.shared, Place::Outside, each).await? {
                 Ok(answer) => {
                     held.release();
                     return Ok(answer);

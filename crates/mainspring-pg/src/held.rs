@@ -33,12 +33,13 @@ use crate::{
 };
 
 pub(crate) type Params<'p> = [&'p (dyn ToSql + Sync)];
+/// Takes the rows of an answer as they arrive.
+pub(crate) type Each<'e> = dyn FnMut(Row) + Send + 'e;
 
 /// What one statement answered.
 #[derive(Default)]
 pub(crate) struct Answer {
     pub(crate) rows: Vec<Row>,
-    pub(crate) count: u64,
     /// What a batch selected last, as text: its first column.
     pub(crate) text: Option<String>,
 }
@@ -139,7 +140,22 @@ impl Held {
         params: &Params<'_>,
         shared: &Shared,
         place: Place,
-    ) -> Result<Result<Answer, Failure>> {
+    ) -> Result<Result<Vec<Row>, Failure>> {
+        let mut rows = Vec::new();
+        let asked = self.each(sql, text, params, shared, place, &mut |row| rows.push(row)).await?;
+        Ok(asked.map(|_| rows))
+    }
+
+    /// The same with its rows handed over as they arrive; how many were changed.
+    pub(crate) async fn each(
+        &self,
+        sql: &str,
+        text: &str,
+        params: &Params<'_>,
+        shared: &Shared,
+        place: Place,
+        each: &mut Each<'_>,
+    ) -> Result<Result<u64, Failure>> {
         let (object, limit) = (self.object()?, shared.deadlines.statement);
         let work = async {
             let unsent = |error| Failure::Driver { error, sent: false };
@@ -149,9 +165,9 @@ impl Held {
                     shared.known.ready(object, &[text], place).await.map(|mut ready| ready.pop())
                 }
             };
-            let Some(statement) = statement.map_err(unsent)? else { return Ok(Answer::default()) };
+            let Some(statement) = statement.map_err(unsent)? else { return Ok(0) };
             let closed_before = object.is_closed();
-            let answer = ask(object, &statement, params).await;
+            let answer = ask(object, &statement, params, each).await;
             answer.map_err(|error| Failure::Driver { error, sent: !closed_before })
         };
         let answer = timeout(limit, work).await.unwrap_or(Err(Failure::Late(limit)));
@@ -270,7 +286,11 @@ impl Leg<'_> {
                 let messages = client.simple_query(sql).await.map_err(Failure::from)?;
                 Ok(Answer { text: messages.iter().rev().find_map(text), ..Answer::default() })
             }
-            Self::Ask(statement, params) => ask(client, &statement, &params).await.map_err(Failure::from),
+            Self::Ask(statement, params) => {
+                let mut rows = Vec::new();
+                ask(client, &statement, &params, &mut |row| rows.push(row)).await?;
+                Ok(Answer { rows, text: None })
+            }
         }
     }
 }
@@ -282,21 +302,26 @@ fn text(message: &SimpleQueryMessage) -> Option<String> {
     }
 }
 
-/// The statement is sent at the first poll, so futures polled one after the other go out together, in order.
-pub(crate) async fn ask(client: &Client, statement: &Ready, params: &Params<'_>) -> Result<Answer, PgError> {
+/// How many rows were changed. The statement is sent at the first poll, so futures polled one after the other go out together,
+/// in order.
+pub(crate) async fn ask(
+    client: &Client,
+    statement: &Ready,
+    params: &Params<'_>,
+    each: &mut Each<'_>,
+) -> Result<u64, PgError> {
     let stream = match statement {
-        Ready::Named(statement) => client.query_raw(statement, each(params)).await?,
+        Ready::Named(statement) => client.query_raw(statement, values(params)).await?,
         Ready::Unnamed(text, types) => client.query_typed_raw(text, typed(params, types)).await?,
     };
     let mut stream = pin!(stream);
-    let mut rows = Vec::new();
     while let Some(row) = stream.try_next().await? {
-        rows.push(row);
+        each(row);
     }
-    Ok(Answer { rows, count: stream.rows_affected().unwrap_or(0), text: None })
+    Ok(stream.rows_affected().unwrap_or(0))
 }
 
-fn each<'a>(params: &'a Params<'a>) -> impl ExactSizeIterator<Item = &'a (dyn ToSql + Sync)> + 'a {
+fn values<'a>(params: &'a Params<'a>) -> impl ExactSizeIterator<Item = &'a (dyn ToSql + Sync)> + 'a {
     params.iter().copied()
 }
 

@@ -52,7 +52,7 @@ pub(crate) async fn read(held: &Held, shared: &Shared) -> Incarnation {
 /// `None` when it cannot be read.
 async fn select(held: &Held, shared: &Shared) -> Option<Incarnation> {
     let text = shared.names.render(READ);
-    let answer = held.ask(READ, &text, &[], shared, Place::Outside).await.ok()?.ok()?;
-    let Some(row) = answer.rows.first() else { return Some(None) };
+    let rows = held.ask(READ, &text, &[], shared, Place::Outside).await.ok()?.ok()?;
+    let Some(row) = rows.first() else { return Some(None) };
     Some(Some(row.try_get::<_, String>(0).ok()?.into()))
 }

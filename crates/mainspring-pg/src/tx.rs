@@ -125,7 +125,7 @@ pub(crate) async fn in_task<T: Send + 'static>(
 async fn guarded_commit(held: Held, incarnation: Incarnation, pool: Pool, shared: Arc<Shared>) -> Result<()> {
     let limit = shared.deadlines.statement;
     let xid: Option<String> = match held.ask(GUARD, GUARD, &[], &shared, Place::Inside).await? {
-        Ok(answer) => answer.rows.first().and_then(|row| row.try_get(0).ok().flatten()),
+        Ok(rows) => rows.first().and_then(|row| row.try_get(0).ok().flatten()),
         Err(failure) if failure.class() == Class::Aborted => {
             return Err(Error::internal(
                 "a statement of the transaction failed and its failure was ignored: nothing was committed",
@@ -204,7 +204,7 @@ async fn status(xid: &str, began: &Incarnation, pool: &Pool, shared: &Shared) ->
         let look = async {
             let held = held::checkout(pool, &shared.deadlines).await.ok()?;
             let status = match held.ask(STATUS, STATUS, &[&xid], shared, Place::Outside).await.ok()? {
-                Ok(answer) => answer.rows.first()?.try_get::<_, Option<String>>(0).ok()?,
+                Ok(rows) => rows.first()?.try_get::<_, Option<String>>(0).ok()?,
                 // An id "in the future" was handed out before a crash that forgot it.
                 Err(failure) if failure.class() == Class::Input => Some("aborted".to_owned()),
                 Err(_) => return None,

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use mainspring_core::ErrorKind;
-use mainspring_pg::{Deadlines, Query, constraint, is_transient};
+use mainspring_core::{Error, ErrorKind};
+use mainspring_pg::{Deadlines, Query, Row, constraint, is_transient};
 
 use crate::{
     ground::{self, Ground},
@@ -48,6 +48,37 @@ async fn statements_run_on_the_pool_and_in_every_kind_of_transaction() {
     for sql in [ALL, "SELECT n FROM {things} WHERE id = 99"] {
         assert_eq!(db.one(sql, &[]).await.unwrap_err().kind(), ErrorKind::Internal);
     }
+}
+
+#[tokio::test]
+async fn rows_are_handed_over_until_one_is_refused() {
+    let ground = Ground::new().await;
+    let db = ground.db(1);
+    for n in 1..=4 {
+        db.exec(PUT, &[&n, &(n * 10)]).await.unwrap();
+    }
+    let mut sum = 0;
+    let add = |row: &Row| {
+        sum += row.get::<_, i32>(1);
+        if sum < 60 { Ok(()) } else { Err(Error::invalid("sum", "too much")) }
+    };
+    let refused = db.each(Query::new(ALL), add).await.unwrap_err();
+    assert!(refused.is_invalid(), "{refused}");
+    assert_eq!(sum, 60, "the fourth row is not handed over");
+    // The connection is as good as before: there is only this one.
+    assert_eq!(db.one(COUNT, &[]).await.unwrap().get::<_, i64>(0), 4);
+    db.with_tx(async |tx| {
+        let mut ids = Vec::new();
+        let read = |row: &Row| {
+            ids.push(row.get::<_, i32>(0));
+            Ok(())
+        };
+        tx.each(Query::new(ALL), read).await?;
+        assert_eq!(ids, [1, 2, 3, 4]);
+        Ok(())
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
