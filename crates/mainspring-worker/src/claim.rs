@@ -188,7 +188,7 @@ fn take(
         let (held, seat) = (Held::new(term), shared.seats.take(&delivery));
         let Ok(seat) = seat else {
             let slot = Slot { held, _permit: permit, _alone: None, _beat: None, _seat: None };
-            back.push(Item { delivery, slot });
+            back.push(Item { delivery: Box::new(delivery), slot });
             continue;
         };
         shared.listeners.tell(Event::Claimed(&delivery));
@@ -198,7 +198,7 @@ fn take(
         let alone = if delivery.is_suspect() { suspect.take() } else { None };
         let beat = shared.touches.keep(&delivery);
         let slot = Slot { held, _permit: permit, _alone: alone, _beat: beat, _seat: seat };
-        items.push(Item { delivery, slot });
+        items.push(Item { delivery: Box::new(delivery), slot });
     }
     put_back(shared, back);
     items
@@ -209,7 +209,7 @@ pub(crate) fn put_back(shared: &Shared, items: Vec<Item>) {
     let listened = !shared.listeners.is_empty();
     for Item { delivery, slot } in items {
         let settle = Settle::new(delivery.lease.clone(), Settlement::PutBack);
-        let told = listened.then(|| Arc::new(delivery));
+        let told = listened.then(|| Arc::from(delivery));
         shared.finish(Finished { settle, slot, told, last_try: false, unknown: false, corrected: false });
     }
 }

@@ -17,9 +17,9 @@ use tokio::{sync::Notify, task::AbortHandle};
 
 use crate::shared::Slot;
 
-/// A delivery and its place.
+/// A delivery and its place. It is large, and handed on from one to the next.
 pub(crate) struct Item {
-    pub(crate) delivery: Delivery,
+    pub(crate) delivery: Box<Delivery>,
     pub(crate) slot: Slot,
 }
 

@@ -76,9 +76,9 @@ impl Part {
             failures: delivery.failures,
             last_try: delivery.is_last_try(),
             slot,
-            told: listened.then(|| Arc::new(delivery.clone())),
+            told: listened.then(|| Arc::new((*delivery).clone())),
         };
-        (delivery, part)
+        (*delivery, part)
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use mainspring_core::{Delivery, Failure, MessageId};
+use mainspring_core::{BoxFuture, Delivery, Failure, MessageId};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -79,7 +79,7 @@ impl Duty {
         let cancel = term.cancel.child_token();
         let listened = !shared.listeners.is_empty();
         let give_up = give_up(limit, shared.options.stuck_after);
-        let this = Try::of(&shared.options.queue, items.iter().map(|item| &item.delivery));
+        let this = Try::of(&shared.options.queue, items.iter().map(|item| &*item.delivery));
         let flight = Plan {
             listened,
             cancel: cancel.clone(),
@@ -111,7 +111,11 @@ impl Duty {
 
 /// Those whose leases were lost while they waited are not begun.
 fn still_held(shared: &Shared, items: Vec<Item>) -> Vec<Item> {
-    let (lost, held): (Vec<Item>, Vec<Item>) = items.into_iter().partition(|item| item.slot.held.0.is_lost());
+    let is_lost = |item: &Item| item.slot.held.0.is_lost();
+    if !items.iter().any(is_lost) {
+        return items;
+    }
+    let (lost, held): (Vec<Item>, Vec<Item>) = items.into_iter().partition(is_lost);
     for item in lost {
         shared.lost_unbegun(&item.delivery);
     }
@@ -125,24 +129,32 @@ fn give_up(limit: Option<Duration>, stuck: Option<Duration>) -> Option<(Duration
     late.into_iter().chain(stuck).min()
 }
 
-/// Calls the handler; the verdicts are in the order of the deliveries.
-async fn call(shared: &Shared, mut deliveries: Vec<Delivery>, cancel: CancellationToken) -> Vec<Verdict> {
-    let worn_out = |delivery: &Delivery| delivery.lost >= shared.options.max_lost;
-    if deliveries.len() > 1 && !deliveries.iter().any(worn_out) {
-        let ids: Vec<MessageId> = deliveries.iter().map(|delivery| delivery.message.id.clone()).collect();
-        return shared.deliver.deliver_batch(deliveries, cancel).await.spread(&ids);
+/// Calls the handler; the verdicts are in the order of the deliveries. In a box, since whoever awaits it has it moved a few times.
+fn call(
+    shared: &Shared,
+    deliveries: Vec<Delivery>,
+    cancel: CancellationToken,
+) -> BoxFuture<'_, Vec<Verdict>> {
+    Box::pin(async move {
+        let worn_out = |delivery: &Delivery| delivery.lost >= shared.options.max_lost;
+        if deliveries.len() > 1 && !deliveries.iter().any(worn_out) {
+            let ids: Vec<MessageId> = deliveries.iter().map(|delivery| delivery.message.id.clone()).collect();
+            return shared.deliver.deliver_batch(deliveries, cancel).await.spread(&ids);
+        }
+        let mut verdicts = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            verdicts.push(call_one(shared, delivery, cancel.clone()).await);
+        }
+        verdicts
+    })
+}
+
+fn call_one(shared: &Shared, delivery: Delivery, cancel: CancellationToken) -> BoxFuture<'_, Verdict> {
+    if delivery.lost >= shared.options.max_lost {
+        shared.meter.poison.increment(1);
+        return shared.deliver.lost(delivery);
     }
-    let mut verdicts = Vec::with_capacity(deliveries.len());
-    for delivery in deliveries.drain(..) {
-        verdicts.push(match worn_out(&delivery) {
-            true => {
-                shared.meter.poison.increment(1);
-                shared.deliver.lost(delivery).await
-            }
-            false => shared.deliver.deliver(delivery, cancel.clone()).await,
-        });
-    }
-    verdicts
+    shared.deliver.deliver(delivery, cancel)
 }
 
 /// Awaits the call for as long as it may take. Then it is cancelled, has a moment to notice, and is dropped; whatever it says
