@@ -4,7 +4,7 @@
 //! nothing is left; then it ends. So an idle process has no task, and a single caller waits for nobody. A second lane starts
 //! only when about as much is pending as is being committed already: two even batches side by side keep both the server and
 //! this process busy, while many small ones would pay the cost of a transaction each. For the same reason a lane takes no more
-//! than its share, and no less than is worth a transaction. Commits run in lanes and not in their callers: a caller that goes
+//! than its share, and no less than is worth a transaction. How much that is, is counted in rows. Commits run in lanes and not in their callers: a caller that goes
 //! away cannot stop one half-way.
 
 use std::{
@@ -23,7 +23,9 @@ use super::{
     plan::{Keys, keys},
 };
 
-/// Most changes of one batch.
+/// Rows that one change usually writes: a batch is measured in such changes, so that one append of a hundred events is much.
+const ROWS: usize = 4;
+/// Most changes of one batch, unless a single one counts as more.
 const MAX_CHANGES: usize = 512;
 /// Fewest changes of a batch that leaves some for another lane: below, a transaction of its own costs more than it brings.
 const FEW_CHANGES: usize = 16;
@@ -43,23 +45,36 @@ pub(crate) struct GroupCommit {
 #[derive(Default)]
 struct State {
     pending: VecDeque<Entry>,
+    /// What is pending, in changes of usual size.
+    waiting: usize,
     lanes: usize,
-    /// Changes being committed now, over all lanes.
+    /// What is being committed now, over all lanes, in the same unit.
     busy: usize,
 }
 
 impl State {
     /// Whether what is pending is worth a transaction beside those under way. With none under way anything is.
     fn worth_a_lane(&self) -> bool {
-        !self.pending.is_empty() && self.pending.len() * 4 >= self.busy * 3
+        !self.pending.is_empty() && self.waiting * 4 >= self.busy * 3
     }
 }
 
 struct Entry {
     changes: Changes,
     keys: Keys,
+    /// In changes of usual size.
+    size: usize,
     bytes: usize,
     answer: oneshot::Sender<Result<Committed>>,
+}
+
+/// What a lane commits next.
+struct Taken {
+    batch: Vec<Entry>,
+    /// In changes of usual size.
+    size: usize,
+    /// What is left is worth one more lane; it is counted already.
+    leaves_a_lane: bool,
 }
 
 impl GroupCommit {
@@ -75,16 +90,16 @@ impl GroupCommit {
         changes.check()?;
         let changes = changes.traced();
         let (answer, answered) = oneshot::channel();
-        let entry = Entry { keys: keys(&changes)?, bytes: weigh(&changes), changes, answer };
+        let (keys, size, bytes) = (keys(&changes)?, size(&changes), weigh(&changes));
+        let entry = Entry { keys, size, bytes, changes, answer };
         let starts_a_lane = {
             let mut state = self.lock();
+            state.waiting += entry.size;
             state.pending.push_back(entry);
-            let starts = state.lanes == 0 || (state.lanes < self.lanes && state.worth_a_lane());
-            state.lanes += usize::from(starts);
-            starts
+            self.starts_a_lane(&mut state)
         };
         if starts_a_lane {
-            tokio::spawn(Lane { group: Arc::clone(self), counted: true, busy: 0 }.run());
+            Lane::start(self);
         }
         answered.await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::CommitUnknown, "the runtime stopped while the commit was under way"))
@@ -109,6 +124,13 @@ impl GroupCommit {
         tell(&self.hints, committed);
     }
 
+    /// Whether there is to be one lane more; it is counted already.
+    fn starts_a_lane(&self, state: &mut State) -> bool {
+        let starts = state.lanes == 0 || (state.lanes < self.lanes && state.worth_a_lane());
+        state.lanes += usize::from(starts);
+        starts
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -130,7 +152,7 @@ impl GroupCommit {
     /// The next batch: in order of arrival, leaving for later what touches the same things as an earlier one. A lane with
     /// nothing worth taking is over, and no longer counted; the last one takes whatever there is. Both under one lock, so
     /// that no entry is left alone.
-    fn take(&self, committed: usize) -> Option<Vec<Entry>> {
+    fn take(&self, committed: usize) -> Option<Taken> {
         let mut state = self.lock();
         state.busy -= committed;
         if !state.worth_a_lane() {
@@ -138,17 +160,18 @@ impl GroupCommit {
             return None;
         }
         // A lane that took all would leave nothing to do side by side: its callers come back when it is done, all at once.
-        let share = (state.pending.len() + state.busy).div_ceil(self.lanes);
+        let share = (state.waiting + state.busy).div_ceil(self.lanes);
         let most = share.clamp(FEW_CHANGES, MAX_CHANGES);
         let mut touched = Keys::default();
-        let mut bytes = 0;
+        let (mut size, mut bytes) = (0, 0);
         let mut batch = Vec::new();
         let mut later = VecDeque::new();
         while let Some(entry) = state.pending.pop_front() {
-            let full = batch.len() >= most || (!batch.is_empty() && bytes + entry.bytes > MAX_BYTES);
+            let full = size >= most || (!batch.is_empty() && bytes + entry.bytes > MAX_BYTES);
             let fits = !full && entry.keys.agree_with(&touched);
             touched.extend(&entry.keys);
             if fits {
+                size += entry.size;
                 bytes += entry.bytes;
                 batch.push(entry);
             } else {
@@ -160,8 +183,10 @@ impl GroupCommit {
         }
         later.append(&mut state.pending);
         state.pending = later;
-        state.busy += batch.len();
-        Some(batch)
+        state.waiting -= size;
+        state.busy += size;
+        let leaves_a_lane = self.starts_a_lane(&mut state);
+        Some(Taken { batch, size, leaves_a_lane })
     }
 }
 
@@ -173,14 +198,23 @@ struct Lane {
 }
 
 impl Lane {
+    /// Starts one that is counted.
+    fn start(group: &Arc<GroupCommit>) {
+        tokio::spawn(Self { group: Arc::clone(group), counted: true, busy: 0 }.run());
+    }
+
     async fn run(mut self) {
         loop {
             self.group.gather().await;
-            let Some(batch) = self.group.take(std::mem::take(&mut self.busy)) else {
+            let Some(taken) = self.group.take(std::mem::take(&mut self.busy)) else {
                 self.counted = false;
                 return;
             };
-            self.busy = batch.len();
+            self.busy = taken.size;
+            if taken.leaves_a_lane {
+                Self::start(&self.group);
+            }
+            let batch = taken.batch;
             let changes: Vec<&Changes> = batch.iter().map(|entry| &entry.changes).collect();
             let answers = commit_batch(&self.group.db, &changes).await;
             let committed = batch.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
@@ -204,7 +238,12 @@ impl Drop for Lane {
         let mut state = self.group.lock();
         state.lanes -= 1;
         state.busy -= self.busy;
-        let abandoned = if state.lanes == 0 { std::mem::take(&mut state.pending) } else { VecDeque::new() };
+        let abandoned = if state.lanes == 0 {
+            state.waiting = 0;
+            std::mem::take(&mut state.pending)
+        } else {
+            VecDeque::new()
+        };
         drop(state);
         for entry in abandoned {
             let stopped =
@@ -247,6 +286,14 @@ fn touches_the_log(changes: &Changes) -> bool {
         || changes.executions.iter().any(|write| !write.events.is_empty())
 }
 
+/// In changes of usual size.
+fn size(changes: &Changes) -> usize {
+    let histories: usize = changes.executions.iter().map(|write| 1 + write.events.len()).sum();
+    let events: usize = changes.appends.iter().map(|append| append.events.len()).sum();
+    let chunks: usize = changes.outputs.iter().map(|output| output.chunks.len()).sum();
+    (histories + events + chunks + changes.messages.len()).div_ceil(ROWS).max(1)
+}
+
 fn weigh(changes: &Changes) -> usize {
     let executions = changes.executions.iter().map(|write| {
         let context: usize = write.execution.context.values().map(limits::json_size).sum();
@@ -257,4 +304,52 @@ fn weigh(changes: &Changes) -> usize {
     let appends = appends.map(|event| limits::json_size(&event.data));
     let chunks = changes.outputs.iter().flat_map(|output| &output.chunks).map(bytes::Bytes::len);
     executions.chain(messages).chain(appends).chain(chunks).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use mainspring_core::NewEvent;
+    use mainspring_pg::{Settings, pool};
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Two lanes, and so many appends that wait, each of so many events to a stream of its own.
+    fn waiting(appends: usize, events: usize) -> GroupCommit {
+        let settings = Settings::parse("postgres://nobody@localhost/nowhere").unwrap();
+        let names = crate::PgStoreOptions::default().names().unwrap();
+        let db = Db::new(pool(&settings, 1).unwrap(), names.clone());
+        let group = GroupCommit::new(db, Hints::new(None, None, names), 2);
+        for n in 0..appends {
+            let events = vec![NewEvent::new("Added", Value::Null); events];
+            let changes =
+                Changes { appends: vec![Append::to(format!("s-{n}"), events)], ..Changes::default() };
+            let entry = Entry {
+                keys: keys(&changes).unwrap(),
+                size: size(&changes),
+                bytes: weigh(&changes),
+                changes,
+                answer: oneshot::channel().0,
+            };
+            let mut state = group.lock();
+            state.waiting += entry.size;
+            state.pending.push_back(entry);
+            state.lanes = 1;
+        }
+        group
+    }
+
+    #[tokio::test]
+    async fn a_lane_takes_what_is_worth_a_transaction_and_leaves_as_much_to_another_one() {
+        let small = waiting(16, 1).take(0).unwrap();
+        assert_eq!((small.batch.len(), small.leaves_a_lane), (16, false));
+        let group = waiting(4, 100);
+        let large = group.take(0).unwrap();
+        assert_eq!((large.batch.len(), large.leaves_a_lane), (2, true));
+        let other = group.take(0).unwrap();
+        assert_eq!((other.batch.len(), other.leaves_a_lane), (2, false));
+        assert!(group.take(large.size).is_none() && group.take(other.size).is_none());
+        let state = group.lock();
+        assert_eq!((state.lanes, state.busy, state.waiting), (0, 0, 0));
+    }
 }
