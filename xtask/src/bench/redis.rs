@@ -74,16 +74,23 @@ async fn drain(bench: &Bench, server: &RedisServer) -> Result<()> {
 async fn latency(bench: &Bench, server: &RedisServer) -> Result<()> {
     let mut floor = pickup(bench, None).await?;
     let mut ours = pickup(bench, Some(server)).await?;
-    for (part, name) in [(0.5, "redis.latency.p50"), (0.99, "redis.latency.p99")] {
-        let (ours, floor) = (percentile(&mut ours, part), percentile(&mut floor, part));
-        let unit = "ms from the push to the handler elsewhere; floor: by NOTIFY";
-        Line { bench: name, ours, floor, unit, costs: None }.print(bench);
+    for (part, name) in [(0.5, "p50"), (0.99, "p99")] {
+        for (from, begin) in ["before", "after"].into_iter().enumerate() {
+            let (ours, floor) = (percentile(&mut ours[from], part), percentile(&mut floor[from], part));
+            let name = if from == 0 {
+                format!("redis.latency.{name}")
+            } else {
+                format!("redis.latency.idle.{name}")
+            };
+            let unit = format!("ms from {begin} the push to the handler elsewhere; floor: by NOTIFY");
+            Line { bench: &name, ours, floor, unit: &unit, costs: None }.print(bench);
+        }
     }
     Ok(())
 }
 
-/// From before the push in one process to the handler in another, in milliseconds.
-async fn pickup(bench: &Bench, redis: Option<&RedisServer>) -> Result<Vec<f64>> {
+/// From before the push in one process to the handler in another, and from when it was durable, in milliseconds.
+async fn pickup(bench: &Bench, redis: Option<&RedisServer>) -> Result<[Vec<f64>; 2]> {
     let (here, there) = (process(bench, redis)?, process(bench, redis)?);
     let (tell, mut begun) = mpsc::unbounded_channel();
     let handler = deliver_fn(move |_, _| {
@@ -94,14 +101,17 @@ async fn pickup(bench: &Bench, redis: Option<&RedisServer>) -> Result<Vec<f64>> 
         }
     });
     let worker = Worker::new(Arc::new(there.queue.clone()), Arc::new(handler)).queue(QUEUE).start()?;
-    let mut took = Vec::new();
+    let mut took = [Vec::new(), Vec::new()];
     for n in 0..205_u64 {
         sleep(Duration::from_millis(20 + 7 * (n % 5))).await;
         let before = Instant::now();
         here.queue.push(vec![message()]).await?;
+        let durable = Instant::now();
         let at = begun.recv().await.ok_or("the worker ended")?;
         if n >= 5 {
-            took.push((at - before).as_secs_f64() * 1e3);
+            for (took, since) in took.iter_mut().zip([before, durable]) {
+                took.push(at.saturating_duration_since(since).as_secs_f64() * 1e3);
+            }
         }
     }
     worker.stop().await?;
