@@ -136,8 +136,7 @@ fn call(
     cancel: CancellationToken,
 ) -> BoxFuture<'_, Vec<Verdict>> {
     Box::pin(async move {
-        let worn_out = |delivery: &Delivery| delivery.lost >= shared.options.max_lost;
-        if deliveries.len() > 1 && !deliveries.iter().any(worn_out) {
+        if deliveries.len() > 1 && !deliveries.iter().any(|delivery| is_worn_out(shared, delivery)) {
             let ids: Vec<MessageId> = deliveries.iter().map(|delivery| delivery.message.id.clone()).collect();
             return shared.deliver.deliver_batch(deliveries, cancel).await.spread(&ids);
         }
@@ -149,8 +148,13 @@ fn call(
     })
 }
 
+/// Whether it has cost so many workers that it is not worth another one.
+fn is_worn_out(shared: &Shared, delivery: &Delivery) -> bool {
+    delivery.lost >= shared.options.max_lost
+}
+
 fn call_one(shared: &Shared, delivery: Delivery, cancel: CancellationToken) -> BoxFuture<'_, Verdict> {
-    if delivery.lost >= shared.options.max_lost {
+    if is_worn_out(shared, &delivery) {
         shared.meter.poison.increment(1);
         return shared.deliver.lost(delivery);
     }
