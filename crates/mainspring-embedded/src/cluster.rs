@@ -82,19 +82,21 @@ impl Cluster {
         let mut guard = Guard::new(&account, signal, &folder.temporary())?;
         postmaster::create_data(&binaries, &account, &folder, &mut guard)?;
         let settings = options.settings;
-        let mut cluster = Cluster {
-            binaries,
-            settings,
-            account,
-            port: 0,
-            server: None,
-            paused: false,
-            file_limit: None,
-            guard,
-            folder,
-        };
+        let mut cluster = Cluster::stopped(binaries, settings, account, guard, folder);
         cluster.launch_on(options.port.map_or(Port::Free, Port::Wanted))?;
         Ok(cluster)
+    }
+
+    /// A server that was never started, on data that are there.
+    pub(crate) fn stopped(
+        binaries: Binaries,
+        settings: Vec<(String, String)>,
+        account: Account,
+        guard: Guard,
+        folder: Folder,
+    ) -> Cluster {
+        let (port, server, paused, file_limit) = (0, None, false, None);
+        Cluster { binaries, settings, account, port, server, paused, file_limit, guard, folder }
     }
 
     /// The address of one database of this server, for any Postgres client. `postgres` is always there.

@@ -25,17 +25,9 @@ impl Cluster {
         run(copy.arg("-Rp").arg(self.data_dir()).arg(folder.path.join("data")))?;
         self.restart()?;
         let guard = Guard::new(&self.account, "QUIT", &folder.temporary())?;
-        let mut standby = Cluster {
-            binaries: self.binaries.clone(),
-            settings: self.settings.clone(),
-            account: self.account.clone(),
-            port: 0,
-            server: None,
-            paused: false,
-            file_limit: None,
-            guard,
-            folder,
-        };
+        let (binaries, settings, account) =
+            (self.binaries.clone(), self.settings.clone(), self.account.clone());
+        let mut standby = Cluster::stopped(binaries, settings, account, guard, folder);
         standby.follow_from(upstream, Port::Free)?;
         Ok(standby)
     }
