@@ -1,6 +1,6 @@
 //! A worker in a process of its own, seen from both sides.
 
-use std::{env, error::Error, process::Command};
+use std::{env, error::Error, fs::File, io, process::Command};
 
 use mainspring::{PgStoreOptions, Settings, Worker, create_pg_stores, pool};
 use mainspring_testing::{ChildWorker, Faults, FaultyBackend, faults::VARIABLE as FAULTS};
@@ -21,6 +21,10 @@ const DURABLE: &str = "CHAOS_DURABLE";
 const CALLED: &str = "CHAOS_CALLED";
 const BROKER: &str = "CHAOS_BROKER";
 const REDIS: &str = "CHAOS_REDIS";
+const FILES: &str = "CHAOS_FILES";
+
+/// How many files a starved child may have open, most of which it only holds.
+const ALLOWED: &str = "64";
 
 /// What a child is to be like; see [`Lab::child`](crate::Lab::child).
 #[must_use = "nothing runs until it is spawned"]
@@ -38,7 +42,8 @@ impl ChildPlan {
             .env_remove(QUEUE)
             .env_remove(DURABLE)
             .env_remove(CALLED)
-            .env_remove(BROKER);
+            .env_remove(BROKER)
+            .env_remove(FILES);
         Self(command)
     }
 
@@ -78,11 +83,12 @@ impl ChildPlan {
         self
     }
 
-    /// It may open so many files only, and logs what does not work into this one.
-    pub fn starved(mut self, files: u32, log: &str) -> Self {
+    /// It can open so many files only, its connections among them, and logs what does not work into this one.
+    pub fn starved(mut self, files: usize, log: &str) -> Self {
         let mut shell = Command::new("/bin/sh");
-        shell.args(["-c", "ulimit -n \"$0\" && exec \"$1\" 2> \"$2\"", &files.to_string()]);
+        shell.args(["-c", "ulimit -n \"$0\" && exec \"$1\" 2> \"$2\"", ALLOWED]);
         shell.arg(self.0.get_program()).arg(log).env("RUST_LOG", "mainspring=debug");
+        self.0.env(FILES, files.to_string());
         for (name, value) in self.0.get_envs() {
             match value {
                 Some(value) => shell.env(name, value),
@@ -119,6 +125,7 @@ pub async fn work() -> Result<(), Box<dyn Error>> {
     let options = PgStoreOptions { listen: Some(settings.clone()), carrier, ..PgStoreOptions::default() };
     let stores = create_pg_stores(pool(&settings, CONNECTIONS)?, options)?;
     let ledger = Ledger::open(env::var(LEDGER)?)?;
+    let _held = number(FILES)?.map(hold_all_files_but).transpose()?;
     let faults = Faults::from_env()?;
     let backend = FaultyBackend::new(stores, faults.clone());
     if env::var_os(BROKER).is_some() {
@@ -165,6 +172,18 @@ pub(crate) fn ready() -> Result<impl Future<Output = ()> + Send + 'static, Box<d
     Ok(async move {
         terminated.recv().await;
     })
+}
+
+/// Opens files until there are no more, and closes so many of them: how many it inherited differs by machine.
+fn hold_all_files_but(left: usize) -> io::Result<Vec<File>> {
+    let mut held = Vec::new();
+    while let Ok(file) = File::open("/dev/null") {
+        held.push(file);
+    }
+    let keep =
+        held.len().checked_sub(left).ok_or_else(|| io::Error::other("there are fewer files than that"))?;
+    held.truncate(keep);
+    Ok(held)
 }
 
 fn number(variable: &str) -> Result<Option<usize>, Box<dyn Error>> {
