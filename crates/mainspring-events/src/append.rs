@@ -244,11 +244,11 @@ fn streams(sql: &'static str, appends: &[&Append]) -> Query {
         .bind(column(appends, |append| append.stream.clone()))
 }
 
-fn length(append: &Append) -> i64 {
+pub(crate) fn length(append: &Append) -> i64 {
     i64::try_from(append.events.len()).unwrap_or(i64::MAX)
 }
 
-fn kind(append: &Append) -> Option<String> {
+pub(crate) fn kind(append: &Append) -> Option<String> {
     let by_name = || append.stream_id().type_by_name().map(str::to_owned);
     append.stream_type.clone().or_else(by_name)
 }

@@ -24,6 +24,7 @@
 //! ```
 
 mod append;
+mod call;
 mod command;
 mod empty;
 mod ext;
@@ -59,6 +60,8 @@ pub use store::{AppendTogether, PgEventStore};
 // The statements of these tables, for the one transaction in which the crate `mainspring` commits: nobody's API.
 #[doc(hidden)]
 pub use append::{Appending, Decided, events_query, place};
+#[doc(hidden)]
+pub use call::{AppendCall, CalledHeads};
 #[doc(hidden)]
 pub use locate::locate;
 #[doc(hidden)]

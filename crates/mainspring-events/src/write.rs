@@ -70,7 +70,7 @@ pub(crate) fn is_untraced(event: &NewEvent) -> bool {
 }
 
 /// A column that is mostly empty: nothing, when it is.
-fn rare<T>(events: &[Recorded<'_>], value: impl Fn(&Recorded<'_>) -> Option<T>) -> Option<Vec<Option<T>>> {
+pub(crate) fn rare<E, T>(events: &[E], value: impl Fn(&E) -> Option<T>) -> Option<Vec<Option<T>>> {
     let column: Vec<Option<T>> = events.iter().map(value).collect();
     column.iter().any(Option::is_some).then_some(column)
 }

@@ -103,7 +103,8 @@ fn mark(names: &mut HashMap<Vec<u8>, Tag>, name: Vec<u8>, tag: Option<Tag>) {
 
 /// A commit in one call.
 fn is_call(sql: &[u8]) -> bool {
-    sql.starts_with(b"SELECT") && sql.windows(8).any(|text| text == b"commit\"(")
+    let calls = |name: &[u8]| sql.windows(name.len()).any(|text| text == name);
+    sql.starts_with(b"SELECT") && (calls(b"commit\"(") || calls(b"append\"("))
 }
 
 /// One of its statements is COMMIT, with or without more words.

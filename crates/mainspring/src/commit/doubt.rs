@@ -12,12 +12,13 @@
 //! so this holds after a crash of the server too.
 
 use mainspring_core::{Changes, Error, ErrorKind, Expect, Result};
+use mainspring_events::locate;
 use mainspring_pg::{Db, backoff, row::get};
 use tokio::time::Instant;
 
 use super::{
-    call::{Call, won},
-    plan::{Loss, Outcome, writes},
+    call::{Call, Of, won},
+    plan::{Loss, Outcome, placed, won_appends, writes},
     transaction::flights,
 };
 
@@ -30,7 +31,7 @@ const MARKS: &str = "SELECT id, revision, mark FROM {executions} WHERE id = ANY 
 pub(super) async fn resolve(
     db: &Db<'static>,
     batch: &[&Changes],
-    call: &Call,
+    call: &Call<'_>,
     lost: Error,
 ) -> Result<(Vec<Outcome>, bool)> {
     let until = Instant::now() + db.resolve_within();
@@ -54,31 +55,50 @@ fn is_passing(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Busy)
 }
 
-async fn once(db: &Db<'static>, batch: &[&Changes], call: &Call) -> Result<(Vec<Outcome>, bool)> {
+async fn once(db: &Db<'static>, batch: &[&Changes], call: &Call<'_>) -> Result<(Vec<Outcome>, bool)> {
     let (mut outcomes, committed) = flights(db, batch).await?;
     if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Won { .. })) {
         return Ok((outcomes, committed));
     }
-    let marked = marks(db, batch).await?;
-    if marked.iter().any(|(.., mark)| *mark == Some(call.mark())) {
-        return Ok((won(batch, db.clock().now()), true));
-    }
-    for (changes, outcome) in batch.iter().zip(&mut outcomes) {
-        let may_have_won = changes.executions.iter().all(|write| {
-            let before = match write.expect {
-                Expect::New => 0,
-                Expect::Revision(revision) => revision,
-            };
-            let row = marked.iter().find(|(id, ..)| *id == write.execution.id.as_str());
-            // One revision on it bears the mark of whoever wrote that; none when it was written in two flights.
-            row.map_or(write.expect != Expect::New, |(_, revision, _)| *revision > before + 1)
-        });
+    let may_have_won: Vec<bool> = match &call.of {
+        Of::Executions => {
+            let marked = marks(db, batch).await?;
+            if marked.iter().any(|(.., mark)| *mark == Some(call.mark)) {
+                return Ok((won(batch, None, Vec::new()), true));
+            }
+            batch.iter().map(|changes| may_be_written(changes, &marked)).collect()
+        }
+        Of::Appends(appends) => {
+            let heads = appends.heads(db, call.mark).await?;
+            if heads.marked {
+                let mut outcomes = won(batch, None, appends.moved());
+                let rows = locate(db, won_appends(batch, &outcomes)).await?;
+                placed(&[rows], &mut outcomes)?;
+                return Ok((outcomes, true));
+            }
+            batch.iter().map(|changes| changes.appends.iter().all(|append| heads.may_hold(append))).collect()
+        }
+    };
+    for (may_have_won, outcome) in may_have_won.into_iter().zip(&mut outcomes) {
         if let (true, Outcome::Lost { why, .. }) = (may_have_won, outcome) {
             let message = "the answer of a commit was lost, and others changed what it wrote since";
             *why = Loss::Error(Error::new(ErrorKind::CommitUnknown, message));
         }
     }
     Ok((outcomes, committed))
+}
+
+/// Whether others may have changed the executions after the call did.
+fn may_be_written(changes: &Changes, marked: &[Marked]) -> bool {
+    changes.executions.iter().all(|write| {
+        let before = match write.expect {
+            Expect::New => 0,
+            Expect::Revision(revision) => revision,
+        };
+        let row = marked.iter().find(|(id, ..)| *id == write.execution.id.as_str());
+        // One revision on it bears the mark of whoever wrote that; none when it was written in two flights.
+        row.map_or(write.expect != Expect::New, |(_, revision, _)| *revision > before + 1)
+    })
 }
 
 type Marked = (String, i64, Option<i64>);

@@ -5,7 +5,7 @@ use mainspring_events::{PgEventStore, locate, recorded};
 use mainspring_pg::{Attempt, Db, Query, is_transient};
 
 use super::{
-    call::{Call, won},
+    call::Call,
     doubt::resolve,
     plan::{Deciding, Loss, Outcome, appended, keys, placed, rest, won_appends},
 };
@@ -98,11 +98,11 @@ async fn without_losers(db: &Db<'static>, batch: &[&Changes]) -> Result<Vec<Resu
 /// One transaction. Whether it was committed: not when somebody lost half-way.
 async fn run(db: &Db<'static>, batch: &[&Changes]) -> Result<(Vec<Outcome>, bool)> {
     let Some(call) = Call::of(batch) else { return flights(db, batch).await };
-    match db.attempt(call.query()).await? {
+    match db.attempt(&call.query).await? {
         Attempt::Done(rows) => {
-            let at = call.at(&rows)?;
-            db.clock().observe(at);
-            Ok((won(batch, at), true))
+            let outcomes = call.made(batch, &rows)?;
+            observe(db, &outcomes);
+            Ok((outcomes, true))
         }
         // Somebody lost, or the statement failed: who, and why, is for the flights to say.
         Attempt::Refused(_) => flights(db, batch).await,
@@ -132,13 +132,19 @@ pub(super) async fn flights(db: &Db<'static>, batch: &[&Changes]) -> Result<(Vec
         None => vec![locate(db, won_appends(batch, &outcomes)).await?],
     };
     placed(&rows, &mut outcomes)?;
-    if let Some(at) = outcomes.iter().find_map(|outcome| match outcome {
+    observe(db, &outcomes);
+    Ok((outcomes, true))
+}
+
+/// Sets the clock by a commit.
+fn observe(db: &Db<'_>, outcomes: &[Outcome]) {
+    let at = outcomes.iter().find_map(|outcome| match outcome {
         Outcome::Won { at, .. } => *at,
         Outcome::Lost { .. } => None,
-    }) {
+    });
+    if let Some(at) = at {
         db.clock().observe(at);
     }
-    Ok((outcomes, true))
 }
 
 async fn explain(db: &Db<'_>, why: Loss) -> Error {

@@ -62,7 +62,7 @@ async fn a_call_leaves_behind_what_the_flights_do() {
 }
 
 /// Stores with one connection, through a proxy.
-async fn far_away() -> (PgStores<'static>, PgStores<'static>, Proxy, TestDb) {
+pub(crate) async fn far_away() -> (PgStores<'static>, PgStores<'static>, Proxy, TestDb) {
     let (near, db) = crate::fresh().await;
     let proxy = Proxy::before(&db).await.unwrap();
     let far = mainspring::pool(proxy.settings(), 1).unwrap();

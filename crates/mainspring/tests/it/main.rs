@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod append_calls;
 mod budget;
 mod calls;
 mod commit;
