@@ -18,9 +18,25 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "a call whose answer was lost is not known by its mark",
-        ("crates/mainspring/src/commit/doubt.rs", "*mark == Some(call.mark())", "mark.is_none()"),
+        ("crates/mainspring/src/commit/doubt.rs", "*mark == Some(call.mark)", "mark.is_none()"),
         "mainspring",
         &["what_others_did_meanwhile_is_told_from_what_the_call_did"],
+    ),
+    mutant(
+        "an append in one call does not compare the position",
+        ("migrations/V25__append.sql", " AND s.stream_position = u.stream_position", ""),
+        "mainspring",
+        &["append_calls"],
+    ),
+    mutant(
+        "an append whose answer was lost is not known by its mark",
+        (
+            "crates/mainspring-events/src/call.rs",
+            "heads.marked |= get::<Option<i64>>(row, 2)? == Some(mark);",
+            "heads.marked |= get::<Option<i64>>(row, 2)? == Some(mark + 1);",
+        ),
+        "mainspring",
+        &["append_calls"],
     ),
     mutant(
         "a commit does not ask for the lease of its message",
