@@ -1,9 +1,13 @@
 //! What every command is given: the configuration, the output, and the stores when it asks for them.
 
-use std::{io::IsTerminal, sync::OnceLock, time::Duration};
+use std::{
+    io::IsTerminal,
+    sync::OnceLock,
+    time::{Duration, SystemTime},
+};
 
-use mainspring::{Engine, Error, PgStoreOptions, PgStores, upkeep::UpkeepOptions};
-use mainspring_pg::{Migrator, Names, Prefix, Schema, Settings};
+use mainspring::{Engine, Error, PgStoreOptions, PgStores, Timestamp, upkeep::UpkeepOptions};
+use mainspring_pg::{Migrator, Names, Prefix, Schema, Settings, row::get};
 
 use crate::{
     Result,
@@ -12,7 +16,7 @@ use crate::{
     global::Global,
     libpq,
     output::{Output, colours},
-    words::Span,
+    words::{Moment, Span},
 };
 
 /// See the module.
@@ -148,6 +152,21 @@ impl Context {
     /// Whose things are meant, when somebody said so.
     pub(crate) fn tenant(&self) -> Option<String> {
         self.config.get("tenant").map(str::to_owned)
+    }
+
+    /// A time that somebody wrote; how long ago goes by the database's clock.
+    ///
+    /// # Errors
+    /// As [`stores`](Self::stores), and those of a statement.
+    pub(crate) async fn time_of(&self, moment: Option<Moment>) -> Result<Option<Timestamp>> {
+        Ok(match moment {
+            None => None,
+            Some(Moment::At(at)) => Some(at),
+            Some(Moment::Ago(ago)) => {
+                let now = self.stores()?.db().one("SELECT {now}()", &[]).await?;
+                Some(Timestamp::from(get::<SystemTime>(&now, 0)?) - ago)
+            }
+        })
     }
 
     /// How long the command may take.

@@ -2,7 +2,7 @@
 
 use std::{io::Read, str::FromStr, time::Duration};
 
-use mainspring_core::Error;
+use mainspring_core::{Error, Timestamp};
 use serde_json::Value;
 
 use crate::output::Page;
@@ -40,6 +40,31 @@ impl FromStr for Span {
             rest = next;
         }
         Ok(Self(Duration::from_millis(millis)))
+    }
+}
+
+/// A time: RFC 3339, or how long ago as a [`Span`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    At(Timestamp),
+    Ago(Duration),
+}
+
+impl FromStr for Moment {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if let Ok(at) = text.parse() {
+            return Ok(Self::At(at));
+        }
+        let bad = |_| {
+            let text = text.escape_debug();
+            Error::invalid(
+                "time",
+                format!("`{text}` is neither like 2026-01-31T12:00:00Z nor like 30s or 7d"),
+            )
+        };
+        text.parse().map(|Span(ago)| Self::Ago(ago)).map_err(bad)
     }
 }
 

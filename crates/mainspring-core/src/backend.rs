@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::{
     Append, Appended, BoxFuture, Changes, ClaimRequest, Claimed, Committed, ContextRef, DeadLetter,
-    EventQuery, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, Expect, Failure, Flow, Job,
-    JobFilter, JobId, JobLease, JobStatus, MessageLease, NewMessage, OutputStore, Progress, QueueStats,
+    EventQuery, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, Expect, Failure, Flow, FlowFilter,
+    Job, JobFilter, JobId, JobLease, JobStatus, MessageLease, NewMessage, OutputStore, Progress, QueueStats,
     RecordedEvent, Result, ResumeToken, Saved, Settle, Snapshot, StreamHead, StreamId, StreamPage,
     StreamQuery, Timestamp, TokenOptions, TokenSecret, Upkeep, WorkerId, lease::LeaseStore,
     queue::QueueStore,
@@ -167,8 +167,11 @@ pub trait FlowStore: Send + Sync {
     /// All versions of one flow, latest first.
     fn versions<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Vec<String>>>;
 
-    /// The latest version of every flow, by id.
-    fn list(&self) -> BoxFuture<'_, Result<Vec<Flow>>>;
+    /// A page of those that match, by id: of each the latest version with the status.
+    ///
+    /// # Errors
+    /// Invalid for a bad limit.
+    fn list(&self, filter: FlowFilter) -> BoxFuture<'_, Result<Vec<Flow>>>;
 }
 
 /// Jobs and their claims.

@@ -418,6 +418,10 @@ pub struct ExecutionFilter {
     pub flow_version: Option<String>,
     /// Only with this status.
     pub status: Option<ExecutionStatus>,
+    /// Only created at this time or later.
+    pub since: Option<Timestamp>,
+    /// Only created before this time.
+    pub until: Option<Timestamp>,
     /// Only with all of these search attributes.
     pub attributes: Attributes,
     /// Only with search attributes within all of these bounds. Alone they are looked for in every execution that has search

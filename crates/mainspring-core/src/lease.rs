@@ -32,6 +32,21 @@ impl Lease {
     }
 }
 
+/// Which leases are listed; all conditions hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LeaseFilter {
+    /// On names that begin so. Defaults to any.
+    pub prefix: Option<String>,
+    /// Of this holder. Defaults to any.
+    pub holder: Option<String>,
+    /// Only those whose time goes on, or with `false` those whose time is over. Defaults to both.
+    pub held: Option<bool>,
+    /// Only those behind this name: the last of the page before.
+    pub after: Option<String>,
+    /// At most so many, up to 10,000; 0 is 100.
+    pub limit: u32,
+}
+
 /// Checks what is asked for: name and holder are ids, and it lasts 100 ms to 1 day.
 ///
 /// # Errors
@@ -64,11 +79,11 @@ pub trait LeaseStore: Send + Sync {
     /// The lease on a name, over or not.
     fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Lease>>>;
 
-    /// Leases by name, over or not: those behind `after`, at most `limit`, up to 10,000; 0 is 100.
+    /// A page of those that match, by name.
     ///
     /// # Errors
     /// Invalid for a bad limit.
-    fn list<'a>(&'a self, after: Option<&'a str>, limit: u32) -> BoxFuture<'a, Result<Vec<Lease>>>;
+    fn list(&self, filter: LeaseFilter) -> BoxFuture<'_, Result<Vec<Lease>>>;
 
     /// Forgets leases whose time is over, at most a thousand; how many.
     fn delete_expired(&self) -> BoxFuture<'_, Result<u64>>;

@@ -63,10 +63,10 @@ pub use event_workflow::{Emit, EmitTo, EventWorkflow, Incoming};
 pub use execution::{
     CancelSource, Cancellation, Execution, ExecutionFilter, ExecutionStatus, Failure, Reply, Timeouts,
 };
-pub use flow::{Flow, Saved};
+pub use flow::{Flow, FlowFilter, Saved};
 pub use id::{EventId, ExecutionId, JobId, MessageId, TokenId, WorkerId};
 pub use job::{Job, JobFilter, JobLease, JobStatus, Progress};
-pub use lease::{Lease, LeaseStore};
+pub use lease::{Lease, LeaseFilter, LeaseStore};
 pub use message::{
     Available, ClaimRequest, Claimed, DEFAULT_QUEUE, DeadLetter, Delivery, MessageLease, NewMessage,
     QueueStats, SUSPECT_AFTER, Select, Settle, Settlement, Upkeep,
@@ -74,8 +74,8 @@ pub use message::{
 pub use output::{Chunk, ChunkPage, ChunkQuery, OutputInfo, OutputStore, OutputStream, OutputWrite};
 pub use queue::{
     Backoff, BlockedKey, DeadLetterQuery, Group, GroupLimit, MessageOptions, MessageQuery, MessageRef,
-    MessageStatus, MessageUpdate, Origin, ParentFailure, Policy, Pushed, Queue, QueueCreated, QueueOptions,
-    QueueStore, RateLimit, Redrive, Redriven, Retry, StoredMessage, Target, Unique, Which,
+    MessageStatus, MessageUpdate, Origin, ParentFailure, Policy, Pushed, Queue, QueueCreated, QueueFilter,
+    QueueOptions, QueueStore, RateLimit, Redrive, Redriven, Retry, StoredMessage, Target, Unique, Which,
 };
 pub use receipt::Receipt;
 pub use time::Timestamp;

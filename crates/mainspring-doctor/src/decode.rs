@@ -1,8 +1,8 @@
 //! I14: every row can be read, as the stores read it, page by page.
 
 use mainspring_core::{
-    ErrorKind, EventQuery, EventStore, ExecutionFilter, ExecutionId, ExecutionStore, FlowStore, JobFilter,
-    JobStatus, JobStore, QueueStore, Result, TokenStore,
+    ErrorKind, EventQuery, EventStore, ExecutionFilter, ExecutionId, ExecutionStore, FlowFilter, FlowStore,
+    JobFilter, JobStatus, JobStore, QueueFilter, QueueStore, Result, TokenStore, flow::FlowStatus,
 };
 use mainspring_events::PgEventStore;
 use mainspring_executions::PgExecutionStore;
@@ -30,7 +30,7 @@ pub(crate) async fn check(db: &Db<'_>) -> Result<Vec<Finding>> {
         ("jobs", jobs(db).await),
         ("resume_tokens", tokens(db).await),
         ("events", events(db).await),
-        ("queues", PgQueue::new(db).list_queues().await.map(drop)),
+        ("queues", queues(db).await),
         ("schedules", schedules(db).await),
     ] {
         match read {
@@ -63,12 +63,34 @@ async fn executions(db: &Db<'_>) -> Result<()> {
 
 async fn flows(db: &Db<'_>) -> Result<()> {
     let store = PgFlowStore::new(db);
-    for flow in store.list().await? {
-        for version in store.versions(&flow.id).await? {
-            store.get(&flow.id, &version).await?;
+    for status in FlowStatus::ALL {
+        let mut filter = FlowFilter { status, limit: PAGE, ..FlowFilter::default() };
+        loop {
+            let page = store.list(filter.clone()).await?;
+            for flow in &page {
+                for version in store.versions(&flow.id).await? {
+                    store.get(&flow.id, &version).await?;
+                }
+            }
+            filter.after = page.last().map(|last| last.id.clone());
+            if is_last(page.len()) {
+                break;
+            }
         }
     }
     Ok(())
+}
+
+async fn queues(db: &Db<'_>) -> Result<()> {
+    let store = PgQueue::new(db);
+    let mut filter = QueueFilter { limit: PAGE, ..QueueFilter::default() };
+    loop {
+        let page = store.list_queues(filter.clone()).await?;
+        filter.after = page.last().map(|last| last.name.clone());
+        if is_last(page.len()) {
+            return Ok(());
+        }
+    }
 }
 
 async fn jobs(db: &Db<'_>) -> Result<()> {

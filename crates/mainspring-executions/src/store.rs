@@ -67,6 +67,7 @@ const LIST: &str = select!(
     "WHERE ($1::text IS NULL OR e.tenant = $1) AND ($2::text IS NULL OR e.flow_id = $2)
        AND ($3::text IS NULL OR e.status = $3)
        AND ($4::text IS NULL OR e.flow_version = $4)
+       AND ($8::timestamptz IS NULL OR e.created_at >= $8) AND ($9::timestamptz IS NULL OR e.created_at < $9)
        AND ($5::timestamptz IS NULL OR (e.created_at, e.id) < ($5, $6))
      ORDER BY e.created_at DESC, e.id DESC LIMIT $7"
 );
@@ -74,25 +75,28 @@ const LIST: &str = select!(
 /// By the index of the attributes: OFFSET 0 keeps the planner from walking the order of the list instead.
 const LIST_BY_ATTRIBUTES: &str = select!(
     "JOIN (SELECT x.id FROM {executions} x WHERE ",
-    searched!("x", 8, 9, 10, 11, 12),
+    searched!("x", 10, 11, 12, 13, 14),
     " OFFSET 0) f ON f.id = e.id
      WHERE ($1::text IS NULL OR e.tenant = $1) AND ($2::text IS NULL OR e.flow_id = $2)
        AND ($3::text IS NULL OR e.status = $3)
        AND ($4::text IS NULL OR e.flow_version = $4)
+       AND ($8::timestamptz IS NULL OR e.created_at >= $8) AND ($9::timestamptz IS NULL OR e.created_at < $9)
        AND ($5::timestamptz IS NULL OR (e.created_at, e.id) < ($5, $6))
      ORDER BY e.created_at DESC, e.id DESC LIMIT $7"
 );
 
 const COUNT: &str = "SELECT count(*) FROM {executions} e
   WHERE ($1::text IS NULL OR e.tenant = $1) AND ($2::text IS NULL OR e.flow_id = $2)
-    AND ($3::text IS NULL OR e.status = $3) AND ($4::text IS NULL OR e.flow_version = $4)";
+    AND ($3::text IS NULL OR e.status = $3) AND ($4::text IS NULL OR e.flow_version = $4)
+    AND ($5::timestamptz IS NULL OR e.created_at >= $5) AND ($6::timestamptz IS NULL OR e.created_at < $6)";
 
 const COUNT_BY_ATTRIBUTES: &str = concat!(
     "SELECT count(*) FROM {executions} e
   WHERE ($1::text IS NULL OR e.tenant = $1) AND ($2::text IS NULL OR e.flow_id = $2)
     AND ($3::text IS NULL OR e.status = $3) AND ($4::text IS NULL OR e.flow_version = $4)
+    AND ($5::timestamptz IS NULL OR e.created_at >= $5) AND ($6::timestamptz IS NULL OR e.created_at < $6)
     AND ",
-    searched!("e", 5, 6, 7, 8, 9)
+    searched!("e", 7, 8, 9, 10, 11)
 );
 
 const DELETE_FINISHED: &str = "WITH gone AS (
@@ -187,7 +191,9 @@ impl ExecutionStore for PgExecutionStore<'_> {
                 .bind(filter.flow_version)
                 .bind(after)
                 .bind(after_id)
-                .bind(limit);
+                .bind(limit)
+                .bind(filter.since.map(SystemTime::from))
+                .bind(filter.until.map(SystemTime::from));
             self.find(if searched { search(query, &filter.attributes, &filter.bounds) } else { query }).await
         })
     }
@@ -200,7 +206,9 @@ impl ExecutionStore for PgExecutionStore<'_> {
                 .bind(filter.tenant)
                 .bind(filter.flow_id)
                 .bind(filter.status.map(ExecutionStatus::as_str))
-                .bind(filter.flow_version);
+                .bind(filter.flow_version)
+                .bind(filter.since.map(SystemTime::from))
+                .bind(filter.until.map(SystemTime::from));
             let query = if searched { search(query, &filter.attributes, &filter.bounds) } else { query };
             let rows = self.db.run(query).await?;
             let count: i64 = rows.first().map_or(Ok(0), |row| get(row, 0))?;

@@ -1,6 +1,6 @@
 //! Between a row of `flows` and a [`Flow`].
 
-use mainspring_core::{Flow, Result, flow::FlowStatus};
+use mainspring_core::{Flow, Result};
 use mainspring_pg::{
     Row,
     row::{get, unreadable},
@@ -11,13 +11,13 @@ use serde_json::Value;
 pub(crate) struct Version {
     pub(crate) id: String,
     pub(crate) version: String,
-    pub(crate) published: bool,
+    pub(crate) status: String,
+    pub(crate) tags: Vec<String>,
 }
 
-/// Reads `id, version, status`.
+/// Reads `id, version, status, tags`.
 pub(crate) fn version_from_row(row: &Row) -> Result<Version> {
-    let published = get::<&str>(row, 2)? == FlowStatus::Published.as_str();
-    Ok(Version { id: get(row, 0)?, version: get(row, 1)?, published })
+    Ok(Version { id: get(row, 0)?, version: get(row, 1)?, status: get(row, 2)?, tags: get(row, 3)? })
 }
 
 /// Reads `id, version, definition`. It was validated when it was saved, and stays readable when the rules grow stricter.

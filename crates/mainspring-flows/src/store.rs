@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use mainspring_core::{BoxFuture, Error, Flow, FlowStore, Result, Saved, flow};
+use mainspring_core::{
+    BoxFuture, Error, Flow, FlowFilter, FlowStore, Result, Saved, execution::page_size, flow,
+    flow::FlowStatus,
+};
 use mainspring_pg::{Db, Query, TxRef, row::get};
 
 use crate::{
@@ -76,21 +79,25 @@ impl<'t> PgFlowStore<'t> {
         self.db.all(VERSIONS, &[&id]).await?.iter().map(version_from_row).collect()
     }
 
-    async fn latest_of_all(&self) -> Result<Vec<Flow>> {
+    /// Only the definitions of the page are read.
+    async fn page(&self, filter: FlowFilter) -> Result<Vec<Flow>> {
+        let limit = usize::try_from(page_size(filter.limit)?).unwrap_or(usize::MAX);
+        let (status, prefix) = (filter.status.as_str(), filter.prefix.unwrap_or_default());
         let mut versions: BTreeMap<String, Vec<Version>> = BTreeMap::new();
-        for row in self.db.all(LIST, &[]).await? {
+        for row in self.db.all(LIST, &[&status, &prefix, &filter.after.unwrap_or_default()]).await? {
             let version = version_from_row(&row)?;
             versions.entry(version.id.clone()).or_default().push(version);
         }
+        let latest = versions.values().filter_map(|all| latest(all.iter()));
+        let is_tagged = |it: &&Version| filter.tag.as_ref().is_none_or(|tag| it.tags.contains(tag));
         let mut flows = BTreeMap::new();
         let (mut ids, mut missing) = (Vec::new(), Vec::new());
-        for (id, versions) in &versions {
-            let Some(version) = latest_published(versions) else { continue };
+        for Version { id, version, .. } in latest.filter(is_tagged).take(limit) {
             match self.cache.get(id, version) {
                 Some(flow) => drop(flows.insert(id.clone(), flow)),
                 None => {
                     ids.push(id.clone());
-                    missing.push(version.to_owned());
+                    missing.push(version.clone());
                 }
             }
         }
@@ -101,8 +108,8 @@ impl<'t> PgFlowStore<'t> {
     }
 }
 
-fn latest_published(versions: &[Version]) -> Option<&str> {
-    flow::latest(versions.iter().filter(|v| v.published).map(|v| v.version.as_str()))
+fn latest<'a>(versions: impl Iterator<Item = &'a Version>) -> Option<&'a Version> {
+    versions.max_by(|a, b| flow::compare_versions(&a.version, &b.version))
 }
 
 const INSERT: &str =
@@ -115,9 +122,10 @@ const IS_SAME: &str =
 const LOAD: &str = "SELECT f.id, f.version, f.definition FROM {flows} f
   JOIN unnest($1::text[], $2::text[]) AS u(id, version) ON f.id = u.id AND f.version = u.version";
 
-const VERSIONS: &str = "SELECT id, version, status FROM {flows} WHERE id = $1";
+const VERSIONS: &str = "SELECT id, version, status, tags FROM {flows} WHERE id = $1";
 
-const LIST: &str = "SELECT id, version, status FROM {flows}";
+const LIST: &str =
+    "SELECT id, version, status, tags FROM {flows} WHERE status = $1 AND starts_with(id, $2) AND id > $3";
 
 impl FlowStore for PgFlowStore<'_> {
     fn save<'a>(&'a self, flow: &'a Flow) -> BoxFuture<'a, Result<Saved>> {
@@ -131,8 +139,8 @@ impl FlowStore for PgFlowStore<'_> {
     fn latest<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Flow>>> {
         Box::pin(async move {
             let versions = self.versions_of(id).await?;
-            match latest_published(&versions) {
-                Some(version) => self.get(id, version).await,
+            match latest(versions.iter().filter(|it| it.status == FlowStatus::Published.as_str())) {
+                Some(latest) => self.get(id, &latest.version).await,
                 None => Ok(None),
             }
         })
@@ -147,7 +155,7 @@ impl FlowStore for PgFlowStore<'_> {
         })
     }
 
-    fn list(&self) -> BoxFuture<'_, Result<Vec<Flow>>> {
-        Box::pin(self.latest_of_all())
+    fn list(&self, filter: FlowFilter) -> BoxFuture<'_, Result<Vec<Flow>>> {
+        Box::pin(self.page(filter))
     }
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
 use mainspring_core::{
-    Error, Flow, FlowStore, Result, Saved,
+    Error, Flow, FlowFilter, FlowStore, Result, Saved,
     flow::{FlowStatus, Step},
 };
 use mainspring_flows::PgFlowStore;
@@ -80,7 +80,7 @@ async fn a_new_version_of_another_process_is_the_latest_at_once() {
     assert_eq!(here.latest("greet").await.unwrap().unwrap().version, "1.9.0");
     there.save(&flow("greet", "1.10.0", "good morning")).await.unwrap();
     assert_eq!(here.latest("greet").await.unwrap(), Some(flow("greet", "1.10.0", "good morning")));
-    assert_eq!(versions(&here.list().await.unwrap()), [("greet", "1.10.0")]);
+    assert_eq!(versions(&here.list(FlowFilter::default()).await.unwrap()), [("greet", "1.10.0")]);
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn a_version_that_was_rolled_back_is_forgotten() {
             here.save(&flow("greet", "1.0.0", "undone")).await?;
             assert!(here.get("greet", "1.0.0").await?.is_some());
             assert!(here.latest("greet").await?.is_some());
-            assert_eq!(here.list().await?.len(), 1);
+            assert_eq!(here.list(FlowFilter::default()).await?.len(), 1);
             Err(Error::invalid("test", "rolled back"))
         })
         .await;
@@ -135,7 +135,7 @@ async fn the_list_has_the_latest_published_version_of_each_flow() {
     flows.save(&draft).await.unwrap();
     flows.save(&only_draft).await.unwrap();
     for _ in 0..2 {
-        let list = flows.list().await.unwrap();
+        let list = flows.list(FlowFilter::default()).await.unwrap();
         assert_eq!(versions(&list), [("a", "0.1.0"), ("b", "1.10.0"), ("c", "1.0.0")]);
     }
     assert_eq!(flows.versions("b").await.unwrap(), ["2.0.0", "1.10.0", "1.9.0"]);

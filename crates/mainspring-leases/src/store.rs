@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use mainspring_core::{
-    BoxFuture, Lease, LeaseStore, Result, execution::page_size, lease::check_acquire, message::check_lease,
+    BoxFuture, Lease, LeaseFilter, LeaseStore, Result, execution::page_size, lease::check_acquire,
+    message::check_lease,
 };
 use mainspring_pg::{
     Db, Row, TxRef,
@@ -46,9 +47,10 @@ const RELEASE: &str = "DELETE FROM {leases} WHERE name = $1 AND token = $2";
 
 const GET: &str = "SELECT name, holder, token, acquired_at, expires_at FROM {leases} WHERE name = $1";
 
-const LIST: &str =
-    "SELECT name, holder, token, acquired_at, expires_at FROM {leases} WHERE name COLLATE \"C\" > $1
-  ORDER BY name COLLATE \"C\" LIMIT $2";
+const LIST: &str = "SELECT name, holder, token, acquired_at, expires_at FROM {leases}
+  WHERE name > $1 AND starts_with(name, $2) AND ($3::text IS NULL OR holder = $3)
+    AND ($4::boolean IS NULL OR (expires_at > (SELECT {now}())) = $4)
+  ORDER BY name LIMIT $5";
 
 const DELETE_EXPIRED: &str = "DELETE FROM {leases} WHERE name = ANY (ARRAY(
     SELECT name FROM {leases} WHERE expires_at <= {now}() LIMIT 1000 FOR UPDATE SKIP LOCKED)) AND expires_at <= {now}()";
@@ -83,9 +85,11 @@ impl LeaseStore for PgLeaseStore<'_> {
         Box::pin(async move { self.db.opt(GET, &[&name]).await?.as_ref().map(decode).transpose() })
     }
 
-    fn list<'a>(&'a self, after: Option<&'a str>, limit: u32) -> BoxFuture<'a, Result<Vec<Lease>>> {
+    fn list(&self, filter: LeaseFilter) -> BoxFuture<'_, Result<Vec<Lease>>> {
         Box::pin(async move {
-            let rows = self.db.all(LIST, &[&after.unwrap_or_default(), &page_size(limit)?]).await?;
+            let LeaseFilter { prefix, holder, held, after, limit } = filter;
+            let (after, prefix) = (after.unwrap_or_default(), prefix.unwrap_or_default());
+            let rows = self.db.all(LIST, &[&after, &prefix, &holder, &held, &page_size(limit)?]).await?;
             rows.iter().map(decode).collect()
         })
     }

@@ -2,8 +2,8 @@
 
 use mainspring_core::{
     BlockedKey, BoxFuture, DeadLetter, DeadLetterQuery, MessageId, MessageQuery, MessageUpdate, NewMessage,
-    Pushed, Queue, QueueCreated, QueueOptions, QueueStore, Redrive, Redriven, Result, StoredMessage, Target,
-    Which,
+    Pushed, Queue, QueueCreated, QueueFilter, QueueOptions, QueueStore, Redrive, Redriven, Result,
+    StoredMessage, Target, Which,
 };
 use serde_json::Value;
 
@@ -40,8 +40,8 @@ impl QueueStore for PgQueue<'_> {
         Box::pin(self.get(name))
     }
 
-    fn list_queues(&self) -> BoxFuture<'_, Result<Vec<Queue>>> {
-        Box::pin(self.list())
+    fn list_queues(&self, filter: QueueFilter) -> BoxFuture<'_, Result<Vec<Queue>>> {
+        Box::pin(self.list(filter))
     }
 
     fn push_each(&self, messages: Vec<NewMessage>) -> BoxFuture<'_, Result<Vec<Pushed>>> {

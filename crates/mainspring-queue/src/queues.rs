@@ -2,7 +2,9 @@
 
 use std::time::SystemTime;
 
-use mainspring_core::{Error, Policy, Queue, QueueCreated, QueueOptions, Result, limits};
+use mainspring_core::{
+    Error, Policy, Queue, QueueCreated, QueueFilter, QueueOptions, Result, execution::page_size, limits,
+};
 use mainspring_pg::{
     Query, Row,
     row::{get, to_json, typed, unreadable},
@@ -39,7 +41,10 @@ const PAUSE: &str =
 
 const GET: &str = "SELECT name, options, paused, created_at, updated_at FROM {queues} WHERE name = $1";
 
-const LIST: &str = "SELECT name, options, paused, created_at, updated_at FROM {queues} ORDER BY name";
+const LIST: &str = "SELECT name, options, paused, created_at, updated_at FROM {queues}
+  WHERE name > $1 AND starts_with(name, $2) AND ($3::text IS NULL OR policy = $3) AND ($4::boolean IS NULL OR paused = $4)
+    AND ($5::text IS NULL OR options->>'dead_letter' = $5)
+  ORDER BY name LIMIT $6";
 
 const LOCK: &str = "SELECT name FROM {queues} WHERE name = $1 FOR UPDATE";
 
@@ -142,8 +147,13 @@ impl PgQueue<'_> {
         self.db.opt(GET, &[&name]).await?.as_ref().map(queue_from_row).transpose()
     }
 
-    pub(crate) async fn list(&self) -> Result<Vec<Queue>> {
-        self.db.all(LIST, &[]).await?.iter().map(queue_from_row).collect()
+    pub(crate) async fn list(&self, filter: QueueFilter) -> Result<Vec<Queue>> {
+        let QueueFilter { prefix, policy, paused, dead_letter, after, limit } = filter;
+        let (after, prefix) = (after.unwrap_or_default(), prefix.unwrap_or_default());
+        let policy = policy.map(Policy::as_str);
+        let rows =
+            self.db.all(LIST, &[&after, &prefix, &policy, &paused, &dead_letter, &page_size(limit)?]).await?;
+        rows.iter().map(queue_from_row).collect()
     }
 
     pub(crate) async fn existing(&self, name: &str) -> Result<Queue> {

@@ -45,7 +45,7 @@ pub(crate) enum Consumers {
     /// Events that processors of a name gave up on.
     #[command(after_help = "Example:\n  mainspring consumers parked totals")]
     Parked {
-        /// Their name.
+        /// Only those of processors of this name.
         name: String,
         #[command(flatten)]
         page: PageArgs,

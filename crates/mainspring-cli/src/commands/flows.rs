@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeSet, fmt::Write, path::PathBuf, process::ExitCode};
 
-use mainspring::{Backend, Error, Flow, FlowStore, Saved};
+use mainspring::{Backend, Error, Flow, FlowFilter, FlowStore, Saved};
 use serde_json::{Value, json};
 
 use crate::{
     Context, Outcome, Result,
     graph::Graph,
-    output::{Column, Format, col, data, detail, maybe, text},
+    output::{Column, Format, Page, col, data, detail, maybe, text},
     spans::At,
     words::{self, PageArgs},
 };
@@ -16,8 +16,17 @@ use crate::{
 #[derive(clap::Subcommand)]
 pub(crate) enum Flows {
     /// The latest version of each, by id.
-    #[command(after_help = "Example:\n  mainspring flows list -o json")]
+    #[command(after_help = "Example:\n  mainspring flows list --tag billing --id-prefix order -o json")]
     List {
+        /// The latest with this status: draft, published or archived.
+        #[arg(long, default_value = "published")]
+        status: String,
+        /// Only with this tag.
+        #[arg(long)]
+        tag: Option<String>,
+        /// Only with ids that begin so.
+        #[arg(long, value_name = "TEXT")]
+        id_prefix: Option<String>,
         #[command(flatten)]
         page: PageArgs,
     },
@@ -92,10 +101,12 @@ impl Flows {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let output = &context.output;
         match self {
-            Self::List { page } => {
-                let all = context.stores()?.flows().list().await?;
-                let all = all.into_iter().map(|flow| Listed { flow, versions: Vec::new() }).collect();
-                output.list(COLUMNS, &page.behind(all, |listed: &Listed| &listed.flow.id), false)?;
+            Self::List { status, tag, id_prefix: prefix, page: PageArgs { limit, after } } => {
+                let filter = FlowFilter { status: status.parse()?, prefix, tag, after, limit };
+                let found = context.stores()?.flows().list(filter).await?;
+                let found = found.into_iter().map(|flow| Listed { flow, versions: Vec::new() }).collect();
+                let page = Page::keyed(found, limit, |last: &Listed| last.flow.id.clone());
+                output.list(COLUMNS, &page, false)?;
             }
             Self::Get { id, version, definition } => {
                 let flow = stored(context, &id, version.as_deref()).await?;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use mainspring::{Error, Lease, LeaseStore};
+use mainspring::{Error, Lease, LeaseFilter, LeaseStore};
 use serde_json::json;
 
 use crate::{
@@ -14,8 +14,17 @@ use crate::{
 #[derive(clap::Subcommand)]
 pub(crate) enum Locks {
     /// All leases, by name; also those whose time is over and that nobody took since.
-    #[command(after_help = "Example:\n  mainspring locks list -o json")]
+    #[command(after_help = "Example:\n  mainspring locks list --holder worker-7 --expired false -o json")]
     List {
+        /// Only on names that begin so.
+        #[arg(long, value_name = "TEXT")]
+        name_prefix: Option<String>,
+        /// Only of this holder.
+        #[arg(long, value_name = "NAME")]
+        holder: Option<String>,
+        /// Only those whose time is over, or not.
+        #[arg(long, value_name = "BOOL")]
+        expired: Option<bool>,
         #[command(flatten)]
         page: PageArgs,
     },
@@ -39,9 +48,11 @@ impl Locks {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let (output, leases) = (&context.output, &context.stores()?.leases);
         match self {
-            Self::List { page } => {
-                let found = leases.list(page.after.as_deref(), page.limit).await?;
-                let page = Page::keyed(found, page.limit, |last: &Lease| last.name.clone());
+            Self::List { name_prefix, holder, expired, page: PageArgs { limit, after } } => {
+                let held = expired.map(|expired| !expired);
+                let filter = LeaseFilter { prefix: name_prefix, holder, held, after, limit };
+                let found = leases.list(filter).await?;
+                let page = Page::keyed(found, limit, |last: &Lease| last.name.clone());
                 output.list(COLUMNS, &page, false)?;
             }
             Self::Break { name } => {

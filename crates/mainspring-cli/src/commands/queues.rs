@@ -3,7 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use mainspring::{
-    Error, Policy, Queue, QueueDriver, QueueOptions, QueueStats, QueueStore,
+    Error, Policy, Queue, QueueDriver, QueueFilter, QueueOptions, QueueStats, QueueStore,
     stats::{PgStats, QueueCount, Thresholds},
 };
 use serde_json::{Value, json};
@@ -21,8 +21,20 @@ const LOOK: Duration = Duration::from_millis(200);
 #[derive(clap::Subcommand)]
 pub(crate) enum Queues {
     /// Those that were created, by name.
-    #[command(after_help = "Example:\n  mainspring queues list -o json")]
+    #[command(after_help = "Example:\n  mainspring queues list --policy singleton --paused true -o json")]
     List {
+        /// Only with names that begin so.
+        #[arg(long, value_name = "TEXT")]
+        name_prefix: Option<String>,
+        /// Only with this policy: standard, short, singleton, stately, exclusive or key_strict_fifo.
+        #[arg(long)]
+        policy: Option<String>,
+        /// Only those that are paused, or not.
+        #[arg(long, value_name = "BOOL")]
+        paused: Option<bool>,
+        /// Only those that send what they give up to this queue.
+        #[arg(long, value_name = "NAME")]
+        dead_letter: Option<String>,
         #[command(flatten)]
         page: PageArgs,
     },
@@ -115,9 +127,12 @@ impl Queues {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let (output, stores) = (&context.output, context.stores()?);
         match self {
-            Self::List { page } => {
-                let all = stores.queue.list_queues().await?;
-                output.list(COLUMNS, &page.behind(all, |queue: &Queue| &queue.name), false)?;
+            Self::List { name_prefix, policy, paused, dead_letter, page: PageArgs { limit, after } } => {
+                let policy = policy.as_deref().map(str::parse).transpose()?;
+                let filter = QueueFilter { prefix: name_prefix, policy, paused, dead_letter, after, limit };
+                let found = stores.queue.list_queues(filter).await?;
+                let page = Page::keyed(found, limit, |last: &Queue| last.name.clone());
+                output.list(COLUMNS, &page, false)?;
             }
             Self::Create { name, policy, max_attempts, dead_letter } => {
                 let mut options = QueueOptions {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use mainspring::{
     Error, NewMessage, Timestamp,
-    schedule::{Fire, Schedule, ScheduleFilter, ScheduleState, Timing, is_pattern},
+    schedule::{Fire, FireFilter, Schedule, ScheduleFilter, ScheduleState, Timing, is_pattern},
 };
 use serde_json::json;
 
@@ -12,7 +12,7 @@ use crate::{
     Context, Outcome, Result,
     output::{Column, Page, col, data, detail, maybe, text},
     spans::At,
-    words::{self, PageArgs, Span},
+    words::{self, Moment, PageArgs, Span},
 };
 
 /// A schedule by its queue and key.
@@ -32,6 +32,12 @@ pub(crate) enum Schedules {
         /// Only those of this queue.
         #[arg(long)]
         queue: Option<String>,
+        /// Only those with this key, in whatever queue.
+        #[arg(long)]
+        key: Option<String>,
+        /// Only those that are paused, or not.
+        #[arg(long, value_name = "BOOL")]
+        paused: Option<bool>,
         #[command(flatten)]
         page: PageArgs,
         /// Show their payloads too.
@@ -77,13 +83,20 @@ pub(crate) enum Schedules {
         named: Named,
     },
     /// What became of its ticks, latest first.
-    #[command(after_help = "Example:\n  mainspring schedules history reports nightly")]
+    #[command(
+        after_help = "Example:\n  mainspring schedules history reports nightly --outcome skipped --since 7d"
+    )]
     History {
         #[command(flatten)]
         named: Named,
-        /// At most so many.
-        #[arg(long, default_value_t = 100, value_name = "N")]
-        limit: u32,
+        /// Only those about which this was done: fired, skipped or run_now.
+        #[arg(long)]
+        outcome: Option<String>,
+        /// Only those since this time, or since so long ago.
+        #[arg(long, value_name = "TIME")]
+        since: Option<Moment>,
+        #[command(flatten)]
+        page: PageArgs,
     },
 }
 
@@ -125,7 +138,7 @@ const COLUMNS: &[Column<ScheduleState>] = &[
 
 const FIRES: &[Column<Fire>] = &[
     col("tick", |it| text(it.tick)),
-    col("outcome", |it| text(format!("{:?}", it.outcome).to_lowercase())),
+    col("outcome", |it| text(it.outcome.as_str())),
     col("missed", |it| it.missed.into()),
     col("fired_at", |it| text(it.fired_at)),
     col("message", |it| maybe(it.message_id.as_ref())),
@@ -145,8 +158,8 @@ impl Schedules {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let (output, schedules) = (&context.output, context.stores()?.queue.schedules());
         match self {
-            Self::List { queue, page, data } => {
-                let filter = ScheduleFilter { queue, after: page.cursor()?, ..ScheduleFilter::default() };
+            Self::List { queue, key, paused, page, data } => {
+                let filter = ScheduleFilter { queue, key, paused, after: page.cursor()? };
                 let found = schedules.list(&filter, page.limit).await?;
                 let place =
                     |last: &ScheduleState| format!("{}/{}", last.schedule.message.queue, last.schedule.key);
@@ -182,8 +195,16 @@ impl Schedules {
                     output.one(COLUMNS, &schedules.resume(&queue, &key).await?, false)?;
                 }
             }
-            Self::History { named: Named { queue, key }, limit } => {
-                output.list(FIRES, &Page::all(schedules.history(&queue, &key, limit).await?), false)?;
+            Self::History { named: Named { queue, key }, outcome, since, page } => {
+                let outcome = outcome.as_deref().map(str::parse).transpose()?;
+                let filter =
+                    FireFilter { outcome, since: context.time_of(since).await?, after: page.cursor()? };
+                let found = schedules.fires(&queue, &key, &filter, page.limit).await?;
+                if found.is_empty() && schedules.get(&queue, &key).await?.is_none() {
+                    return Err(Error::not_found("schedule", key).into());
+                }
+                let place = |last: &Fire| format!("{}/{}", last.tick, last.outcome.as_str());
+                output.list(FIRES, &Page::keyed(found, page.limit, place), false)?;
             }
         }
         Ok(ExitCode::SUCCESS)

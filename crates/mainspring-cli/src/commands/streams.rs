@@ -40,7 +40,7 @@ pub(crate) enum Streams {
     /// Those of an execution, by name.
     #[command(after_help = "Example:\n  mainspring streams list --execution exec_01J…")]
     List {
-        /// The execution.
+        /// Only those of this execution.
         #[arg(long, value_name = "ID")]
         execution: String,
         #[command(flatten)]

@@ -31,7 +31,7 @@ pub(crate) enum Tokens {
     /// Those of an execution, oldest first; never their secrets.
     #[command(after_help = "Example:\n  mainspring tokens list --execution exec_01J…")]
     List {
-        /// The execution.
+        /// Only those of this execution.
         #[arg(long)]
         execution: String,
         /// Only with this status: pending, used, revoked or expired.

@@ -42,6 +42,12 @@ async fn executions_are_listed_in_pages_and_shown() {
     let first = list(&["--flow", "copy", "--limit", "2"]).json();
     let next = first["next"].as_str().unwrap();
     assert_eq!(ids(list(&["--flow", "copy", "--limit", "2", "--after", next]).items()), ["c0"]);
+    ground.db.advance(std::time::Duration::from_secs(7_200)).await;
+    engine.create("park", json!({})).id("late").await.unwrap();
+    assert_eq!(ids(list(&["--since", "1h"]).items()), ["late"]);
+    assert_eq!(list(&["--until", "1h", "--flow", "copy", "--count"]).json()["count"], 3);
+    assert_eq!(list(&["--since", "2026-01-01T00:00:00Z", "--count"]).json()["count"], 5);
+    list(&["--since", "yesterday"]).refused(2);
     list(&["--after", "nowhere"]).refused(2);
     list(&["--status", "ill"]).refused(2);
 

@@ -36,8 +36,24 @@ async fn definitions_are_saved_listed_compared_and_drawn() {
         "b"
     );
 
+    let mut draft = flow("a", "2.0.0", 5);
+    (draft["status"], draft["tags"]) = (json!("draft"), json!(["next"]));
+    file("draft.json", &draft);
+    ground.run(&["flows", "save", "draft.json"]).ok();
+    let found = |filter: &[&str]| -> Vec<String> {
+        let listed = ground.json(&[&["flows", "list"], filter].concat()).items();
+        listed
+            .iter()
+            .map(|it| format!("{}@{}", it["id"].as_str().unwrap(), it["version"].as_str().unwrap()))
+            .collect()
+    };
+    assert_eq!(found(&["--id-prefix", "b"]), ["b@1.0.0"]);
+    assert_eq!(found(&["--status", "draft", "--tag", "next"]), ["a@2.0.0"]);
+    assert_eq!(found(&["--tag", "next"]), [""; 0]);
+    ground.json(&["flows", "list", "--status", "burnt"]).refused(2);
+
     let shown = ground.json(&["flows", "get", "a"]).json();
-    assert_eq!(shown["versions"], json!(["1.1.0", "1.0.0"]));
+    assert_eq!(shown["versions"], json!(["2.0.0", "1.1.0", "1.0.0"]));
     let definition = ground.run(&["flows", "get", "a", "--version", "1.0.0", "--definition"]).ok().out;
     assert_eq!(serde_json::from_str::<Value>(&definition).unwrap()["steps"]["nap"]["config"]["ms"], 5);
     ground.json(&["flows", "get", "none"]).refused(4);

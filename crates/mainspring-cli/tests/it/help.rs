@@ -18,6 +18,14 @@ fn commands(help: &str) -> Vec<String> {
         .collect()
 }
 
+/// Whether one of its own options says that only some are listed, or of what.
+fn filters(help: &str) -> bool {
+    let own = help.lines().take_while(|line| *line != "Options of every command:");
+    let texts = own.filter_map(|line| line.split_once("  ")).map(|(_, text)| text.trim());
+    let page = "Only those after this: what the page before said";
+    texts.filter(|text| !text.ends_with(page)).any(|text| text.contains("Only "))
+}
+
 #[test]
 fn every_command_says_how_it_is_used_with_an_example() {
     let folder = tempfile::tempdir().unwrap();
@@ -33,7 +41,9 @@ fn every_command_says_how_it_is_used_with_an_example() {
             assert!(help.contains("Example:\n  "), "{path:?}:\n{help}");
             assert!(help.contains(&format!("mainspring {}", path.join(" "))), "{path:?}:\n{help}");
             let pages = ["--limit <N>", "--after <CURSOR>"].iter().all(|option| help.contains(option));
-            assert!(pages || path.last().is_none_or(|name| name != "list"), "{path:?} has no pages:\n{help}");
+            let lists = path.last().is_some_and(|name| ["list", "history", "parked"].contains(&&**name));
+            assert!(pages || !lists, "{path:?} has no pages:\n{help}");
+            assert!(filters(&help) || !lists, "{path:?} has no filters:\n{help}");
         }
         paths.extend(below.into_iter().map(|name| [&*path, &[name]].concat()));
     }

@@ -47,6 +47,16 @@ async fn a_lease_is_listed_and_broken() {
     assert_eq!(locks(&["list"]).items()[0]["holder"], "host-7");
     let next = locks(&["list", "--limit", "1"]).json()["next"].as_str().unwrap().to_owned();
     assert_eq!(locks(&["list", "--after", &next]).items()[0]["name"], "mail");
+    let names = |filter: &[&str]| -> Vec<serde_json::Value> {
+        locks(&[&["list"], filter].concat()).items().iter().map(|it| it["name"].clone()).collect()
+    };
+    leases.acquire("mail/2", "host-8", Duration::from_millis(100)).await.unwrap().unwrap();
+    ground.db.advance(Duration::from_secs(1)).await;
+    assert_eq!(names(&["--holder", "host-7"]), ["billing", "mail"]);
+    assert_eq!(names(&["--name-prefix", "mail"]), ["mail", "mail/2"]);
+    assert_eq!(names(&["--name-prefix", "mail", "--expired", "true"]), ["mail/2"]);
+    assert_eq!(names(&["--name-prefix", "mail", "--expired", "false"]), ["mail"]);
+    locks(&["list", "--expired", "perhaps"]).refused(2);
     assert!(locks(&["break", "billing"]).refused(7).contains("host-7"));
     assert_eq!(locks(&["break", "billing", "--yes"]).json()["holder"], "host-7");
     locks(&["break", "billing", "--yes"]).refused(4);

@@ -32,6 +32,18 @@ async fn queues_are_created_counted_paused_and_deleted() {
     let next = queues(&["list", "--limit", "1"]).json()["next"].as_str().unwrap().to_owned();
     assert_eq!(queues(&["list", "--after", &next]).items()[0]["name"], "other");
 
+    let found = |filter: &[&str]| -> Vec<Value> {
+        queues(&[&["list"], filter].concat()).items().iter().map(|it| it["name"].clone()).collect()
+    };
+    queues(&["create", "letters", "--dead-letter", "mail"]).ok();
+    assert_eq!(found(&["--policy", "singleton"]), ["mail"]);
+    assert_eq!(found(&["--name-prefix", "o"]), ["other"]);
+    assert_eq!(found(&["--dead-letter", "mail", "--paused", "false"]), ["letters"]);
+    assert_eq!(found(&["--paused", "true"]), [""; 0]);
+    queues(&["list", "--policy", "chaotic"]).refused(2);
+    queues(&["list", "--paused", "perhaps"]).refused(2);
+    queues(&["delete", "letters", "--yes"]).ok();
+
     ground.run(&["messages", "push", "mail", "hello"]).ok();
     assert_eq!(queues(&["stats", "mail"]).items()[0]["ready"], 1);
     assert_eq!(queues(&["stats"]).items(), Vec::<Value>::new());

@@ -30,10 +30,27 @@ async fn a_schedule_is_added_looked_at_run_and_removed() {
     let ticks = schedules(&["next", "reports", "nightly", "--count", "3"]).items();
     assert!(ticks.len() == 3 && ticks[0]["tick"].as_str().unwrap().ends_with("Z"), "{ticks:?}");
     assert_eq!(schedules(&["pause", "reports", "often"]).json()["paused"], true);
+    assert_eq!(schedules(&["list", "--paused", "true"]).items()[0]["key"], "often");
+    assert_eq!(schedules(&["list", "--key", "nightly", "--paused", "true"]).items(), [json!(0); 0]);
     assert_eq!(schedules(&["resume", "reports", "often"]).json()["paused"], false);
     assert!(schedules(&["run", "reports", "nightly"]).json()["message"].is_string());
     assert_eq!(ground.json(&["queues", "stats", "reports"]).items()[0]["ready"], 1);
-    assert_eq!(schedules(&["history", "reports", "nightly"]).items().len(), 1);
+    let history = |more: &[&str]| schedules(&[&["history", "reports", "nightly"], more].concat());
+    schedules(&["run", "reports", "nightly"]).ok();
+    let first = history(&["--limit", "1", "--outcome", "run_now"]).json();
+    let second = history(&["--limit", "1", "--after", first["next"].as_str().unwrap()]).items();
+    assert!(first["items"][0]["tick"].as_str() > second[0]["tick"].as_str(), "{first} {second:?}");
+    let since = first["items"][0]["tick"].as_str().unwrap();
+    assert_eq!(history(&["--since", since]).items().len(), 1);
+    assert_eq!(history(&["--since", "1h"]).items().len(), 2);
+    ground.db.advance(std::time::Duration::from_secs(7_200)).await;
+    assert_eq!(history(&["--since", "1h"]).items(), [json!(0); 0]);
+    assert_eq!(history(&["--outcome", "skipped"]).items(), [json!(0); 0]);
+    for bad in [["--since", "yesterday"], ["--outcome", "lost"], ["--after", "nowhere"], ["--limit", "10001"]]
+    {
+        history(&bad).refused(2);
+    }
+    schedules(&["history", "reports", "none"]).refused(4);
     assert_eq!(schedules(&["rm", "reports", "often", "--dry-run"]).json()["dry_run"], true);
     assert_eq!(schedules(&["rm", "reports", "often"]).json()["removed"], json!("often"));
     for verb in ["rm", "run", "next", "pause", "resume"] {

@@ -3,7 +3,7 @@
 //! The JSON is FlowMonkey's, field for field. A field nobody knows is refused with the step it stands in, so a typing error
 //! is found when the flow is saved and not when an execution takes a wrong turn.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -122,6 +122,9 @@ pub enum FlowStatus {
 }
 
 impl FlowStatus {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Draft, Self::Published, Self::Archived];
+
     /// Its name in rows and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -136,6 +139,29 @@ impl fmt::Display for FlowStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
+}
+
+impl FromStr for FlowStatus {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let known = Self::ALL.into_iter().find(|status| status.as_str() == text);
+        known.ok_or_else(|| Error::invalid("flow.status", format!("`{}` is none", text.escape_debug())))
+    }
+}
+
+/// Which flows are listed, each by one version; all conditions hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FlowFilter {
+    /// By the latest version with this status; a flow without one is not listed.
+    pub status: FlowStatus,
+    /// With ids that begin so. Defaults to any.
+    pub prefix: Option<String>,
+    /// With this tag on that version. Defaults to any.
+    pub tag: Option<String>,
+    /// Only those behind this id: the last of the page before.
+    pub after: Option<String>,
+    /// At most so many, up to 10,000; 0 is 100.
+    pub limit: u32,
 }
 
 /// What saving a flow did.

@@ -37,7 +37,7 @@ pub use advance::{Advance, Then, advance};
 pub use builder::FlowBuilder;
 pub use call::{StepCall, next_call};
 pub use cancel::{cancelled, cancelling};
-pub use definition::{Flow, FlowStatus, Saved, Step, Transitions};
+pub use definition::{Flow, FlowFilter, FlowStatus, Saved, Step, Transitions};
 pub use edges::Edge;
 pub use lifecycle::{Drive, created, failed, resumed, woken};
 pub use path::lookup;

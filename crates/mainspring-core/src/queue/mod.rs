@@ -41,6 +41,23 @@ pub struct Queue {
     pub updated_at: Timestamp,
 }
 
+/// Which queues are listed; all conditions hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct QueueFilter {
+    /// With names that begin so. Defaults to any.
+    pub prefix: Option<String>,
+    /// With this policy. Defaults to any.
+    pub policy: Option<Policy>,
+    /// Paused or not. Defaults to both.
+    pub paused: Option<bool>,
+    /// That send what they give up to this queue. Defaults to any.
+    pub dead_letter: Option<String>,
+    /// Only those behind this name: the last of the page before.
+    pub after: Option<String>,
+    /// At most so many, up to 10,000; 0 is 100.
+    pub limit: u32,
+}
+
 /// What became of a wish to create a queue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueueCreated {

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::{
-    BlockedKey, DeadLetterQuery, MessageQuery, MessageUpdate, Pushed, Queue, QueueCreated, QueueOptions,
-    Redrive, Redriven, StoredMessage, Target, Which,
+    BlockedKey, DeadLetterQuery, MessageQuery, MessageUpdate, Pushed, Queue, QueueCreated, QueueFilter,
+    QueueOptions, Redrive, Redriven, StoredMessage, Target, Which,
 };
 #[cfg(doc)]
 use crate::QueueDriver;
@@ -47,8 +47,11 @@ pub trait QueueStore: Send + Sync {
     /// One queue.
     fn get_queue<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Queue>>>;
 
-    /// All queues that were created, by name.
-    fn list_queues(&self) -> BoxFuture<'_, Result<Vec<Queue>>>;
+    /// A page of those that match and were created, by name.
+    ///
+    /// # Errors
+    /// Invalid for a bad limit.
+    fn list_queues(&self, filter: QueueFilter) -> BoxFuture<'_, Result<Vec<Queue>>>;
 
     /// Pushes all of them or none and tells of each what became of it, in their order.
     ///

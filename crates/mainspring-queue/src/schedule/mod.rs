@@ -49,7 +49,7 @@ mod timing;
 pub use cron::is_pattern;
 pub use definition::{HEADER, MAX_JITTER, MAX_KEY, Schedule};
 pub use row::{Fire, FireOutcome, ScheduleState};
-pub use store::{PgSchedules, ScheduleFilter};
+pub use store::{FireFilter, PgSchedules, ScheduleFilter};
 pub use tick::Ticked;
 pub use ticks::{MAX_CAUGHT_UP, MAX_COUNTED, Missed};
 pub use timing::{CronTiming, Fold, Gap, MIN_INTERVAL, Timing};

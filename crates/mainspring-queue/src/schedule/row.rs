@@ -1,8 +1,8 @@
 //! Between a row of the schedules' tables and their words.
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
-use mainspring_core::{Group, MessageId, MessageOptions, NewMessage, Result, Timestamp, Unique};
+use mainspring_core::{Error, Group, MessageId, MessageOptions, NewMessage, Result, Timestamp, Unique};
 use mainspring_pg::{
     Row,
     row::{get, time, typed, unreadable},
@@ -74,12 +74,25 @@ pub enum FireOutcome {
 }
 
 impl FireOutcome {
-    pub(super) const fn as_str(self) -> &'static str {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Fired, Self::Skipped, Self::RunNow];
+
+    /// Its name in rows and JSON.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Fired => "fired",
             Self::Skipped => "skipped",
             Self::RunNow => "run_now",
         }
+    }
+}
+
+impl FromStr for FireOutcome {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let known = Self::ALL.into_iter().find(|outcome| outcome.as_str() == text);
+        known.ok_or_else(|| Error::invalid("outcome", format!("`{}` is none", text.escape_debug())))
     }
 }
 
@@ -199,15 +212,9 @@ pub(super) fn state_from_row(row: &Row) -> Result<ScheduleState> {
 /// Reads `tick, outcome, missed, fired_at, message_id`.
 pub(super) fn fire_from_row(row: &Row) -> Result<Fire> {
     let required = |index| time(row, index)?.ok_or_else(|| unreadable(row, index));
-    let outcome = match get(row, 1)? {
-        "fired" => FireOutcome::Fired,
-        "skipped" => FireOutcome::Skipped,
-        "run_now" => FireOutcome::RunNow,
-        _ => return Err(unreadable(row, 1)),
-    };
     Ok(Fire {
         tick: required(0)?,
-        outcome,
+        outcome: get::<&str>(row, 1)?.parse().map_err(|_| unreadable(row, 1))?,
         missed: mainspring_pg::row::count(row, 2)?,
         fired_at: required(3)?,
         message_id: get::<Option<String>>(row, 4)?.map(MessageId::from_stored),

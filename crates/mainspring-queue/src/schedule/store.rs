@@ -30,8 +30,21 @@ pub struct ScheduleFilter {
     pub queue: Option<String>,
     /// Only those with this key, in whatever queue.
     pub key: Option<String>,
+    /// Only those that are paused, or with `false` those that are not.
+    pub paused: Option<bool>,
     /// Only those after this queue and key: the last of the page before.
     pub after: Option<(String, String)>,
+}
+
+/// Which ticks of a schedule's past to list; all conditions hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FireFilter {
+    /// About which this was done.
+    pub outcome: Option<FireOutcome>,
+    /// Not before this time.
+    pub since: Option<Timestamp>,
+    /// Only those after this tick and outcome in the order of the list: the last of the page before.
+    pub after: Option<(Timestamp, FireOutcome)>,
 }
 
 impl<'t> PgSchedules<'t> {
@@ -80,7 +93,10 @@ impl<'t> PgSchedules<'t> {
     /// Invalid for a bad limit.
     pub async fn list(&self, filter: &ScheduleFilter, limit: u32) -> Result<Vec<ScheduleState>> {
         let (queue, key) = filter.after.as_ref().map(|(queue, key)| (queue, key)).unzip();
-        let rows = self.db.all(LIST, &[&filter.queue, &filter.key, &page_size(limit)?, &queue, &key]).await?;
+        let rows = self
+            .db
+            .all(LIST, &[&filter.queue, &filter.key, &page_size(limit)?, &queue, &key, &filter.paused])
+            .await?;
         rows.iter().map(state_from_row).collect()
     }
 
@@ -177,8 +193,31 @@ impl<'t> PgSchedules<'t> {
     /// # Errors
     /// Invalid for a bad name or limit.
     pub async fn history(&self, queue: &str, key: &str, limit: u32) -> Result<Vec<Fire>> {
+        self.fires(queue, key, &FireFilter::default(), limit).await
+    }
+
+    /// Those of its [`history`](Self::history) that match.
+    ///
+    /// # Errors
+    /// Invalid for a bad name or limit.
+    pub async fn fires(&self, queue: &str, key: &str, filter: &FireFilter, limit: u32) -> Result<Vec<Fire>> {
         check_names(queue, key)?;
-        let rows = self.db.all(HISTORY, &[&queue, &key, &page_size(limit)?]).await?;
+        let (after, after_outcome) = filter.after.unzip();
+        let rows = self
+            .db
+            .all(
+                HISTORY,
+                &[
+                    &queue,
+                    &key,
+                    &page_size(limit)?,
+                    &filter.outcome.map(FireOutcome::as_str),
+                    &filter.since.map(SystemTime::from),
+                    &after.map(SystemTime::from),
+                    &after_outcome.map(FireOutcome::as_str),
+                ],
+            )
+            .await?;
         rows.iter().map(fire_from_row).collect()
     }
 
@@ -276,6 +315,7 @@ const LIST: &str =
     "SELECT queue, key, revision, timing, missed, message, jitter_us, starts_at, ends_at, anchor_at, paused_at,
     next_fire_at, last_fire_at, last_error, created_at, updated_at FROM {schedules}
   WHERE ($1::text IS NULL OR queue = $1) AND ($2::text IS NULL OR key = $2)
+    AND ($6::boolean IS NULL OR (paused_at IS NOT NULL) = $6)
     AND (queue, key) > (coalesce($4::text, ''), coalesce($5::text, '')) ORDER BY queue, key LIMIT $3";
 
 /// A paused one has a tick too, which nobody looks at.
@@ -307,4 +347,6 @@ const RECORD: &str = "INSERT INTO {schedule_fires} (queue, key, tick, outcome, m
   VALUES ($1, $2, $3, $4, 0, {now}(), $5)";
 
 const HISTORY: &str = "SELECT tick, outcome, missed, fired_at, message_id FROM {schedule_fires}
-  WHERE queue = $1 AND key = $2 ORDER BY tick DESC, outcome LIMIT $3";
+  WHERE queue = $1 AND key = $2 AND ($4::text IS NULL OR outcome = $4) AND ($5::timestamptz IS NULL OR tick >= $5)
+    AND ($6::timestamptz IS NULL OR tick < $6 OR (tick = $6 AND outcome > $7))
+  ORDER BY tick DESC, outcome LIMIT $3";

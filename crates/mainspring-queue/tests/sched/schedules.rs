@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use mainspring_core::{NewMessage, Timestamp};
-use mainspring_queue::schedule::{FireOutcome, Missed, PgSchedules, Schedule, ScheduleFilter, Timing};
+use mainspring_queue::schedule::{
+    FireFilter, FireOutcome, Missed, PgSchedules, Schedule, ScheduleFilter, Timing,
+};
 use mainspring_testing::TestDb;
 use serde_json::json;
 
@@ -22,7 +24,11 @@ async fn several_schedules_of_a_queue_are_told_apart_by_their_key() {
         schedules.put(&minutely(key, queue)).await.unwrap();
     }
     let names = async |queue: Option<&str>, key: Option<&str>| {
-        let filter = ScheduleFilter { queue: queue.map(Into::into), key: key.map(Into::into), after: None };
+        let filter = ScheduleFilter {
+            queue: queue.map(Into::into),
+            key: key.map(Into::into),
+            ..ScheduleFilter::default()
+        };
         let found = schedules.list(&filter, 100).await.unwrap();
         found
             .into_iter()
@@ -179,6 +185,38 @@ async fn a_run_by_hand_is_beside_the_ticks() {
     assert_eq!(history[1].message_id, Some(id));
     schedules.resume("mail", "k").await.unwrap();
     assert!(schedules.get("mail", "k").await.unwrap().unwrap().next >= next);
+}
+
+#[tokio::test]
+async fn the_past_of_a_schedule_is_listed_in_pages_of_what_matches() {
+    let test = TestDb::new().await;
+    let schedules = PgSchedules::new(&test.db());
+    schedules.put(&minutely("k", "mail")).await.unwrap();
+    let at = |minute: i64| Timestamp::from_micros(1_700_000_000_000_000 + minute * 60_000_000);
+    for (minute, outcome) in [(0, "fired"), (1, "skipped"), (2, "fired"), (2, "run_now"), (3, "fired")] {
+        let sql = "INSERT INTO {schedule_fires} (queue, key, tick, outcome, missed, fired_at) VALUES ('mail', 'k', $1, $2, 0, $1)";
+        test.db().exec(sql, &[&std::time::SystemTime::from(at(minute)), &outcome]).await.unwrap();
+    }
+    let found = async |filter: FireFilter, limit| {
+        let fires = schedules.fires("mail", "k", &filter, limit).await.unwrap();
+        fires.into_iter().map(|fire| (fire.tick, fire.outcome)).collect::<Vec<_>>()
+    };
+    let (mut after, mut pages) = (None, Vec::new());
+    loop {
+        let page = found(FireFilter { after, ..FireFilter::default() }, 2).await;
+        let Some(last) = page.last() else { break };
+        after = Some(*last);
+        pages.push(page);
+    }
+    use FireOutcome::{Fired, RunNow, Skipped};
+    let (first, second) = ([(at(3), Fired), (at(2), Fired)], [(at(2), RunNow), (at(1), Skipped)]);
+    assert_eq!(pages, [first.to_vec(), second.to_vec(), vec![(at(0), Fired)]]);
+    let fired = FireFilter { outcome: Some(Fired), ..FireFilter::default() };
+    assert_eq!(found(FireFilter { after: Some((at(3), Fired)), ..fired }, 1).await, [(at(2), Fired)]);
+    let since = FireFilter { since: Some(at(2)), ..FireFilter::default() };
+    assert_eq!(found(since, 0).await, [(at(3), Fired), (at(2), Fired), (at(2), RunNow)]);
+    let bad = schedules.fires("mail", "k", &FireFilter::default(), 10_001).await;
+    assert!(bad.unwrap_err().is_invalid());
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What every [`FlowStore`](mainspring_core::FlowStore) does.
 
 use futures_util::future::join_all;
-use mainspring_core::{Backend, Flow, Saved, flow::FlowStatus};
+use mainspring_core::{Backend, Flow, FlowFilter, Saved, flow::FlowStatus};
 use serde_json::json;
 
 use super::on;
@@ -17,6 +17,7 @@ pub async fn suite<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     on(&fresh, drafts_are_never_the_latest).await;
     on(&fresh, an_unknown_flow_is_none).await;
     on(&fresh, the_list_has_the_latest_of_each).await;
+    on(&fresh, flows_are_found_by_status_id_and_tag).await;
     on(&fresh, sixteen_saves_of_one_version_keep_one).await;
 }
 
@@ -121,9 +122,39 @@ pub async fn the_list_has_the_latest_of_each(backend: &dyn Backend) {
     for (id, version) in [("b", "1.9.0"), ("b", "1.10.0"), ("a", "1.0.0")] {
         backend.flows().save(&flow(id, version)).await.unwrap();
     }
-    let list = backend.flows().list().await.unwrap();
-    let list: Vec<_> = list.iter().map(|flow| (flow.id.as_str(), flow.version.as_str())).collect();
-    assert_eq!(list, [("a", "1.0.0"), ("b", "1.10.0")]);
+    assert_eq!(listed(backend, FlowFilter::default()).await, ["a@1.0.0", "b@1.10.0"]);
+}
+
+async fn listed(backend: &dyn Backend, filter: FlowFilter) -> Vec<String> {
+    let found = backend.flows().list(filter).await.unwrap();
+    found.into_iter().map(|flow| format!("{}@{}", flow.id, flow.version)).collect()
+}
+
+/// A tag of an older version counts for nothing, and a page is full of what matches.
+pub async fn flows_are_found_by_status_id_and_tag(backend: &dyn Backend) {
+    use FlowStatus::{Archived, Draft, Published};
+    for (id, version, status, tag) in [
+        ("mail/a", "1.0.0", Published, "slow"),
+        ("mail/a", "1.1.0", Published, "fast"),
+        ("mail/a", "2.0.0", Draft, "slow"),
+        ("mail/b", "1.0.0", Published, "slow"),
+        ("mail/c", "1.0.0", Published, "fast"),
+        ("mail_d", "1.0.0", Archived, "fast"),
+    ] {
+        let flow = Flow { status, tags: vec![tag.to_owned()], ..flow(id, version) };
+        backend.flows().save(&flow).await.unwrap();
+    }
+    let any = FlowFilter::default;
+    let of = |text: &str| Some(text.to_owned());
+    assert_eq!(listed(backend, FlowFilter { status: Draft, ..any() }).await, ["mail/a@2.0.0"]);
+    assert_eq!(listed(backend, FlowFilter { status: Archived, ..any() }).await, ["mail_d@1.0.0"]);
+    assert_eq!(listed(backend, FlowFilter { tag: of("slow"), ..any() }).await, ["mail/b@1.0.0"]);
+    let fast = FlowFilter { tag: of("fast"), prefix: of("mail/"), limit: 1, ..any() };
+    assert_eq!(listed(backend, fast.clone()).await, ["mail/a@1.1.0"]);
+    assert_eq!(listed(backend, FlowFilter { after: of("mail/a"), ..fast }).await, ["mail/c@1.0.0"]);
+    assert_eq!(listed(backend, FlowFilter { prefix: of("mail_"), ..any() }).await, [""; 0]);
+    let refused = backend.flows().list(FlowFilter { limit: 10_001, ..any() }).await;
+    assert!(refused.unwrap_err().is_invalid());
 }
 
 /// A fleet that starts at once.

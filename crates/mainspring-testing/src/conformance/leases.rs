@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use mainspring_core::{Backend, Lease};
+use mainspring_core::{Backend, Lease, LeaseFilter};
 
 use super::{make::secs, on, on_time};
 use crate::TimeTravel;
@@ -17,6 +17,7 @@ pub async fn suite<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     on(&fresh, a_lease_is_released_by_its_token_alone).await;
     on(&fresh, what_makes_no_sense_is_refused).await;
     on(&fresh, leases_are_listed_by_name_in_pages).await;
+    on_time(&fresh, leases_are_found_by_name_holder_and_time).await;
     on_time(&fresh, a_lease_ends_when_its_time_is_over).await;
     on_time(&fresh, an_extended_lease_lasts_longer).await;
     on_time(&fresh, a_lost_lease_is_fenced).await;
@@ -72,13 +73,38 @@ pub async fn leases_are_listed_by_name_in_pages(backend: &dyn Backend) {
     for name in ["b", "a", "C"] {
         leases.acquire(name, "h", MINUTE).await.unwrap();
     }
-    let names = async |after, limit| -> Vec<String> {
-        leases.list(after, limit).await.unwrap().into_iter().map(|lease| lease.name).collect()
+    let page = |after: Option<&str>, limit| LeaseFilter {
+        after: after.map(str::to_owned),
+        limit,
+        ..LeaseFilter::default()
     };
-    assert_eq!(names(None, 0).await, ["C", "a", "b"]);
-    assert_eq!(names(None, 2).await, ["C", "a"]);
-    assert_eq!(names(Some("a"), 2).await, ["b"]);
-    assert!(leases.list(None, 10_001).await.unwrap_err().is_invalid());
+    assert_eq!(names(backend, page(None, 0)).await, ["C", "a", "b"]);
+    assert_eq!(names(backend, page(None, 2)).await, ["C", "a"]);
+    assert_eq!(names(backend, page(Some("a"), 2)).await, ["b"]);
+    assert!(leases.list(page(None, 10_001)).await.unwrap_err().is_invalid());
+}
+
+async fn names(backend: &dyn Backend, filter: LeaseFilter) -> Vec<String> {
+    backend.leases().list(filter).await.unwrap().into_iter().map(|lease| lease.name).collect()
+}
+
+/// A filter is no pattern: `%` and `_` are letters.
+pub async fn leases_are_found_by_name_holder_and_time(backend: &dyn Backend, time: &dyn TimeTravel) {
+    let leases = backend.leases();
+    for (name, holder, lasts) in [("job/1", "a", secs(1)), ("job/2", "b", MINUTE), ("job%", "a", MINUTE)] {
+        leases.acquire(name, holder, lasts).await.unwrap();
+    }
+    time.advance(secs(2)).await;
+    let any = LeaseFilter::default;
+    let prefix = |text: &str| Some(text.to_owned());
+    assert_eq!(names(backend, LeaseFilter { prefix: prefix("job/"), ..any() }).await, ["job/1", "job/2"]);
+    assert_eq!(names(backend, LeaseFilter { prefix: prefix("job%"), ..any() }).await, ["job%"]);
+    assert_eq!(names(backend, LeaseFilter { prefix: prefix("j_b"), ..any() }).await, [""; 0]);
+    assert_eq!(names(backend, LeaseFilter { held: Some(true), ..any() }).await, ["job%", "job/2"]);
+    assert_eq!(names(backend, LeaseFilter { held: Some(false), ..any() }).await, ["job/1"]);
+    let of_a = LeaseFilter { holder: Some("a".to_owned()), ..any() };
+    assert_eq!(names(backend, of_a.clone()).await, ["job%", "job/1"]);
+    assert_eq!(names(backend, LeaseFilter { held: Some(true), limit: 1, ..of_a }).await, ["job%"]);
 }
 
 /// A19

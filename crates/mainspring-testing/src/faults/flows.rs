@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mainspring_core::{Backend, BoxFuture, Flow, FlowStore, Result, Saved};
+use mainspring_core::{Backend, BoxFuture, Flow, FlowFilter, FlowStore, Result, Saved};
 
 use super::Faults;
 
@@ -30,7 +30,7 @@ impl<B: Backend> FlowStore for FaultyFlows<B> {
         self.inner.flows().versions(id)
     }
 
-    fn list(&self) -> BoxFuture<'_, Result<Vec<Flow>>> {
-        self.inner.flows().list()
+    fn list(&self, filter: FlowFilter) -> BoxFuture<'_, Result<Vec<Flow>>> {
+        self.inner.flows().list(filter)
     }
 }

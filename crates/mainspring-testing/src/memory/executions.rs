@@ -142,6 +142,8 @@ fn is_wanted(filter: &ExecutionFilter, e: &Execution) -> bool {
         && filter.flow_id.as_ref().is_none_or(|flow| e.flow_id == *flow)
         && filter.flow_version.as_ref().is_none_or(|version| e.flow_version == *version)
         && filter.status.is_none_or(|status| e.status == status)
+        && filter.since.is_none_or(|since| e.created_at >= since)
+        && filter.until.is_none_or(|until| e.created_at < until)
         && filter.attributes.iter().all(|(name, value)| e.attributes.get(name) == Some(value))
         && filter.bounds.iter().all(|bound| bound.holds(&e.attributes))
 }

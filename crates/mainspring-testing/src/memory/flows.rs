@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
-use mainspring_core::{BoxFuture, Error, Flow, FlowStore, Result, Saved, flow::FlowStatus};
+use mainspring_core::{
+    BoxFuture, Error, Flow, FlowFilter, FlowStore, Result, Saved, execution::page_size, flow::FlowStatus,
+};
 use semver::Version;
 
 use super::MemoryBackend;
@@ -34,8 +36,8 @@ impl Flows {
         }
     }
 
-    fn latest(versions: &BTreeMap<Version, Flow>) -> Option<&Flow> {
-        versions.values().rev().find(|flow| flow.status == FlowStatus::Published)
+    fn latest(versions: &BTreeMap<Version, Flow>, status: FlowStatus) -> Option<&Flow> {
+        versions.values().rev().find(|flow| flow.status == status)
     }
 }
 
@@ -52,7 +54,12 @@ impl FlowStore for MemoryBackend {
     }
 
     fn latest<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Flow>>> {
-        self.run(move |state, _| Ok(state.flows.rows.get(id).and_then(Flows::latest).cloned()))
+        self.run(move |state, _| {
+            Ok({
+                let versions = state.flows.rows.get(id);
+                versions.and_then(|all| Flows::latest(all, FlowStatus::Published)).cloned()
+            })
+        })
     }
 
     fn versions<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Vec<String>>> {
@@ -63,7 +70,16 @@ impl FlowStore for MemoryBackend {
         })
     }
 
-    fn list(&self) -> BoxFuture<'_, Result<Vec<Flow>>> {
-        self.run(move |state, _| Ok(state.flows.rows.values().filter_map(Flows::latest).cloned().collect()))
+    fn list(&self, filter: FlowFilter) -> BoxFuture<'_, Result<Vec<Flow>>> {
+        self.run(move |state, _| {
+            let limit = usize::try_from(page_size(filter.limit)?).unwrap_or(usize::MAX);
+            let matches = |flow: &&Flow| {
+                filter.after.as_ref().is_none_or(|after| flow.id > *after)
+                    && filter.prefix.as_ref().is_none_or(|prefix| flow.id.starts_with(prefix))
+                    && filter.tag.as_ref().is_none_or(|tag| flow.tags.contains(tag))
+            };
+            let latest = state.flows.rows.values().filter_map(|all| Flows::latest(all, filter.status));
+            Ok(latest.filter(matches).take(limit).cloned().collect())
+        })
     }
 }

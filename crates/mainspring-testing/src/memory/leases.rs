@@ -3,7 +3,8 @@
 use std::{collections::HashMap, time::Duration};
 
 use mainspring_core::{
-    BoxFuture, Lease, LeaseStore, Result, execution::page_size, lease::check_acquire, message::check_lease,
+    BoxFuture, Lease, LeaseFilter, LeaseStore, Result, execution::page_size, lease::check_acquire,
+    message::check_lease,
 };
 
 use super::MemoryBackend;
@@ -71,12 +72,16 @@ impl LeaseStore for MemoryBackend {
         self.run(move |state, _| Ok(state.leases.rows.get(name).cloned()))
     }
 
-    fn list<'a>(&'a self, after: Option<&'a str>, limit: u32) -> BoxFuture<'a, Result<Vec<Lease>>> {
-        self.run(move |state, _| {
-            let limit = usize::try_from(page_size(limit)?).unwrap_or(usize::MAX);
-            let rows = state.leases.rows.values();
-            let mut found: Vec<Lease> =
-                rows.filter(|row| after.is_none_or(|after| *row.name > *after)).cloned().collect();
+    fn list(&self, filter: LeaseFilter) -> BoxFuture<'_, Result<Vec<Lease>>> {
+        self.run(move |state, at| {
+            let limit = usize::try_from(page_size(filter.limit)?).unwrap_or(usize::MAX);
+            let matches = |row: &&Lease| {
+                filter.after.as_ref().is_none_or(|after| row.name > *after)
+                    && filter.prefix.as_ref().is_none_or(|prefix| row.name.starts_with(prefix))
+                    && filter.holder.as_ref().is_none_or(|holder| row.holder == *holder)
+                    && filter.held.is_none_or(|held| (row.expires_at > at) == held)
+            };
+            let mut found: Vec<Lease> = state.leases.rows.values().filter(matches).cloned().collect();
             found.sort_by(|a, b| a.name.cmp(&b.name));
             found.truncate(limit);
             Ok(found)

@@ -22,7 +22,7 @@ impl Retry {
         self.which.check("retry")?;
         let Which { ids, filter, .. } = self.which;
         if ids.is_empty() {
-            let filters = filter.filters(context, |status| status == ExecutionStatus::Failed)?;
+            let filters = filter.filters(context, |status| status == ExecutionStatus::Failed).await?;
             let Some((done, skipped)) =
                 change_all(context, "retry", filters, async |bulk| bulk.retry().await).await?
             else {

@@ -31,7 +31,7 @@ impl Cancel {
         if !self.which.ids.is_empty() {
             return self.each(context, &request).await;
         }
-        let mut filters = self.which.filter.filters(context, |status| !status.is_terminal())?;
+        let mut filters = self.which.filter.filters(context, |status| !status.is_terminal()).await?;
         filters.retain(|filter| filter.status != Some(ExecutionStatus::Cancelling));
         let cancel = async |bulk: Bulk<'_>| bulk.cancel(request.clone()).await;
         let Some((done, skipped)) = change_all(context, "cancel", filters, cancel).await? else {

@@ -4,7 +4,10 @@ use mainspring::{
     Attribute, AttributeBound, Attributes, Compare, ExecutionFilter, ExecutionId, ExecutionStatus, Timestamp,
 };
 
-use crate::{Context, Result, words::PageArgs};
+use crate::{
+    Context, Result,
+    words::{Moment, PageArgs},
+};
 
 /// What executions have in common; all of it holds.
 #[derive(clap::Args)]
@@ -18,6 +21,12 @@ pub(crate) struct FilterArgs {
     /// Only with this status: pending, running, waiting, cancelling, completed, failed or cancelled.
     #[arg(long)]
     status: Option<String>,
+    /// Only created since this time, or since so long ago.
+    #[arg(long, value_name = "TIME")]
+    since: Option<Moment>,
+    /// Only created before this time, or longer ago.
+    #[arg(long, value_name = "TIME")]
+    until: Option<Moment>,
     /// Only with this search attribute, or within a bound of it: also `<`, `<=`, `>` and `>=`. May be said several times.
     #[arg(long = "attribute", value_name = "NAME=VALUE")]
     attributes: Vec<String>,
@@ -26,14 +35,15 @@ pub(crate) struct FilterArgs {
 impl FilterArgs {
     /// Whether nothing is said at all.
     pub(super) fn is_empty(&self) -> bool {
-        self.flow.is_none() && self.status.is_none() && self.attributes.is_empty()
+        let times = self.since.is_none() && self.until.is_none();
+        self.flow.is_none() && self.status.is_none() && self.attributes.is_empty() && times
     }
 
     /// The filter.
     ///
     /// # Errors
     /// Invalid, naming the option.
-    pub(super) fn filter(&self, context: &Context) -> Result<ExecutionFilter> {
+    pub(super) async fn filter(&self, context: &Context) -> Result<ExecutionFilter> {
         let (mut attributes, mut bounds) = (Attributes::new(), Vec::new());
         for text in &self.attributes {
             match attribute(text)? {
@@ -46,6 +56,8 @@ impl FilterArgs {
             flow_id: self.flow.clone(),
             flow_version: self.flow_version.clone(),
             status: self.status.as_deref().map(str::parse).transpose()?,
+            since: context.time_of(self.since).await?,
+            until: context.time_of(self.until).await?,
             attributes,
             bounds,
             ..ExecutionFilter::default()
@@ -53,12 +65,12 @@ impl FilterArgs {
     }
 
     /// The same once for each status that something can be done about: `possible`, or the one that was asked for.
-    pub(super) fn filters(
+    pub(super) async fn filters(
         &self,
         context: &Context,
         possible: impl Fn(ExecutionStatus) -> bool,
     ) -> Result<Vec<ExecutionFilter>> {
-        let filter = self.filter(context)?;
+        let filter = self.filter(context).await?;
         let asked: Vec<ExecutionStatus> = match filter.status {
             Some(status) => vec![status],
             None => ExecutionStatus::ALL.into_iter().filter(|status| possible(*status)).collect(),

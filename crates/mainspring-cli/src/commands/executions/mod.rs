@@ -68,7 +68,7 @@ impl Executions {
         let output = &context.output;
         match self {
             Self::List { filter, page, count, data } => {
-                let filter = page.apply(filter.filter(context)?)?;
+                let filter = page.apply(filter.filter(context).await?)?;
                 let store = context.stores()?.executions();
                 if count {
                     let count = store.count(filter).await?;

@@ -74,6 +74,13 @@ pub async fn executions_are_found_by_their_attributes(backend: &dyn Backend, tim
     check(of("1.0.0").with("paid", true), &["c", "a"]).await;
     check(of("2.0.0"), &[]).await;
     check(of("2.0.0").with("paid", true), &[]).await;
+    let made = backend.executions().list(filter()).await.unwrap()[2].created_at; // that of b
+    let since = ExecutionFilter { since: Some(made), ..filter() };
+    check(since.clone(), &["d", "c", "b"]).await;
+    check(since.with("paid", true), &["c"]).await;
+    let until = ExecutionFilter { until: Some(made), ..filter() };
+    check(until.clone(), &["a"]).await;
+    check(until.with("paid", false), &[]).await;
     let page = ExecutionFilter { limit: 1, ..filter().with("paid", true) };
     let first = backend.executions().list(page.clone()).await.unwrap();
     assert_eq!(ids(&first), ["c"]);

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use mainspring_core::{
     Available, Backend, ClaimRequest, Failure, MessageOptions, MessageQuery, MessageStatus, MessageUpdate,
-    NewMessage, Policy, QueueOptions, QueueStats, Redrive, Retry, Select, Settlement, Target, Which,
+    NewMessage, Policy, QueueFilter, QueueOptions, QueueStats, Redrive, Retry, Select, Settlement, Target,
+    Which,
 };
 use serde_json::json;
 
@@ -14,12 +15,17 @@ use super::super::{
     },
     on, on_time,
 };
-use super::{created, kept, keyed, push_one, sound};
+use super::{
+    created, kept, keyed,
+    lists::{listed, queues_are_found_by_what_they_say},
+    push_one, sound,
+};
 use crate::TimeTravel;
 
 /// All cases.
 pub async fn suite<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     on(&fresh, a_queue_is_created_once_and_a_difference_is_told).await;
+    on(&fresh, queues_are_found_by_what_they_say).await;
     on(&fresh, a_queue_with_messages_is_not_deleted).await;
     on_time(&fresh, messages_take_what_their_queue_says).await;
     on_time(&fresh, retries_go_by_the_policy_of_the_queue_or_of_the_message).await;
@@ -80,9 +86,7 @@ pub async fn a_queue_is_created_once_and_a_difference_is_told(backend: &dyn Back
     let bad = QueueOptions { dead_letter: Some("x".into()), ..QueueOptions::default() };
     assert!(queues.create_queue("x", bad).await.unwrap_err().is_invalid());
     assert!(queues.create_queue("a\nb", QueueOptions::default()).await.unwrap_err().is_invalid());
-    let names: Vec<String> =
-        queues.list_queues().await.unwrap().into_iter().map(|queue| queue.name).collect();
-    assert_eq!(names, ["lost/mail", "mail/out"]);
+    assert_eq!(listed(backend, QueueFilter::default()).await, ["lost/mail", "mail/out"]);
 }
 
 /// Q23: nor one that others send their dead letters to.

@@ -6,6 +6,7 @@ pub mod deaths;
 pub mod ends;
 pub mod keys;
 pub mod leases;
+pub mod lists;
 pub mod parents;
 pub mod policies;
 pub mod random;

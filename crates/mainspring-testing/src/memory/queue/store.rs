@@ -2,9 +2,9 @@
 
 use mainspring_core::{
     BlockedKey, BoxFuture, DeadLetter, DeadLetterQuery, Error, MessageId, MessageQuery, MessageStatus,
-    MessageUpdate, NewMessage, Policy, Pushed, Queue as QueueRow, QueueCreated, QueueOptions, QueueStore,
-    Redrive, Redriven, Result, StoredMessage, Target, Timestamp, Which, execution::page_size, limits,
-    queue::check_messages, trace,
+    MessageUpdate, NewMessage, Policy, Pushed, Queue as QueueRow, QueueCreated, QueueFilter, QueueOptions,
+    QueueStore, Redrive, Redriven, Result, StoredMessage, Target, Timestamp, Which, execution::page_size,
+    limits, queue::check_messages, trace,
 };
 use serde_json::Value;
 
@@ -152,8 +152,18 @@ impl QueueStore for MemoryBackend {
         self.run(move |state, _| Ok(state.queue.rows.get(name).cloned()))
     }
 
-    fn list_queues(&self) -> BoxFuture<'_, Result<Vec<QueueRow>>> {
-        self.run(move |state, _| Ok(state.queue.rows.values().cloned().collect()))
+    fn list_queues(&self, filter: QueueFilter) -> BoxFuture<'_, Result<Vec<QueueRow>>> {
+        self.run(move |state, _| {
+            let limit = usize::try_from(page_size(filter.limit)?).unwrap_or(usize::MAX);
+            let matches = |row: &&QueueRow| {
+                filter.after.as_ref().is_none_or(|after| row.name > *after)
+                    && filter.prefix.as_ref().is_none_or(|prefix| row.name.starts_with(prefix))
+                    && filter.policy.is_none_or(|policy| row.options.policy == policy)
+                    && filter.paused.is_none_or(|paused| row.paused == paused)
+                    && (filter.dead_letter.is_none() || filter.dead_letter == row.options.dead_letter)
+            };
+            Ok(state.queue.rows.values().filter(matches).take(limit).cloned().collect())
+        })
     }
 
     fn push_each(&self, mut messages: Vec<NewMessage>) -> BoxFuture<'_, Result<Vec<Pushed>>> {
