@@ -7,7 +7,7 @@ use std::{
 };
 
 use mainspring::{Engine, Error, PgStoreOptions, PgStores, Timestamp, upkeep::UpkeepOptions};
-use mainspring_pg::{Migrator, Names, Prefix, Schema, Settings, row::get};
+use mainspring_pg::{Deadlines, Migrator, Names, Prefix, Schema, Settings, row::get};
 
 use crate::{
     Result,
@@ -18,6 +18,9 @@ use crate::{
     output::{Output, colours},
     words::{Moment, Span},
 };
+
+/// How much longer we wait for an answer than the server works on it.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// See the module.
 pub(crate) struct Context {
@@ -43,7 +46,7 @@ impl Context {
         let output = Output {
             format: config.get("output").unwrap_or_default().parse()?,
             quiet: global.quiet,
-            colour: colours(|name| environment.get(name)),
+            colour: !global.no_color && colours(|name| environment.get(name)),
         };
         let logs_json = match config.get("log_format") {
             Some("json") => true,
@@ -77,6 +80,10 @@ impl Context {
             }
             name => said(name).or_else(|| self.environment.get(name)),
         })?;
+        let settings = match self.statement_timeout()? {
+            Some(limit) => settings.with_statement_timeout(limit),
+            None => settings,
+        };
         if settings.has_password() {
             return Ok(settings);
         }
@@ -95,13 +102,20 @@ impl Context {
         Ok(Names::new(Schema::new(text("schema"))?, Prefix::new(text("prefix"))?))
     }
 
+    /// Where the database is for whoever may change the tables.
+    ///
+    /// # Errors
+    /// As [`settings`](Self::settings).
+    pub(crate) fn migrator_settings(&self) -> Result<Settings> {
+        self.settings_of(self.config.get("migrate_url").or_else(|| self.config.get("database_url")))
+    }
+
     /// What creates and checks the tables, as whoever may.
     ///
     /// # Errors
     /// As [`settings`](Self::settings) and [`names`](Self::names).
     pub(crate) fn migrator(&self) -> Result<Migrator> {
-        let url = self.config.get("migrate_url").or_else(|| self.config.get("database_url"));
-        let settings = self.settings_of(url)?;
+        let settings = self.migrator_settings()?;
         self.output.note(format_args!("database: {settings}"));
         Ok(Migrator::new(settings, self.names()?))
     }
@@ -124,7 +138,12 @@ impl Context {
     /// Invalid, naming the rule it broke.
     pub(crate) fn store_options(&self) -> Result<PgStoreOptions> {
         let names = self.names()?;
+        let mut deadlines = Deadlines::default();
+        if let Some(limit) = self.statement_timeout()? {
+            deadlines.statement = limit.saturating_add(ANSWER);
+        }
         Ok(PgStoreOptions {
+            deadlines,
             table_prefix: names.prefix().to_owned(),
             schema: names.schema().to_owned(),
             retention: self.retention()?,
@@ -167,6 +186,20 @@ impl Context {
                 Some(Timestamp::from(get::<SystemTime>(&now, 0)?) - ago)
             }
         })
+    }
+
+    /// How long the server may work on one statement, when somebody said so.
+    ///
+    /// # Errors
+    /// Invalid, when it cannot be read or is nothing.
+    pub(crate) fn statement_timeout(&self) -> Result<Option<Duration>> {
+        let limit = self.config.parsed::<Span>("statement_timeout")?.map(|Span(span)| span);
+        match limit {
+            Some(Duration::ZERO) => {
+                Err(Error::invalid("statement_timeout", "must be more than nothing").into())
+            }
+            limit => Ok(limit),
+        }
     }
 
     /// How long the command may take.

@@ -27,6 +27,9 @@ pub(crate) struct Global {
     /// How data is written: table, json, jsonl or yaml [default: table].
     #[arg(short, long, global = true, value_name = "FORMAT")]
     pub(crate) output: Option<String>,
+    /// No colours; `NO_COLOR` says the same.
+    #[arg(long, global = true, hide_short_help = true)]
+    pub(crate) no_color: bool,
     /// No remarks on standard error.
     #[arg(short, long, global = true, hide_short_help = true)]
     pub(crate) quiet: bool,
@@ -48,6 +51,9 @@ pub(crate) struct Global {
     /// How long the command may take, such as 30s; it ends with 6 then.
     #[arg(long, global = true, value_name = "TIME", hide_short_help = true)]
     pub(crate) timeout: Option<String>,
+    /// How long the server may work on one statement, such as 5m [default: 30s].
+    #[arg(long, global = true, value_name = "TIME", hide_short_help = true)]
+    pub(crate) statement_timeout: Option<String>,
 }
 
 impl Global {
@@ -60,6 +66,7 @@ impl Global {
             ("tenant", self.tenant.clone()),
             ("output", self.output.clone()),
             ("timeout", self.timeout.clone()),
+            ("statement_timeout", self.statement_timeout.clone()),
             ("log_format", self.log_format.clone()),
         ]
     }

@@ -24,6 +24,7 @@ mod setup;
 mod start;
 mod streams;
 mod tokens;
+mod version;
 mod worker;
 mod world;
 
@@ -108,6 +109,9 @@ pub(crate) enum Command {
     /// Write the manual.
     #[command(after_help = "Example:\n  mainspring man --folder /usr/local/share/man/man1")]
     Man(man::Man),
+    /// Say which version this is, and what it was built with.
+    #[command(after_help = "Example:\n  mainspring version -o json")]
+    Version,
     /// Say what an error code means and what to do about it; ends with 4 for a code that does not exist.
     #[command(after_help = "Example:\n  mainspring explain commit_unknown")]
     Explain(explain::Args),
@@ -137,6 +141,7 @@ impl Command {
             Self::Migrate(command) => command.run(context).await,
             Self::Setup => setup::run(context).await,
             Self::Doctor(args) => doctor::run(args, context).await,
+            Self::Version => version::run(context),
             Self::Explain(args) => explain::run(&args),
             Self::Config(command) => command.run(context),
             Self::Completions(command) => command.run(),

@@ -69,6 +69,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("output", "table, json, jsonl or yaml", &[]).or("table"),
     key("log_format", "text or json; else text on a terminal and json elsewhere", &[]),
     key("timeout", "how long a command may take, such as 30s", &[]),
+    key("statement_timeout", "how long the server may work on one statement; else 30s", &[]),
     key(
         "retention",
         "what stays for how long where the upkeep is done, such as `executions=archive:90d outputs=7d`",

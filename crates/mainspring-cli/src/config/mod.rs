@@ -61,8 +61,7 @@ impl<'a> Sources<'a> {
         named: Option<&Path>,
         profile: Option<String>,
     ) -> Result<Self, Box<dyn Error>> {
-        let named =
-            named.map(Path::to_owned).or_else(|| environment.get("MAINSPRING_CONFIG").map(PathBuf::from));
+        let named = named_file(environment, named);
         let project = File::read(named.as_deref().unwrap_or(Path::new(PROJECT)))?;
         if let (Some(named), None) = (&named, &project) {
             return Err(Invalid::invalid("config", format!("there is no file {}", named.display())).into());
@@ -183,6 +182,16 @@ fn without_account(address: &str) -> String {
         }
         None => "***".to_owned(),
     }
+}
+
+/// The files that are read, nearest first, there or not.
+pub(crate) fn files(environment: &Environment, named: Option<&Path>) -> Vec<PathBuf> {
+    let project = named_file(environment, named).unwrap_or_else(|| PathBuf::from(PROJECT));
+    [project].into_iter().chain(user_file(environment)).collect()
+}
+
+fn named_file(environment: &Environment, named: Option<&Path>) -> Option<PathBuf> {
+    named.map(Path::to_owned).or_else(|| environment.get("MAINSPRING_CONFIG").map(PathBuf::from))
 }
 
 fn user_file(environment: &Environment) -> Option<PathBuf> {

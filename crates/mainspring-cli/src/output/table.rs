@@ -1,6 +1,9 @@
-//! Tables for people.
+//! Tables for people: beside a time stands how long ago it is.
+
+use std::time::{Duration, SystemTime};
 
 use comfy_table::{Cell, CellAlignment, Color, LineStyle, Table, TableStyle};
+use mainspring_core::Timestamp;
 use serde_json::Value;
 
 /// Most characters of a cell in a table of many.
@@ -16,9 +19,12 @@ pub(super) fn many(names: &[&str], rows: Vec<Vec<Value>>, colour: bool) -> Strin
     let numbers: Vec<usize> = (0..names.len())
         .filter(|n| rows.iter().any(|row| row.get(*n).is_some_and(Value::is_number)))
         .collect();
+    let now = now();
     for row in rows {
         let cells = names.iter().zip(row);
-        table.add_row(cells.map(|(name, value)| painted(name, &cut(&plain(&value)), colour)));
+        table.add_row(
+            cells.map(|(name, value)| painted(name, &cut(&timed(name, plain(&value), now)), colour)),
+        );
     }
     for number in numbers {
         if let Some(column) = table.column_mut(number) {
@@ -30,12 +36,12 @@ pub(super) fn many(names: &[&str], rows: Vec<Vec<Value>>, colour: bool) -> Strin
 
 /// A table of one: a row for each thing that is said of it.
 pub(super) fn one(fields: Vec<(&str, Value)>, colour: bool) -> String {
-    let mut table = Table::new();
+    let (mut table, now) = (Table::new(), now());
     table.load_style(TableStyle::new());
     for (name, value) in fields {
         let text = match &value {
             Value::Object(_) | Value::Array(_) => serde_json::to_string_pretty(&value).unwrap_or_default(),
-            value => plain(value),
+            value => timed(name, plain(value), now),
         };
         table.add_row([Cell::new(name.replace('_', " ")), painted(name, &text, colour)]);
     }
@@ -59,6 +65,31 @@ fn plain(value: &Value) -> String {
             .collect(),
         other => other.to_string(),
     }
+}
+
+#[allow(clippy::disallowed_methods, reason = "for eyes: nothing is decided by it")]
+fn now() -> Timestamp {
+    SystemTime::now().into()
+}
+
+/// A time with how far it is from `now`; anything else as it is.
+fn timed(name: &str, text: String, now: Timestamp) -> String {
+    if !name.ends_with("_at") && !matches!(name, "next" | "last" | "tick") {
+        return text;
+    }
+    match text.parse::<Timestamp>() {
+        Ok(at) if at > now => format!("{text} (in {})", length(at.since(now))),
+        Ok(at) => format!("{text} ({} ago)", length(now.since(at))),
+        Err(_) => text,
+    }
+}
+
+/// In the largest unit of which there is one.
+fn length(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
+    let unit = units.into_iter().find(|(unit, _)| seconds >= *unit).unwrap_or((1, "s"));
+    format!("{}{}", seconds / unit.0, unit.1)
 }
 
 fn cut(text: &str) -> String {
@@ -92,5 +123,16 @@ mod tests {
         assert!(table.starts_with("a b"), "{table}");
         assert!(table.contains(r"x\u{1b}[2J\ny") && !table.contains('\u{1b}'), "{table}");
         assert!(cut(&"é".repeat(200)).chars().count() == CELL);
+    }
+
+    #[test]
+    fn beside_a_time_stands_how_far_it_is() {
+        let now: Timestamp = "2026-01-02T00:00:00Z".parse().unwrap();
+        let shown = |name: &str, text: &str| timed(name, text.to_owned(), now);
+        assert_eq!(shown("dead_at", "2026-01-01T21:30:00Z"), "2026-01-01T21:30:00Z (2h ago)");
+        assert_eq!(shown("next", "2026-01-05T00:00:00Z"), "2026-01-05T00:00:00Z (in 3d)");
+        assert_eq!(shown("tick", "2026-01-02T00:00:00Z"), "2026-01-02T00:00:00Z (0s ago)");
+        assert_eq!(shown("name", "2026-01-02T00:00:00Z"), "2026-01-02T00:00:00Z");
+        assert_eq!(shown("dead_at", ""), "");
     }
 }

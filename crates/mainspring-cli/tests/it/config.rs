@@ -49,6 +49,55 @@ fn every_value_is_shown_with_its_origin_and_no_secret_is() {
 }
 
 #[test]
+fn the_files_that_are_read_are_told_and_what_is_wrong_in_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().to_string_lossy().into_owned();
+    let run =
+        |more: &[&str]| run_in(&folder, &[&["config"], more, &["-o", "json"]].concat(), &[("HOME", &*home)]);
+    let there =
+        |items: Vec<serde_json::Value>| items.iter().map(|it| it["there"] == true).collect::<Vec<_>>();
+    assert_eq!(there(run(&["path"]).items()), [false, false]);
+    let file = |text: &str| std::fs::write(folder.path().join("mainspring.toml"), text).unwrap();
+    file("statement_timeout = '2m'\nretention = 'outputs=7d'");
+    assert_eq!(there(run(&["path"]).items()), [true, false]);
+    assert_eq!(run(&["check"]).json()["valid"], true);
+    for wrong in [
+        "prefix = 'a b'",
+        "retention = 'outputs=never'",
+        "statement_timeout = '0s'",
+        "concurrency = 'many'",
+        "database_url = 'postgres://h/d?sslmode=perhaps'",
+        "migrate_url = 'canary'",
+    ] {
+        file(wrong);
+        let said = run(&["check"]).refused(2);
+        assert!(!said.contains("canary"), "{said}");
+    }
+}
+
+#[test]
+fn a_host_that_is_not_there_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let variables = [("DATABASE_URL", "postgres://me:canary@127.0.0.1:1/d")];
+    for command in ["locks list", "migrate status", "doctor"] {
+        let arguments: Vec<&str> = command.split(' ').collect();
+        let said = run_in(&folder, &arguments, &variables).refused(6);
+        assert!(said.contains("127.0.0.1") && !said.contains("canary"), "{command}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_statement_ends_when_its_time_is_over() {
+    let ground = Ground::new().await;
+    let mut client = ground.db.client().await;
+    let held = client.transaction().await.unwrap();
+    held.batch_execute(&format!("LOCK TABLE {}", ground.db.names().table("leases"))).await.unwrap();
+    let said = ground.run(&["locks", "list", "--statement-timeout", "300ms"]).refused(6);
+    assert!(said.contains("statement timeout"), "{said}");
+    ground.run(&["locks", "list", "--statement-timeout", "soon"]).refused(2);
+}
+
+#[test]
 fn what_nobody_knows_is_refused_with_the_nearest_name() {
     let folder = tempfile::tempdir().unwrap();
     let show = |more: &[&str]| run_in(&folder, &[&["config", "show"], more].concat(), &[]);

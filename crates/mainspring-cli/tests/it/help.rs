@@ -65,6 +65,14 @@ fn completions_and_manual_are_written() {
 }
 
 #[test]
+fn the_version_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = run_in(&folder, &["version", "-o", "json"], &[]).json();
+    assert_eq!(told["version"], env!("CARGO_PKG_VERSION"));
+    assert!(run_in(&folder, &["--version"], &[]).ok().out.contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
 fn a_code_is_explained_and_an_unknown_one_is_not_found() {
     let folder = tempfile::tempdir().unwrap();
     let explained = run_in(&folder, &["explain", "commit_unknown"], &[]).ok().out;

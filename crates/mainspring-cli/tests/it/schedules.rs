@@ -31,7 +31,7 @@ async fn a_schedule_is_added_looked_at_run_and_removed() {
     assert!(ticks.len() == 3 && ticks[0]["tick"].as_str().unwrap().ends_with("Z"), "{ticks:?}");
     assert_eq!(schedules(&["pause", "reports", "often"]).json()["paused"], true);
     assert_eq!(schedules(&["list", "--paused", "true"]).items()[0]["key"], "often");
-    assert_eq!(schedules(&["list", "--key", "nightly", "--paused", "true"]).items(), [json!(0); 0]);
+    assert!(schedules(&["list", "--key", "nightly", "--paused", "true"]).items().is_empty());
     assert_eq!(schedules(&["resume", "reports", "often"]).json()["paused"], false);
     assert!(schedules(&["run", "reports", "nightly"]).json()["message"].is_string());
     assert_eq!(ground.json(&["queues", "stats", "reports"]).items()[0]["ready"], 1);
@@ -44,8 +44,8 @@ async fn a_schedule_is_added_looked_at_run_and_removed() {
     assert_eq!(history(&["--since", since]).items().len(), 1);
     assert_eq!(history(&["--since", "1h"]).items().len(), 2);
     ground.db.advance(std::time::Duration::from_secs(7_200)).await;
-    assert_eq!(history(&["--since", "1h"]).items(), [json!(0); 0]);
-    assert_eq!(history(&["--outcome", "skipped"]).items(), [json!(0); 0]);
+    assert!(history(&["--since", "1h"]).items().is_empty());
+    assert!(history(&["--outcome", "skipped"]).items().is_empty());
     for bad in [["--since", "yesterday"], ["--outcome", "lost"], ["--after", "nowhere"], ["--limit", "10001"]]
     {
         history(&bad).refused(2);
