@@ -37,7 +37,7 @@ impl Db<'_> {
         let At::Pool(pool) = &self.at else {
             return Err(Error::internal("an attempt is a transaction of its own"));
         };
-        let held = held::checkout(pool, &self.shared.deadlines).await?;
+        let held = held::checkout(pool, &self.shared).await?;
         let text = self.names().render(query.sql());
         let answer = held.ask(query.sql(), &text, &query.params(), &self.shared, Place::Outside).await?;
         held.release();

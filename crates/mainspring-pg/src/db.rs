@@ -17,6 +17,7 @@ use crate::{
     incarnation::Remembered,
     names::Names,
     query::Query,
+    settings::Settings,
     sqlstate::Class,
     statements::{Known, Place, Ready, Statements},
 };
@@ -60,6 +61,8 @@ pub struct Db<'t> {
 pub(crate) struct Shared {
     pub(crate) names: Names,
     pub(crate) deadlines: Deadlines,
+    /// Where the pool connects to, when that is known.
+    pub(crate) hosts: Option<String>,
     pub(crate) clock: Clock,
     pub(crate) statements: Statements,
     pub(crate) known: Known,
@@ -111,8 +114,17 @@ impl Db<'static> {
     /// [`with_deadlines`](Self::with_deadlines) with statements sent in another way.
     pub fn with_statements(pool: Pool, names: Names, deadlines: Deadlines, statements: Statements) -> Self {
         let (clock, known, incarnation) = (Clock::default(), Known::default(), Remembered::default());
-        let shared = Shared { names, deadlines, clock, statements, known, incarnation };
+        let shared = Shared { names, deadlines, hosts: None, clock, statements, known, incarnation };
         Self { at: At::Pool(pool), shared: Arc::new(shared) }
+    }
+
+    /// The same for a pool that was made from these settings: its errors name their hosts. Not for one that was cloned.
+    #[must_use]
+    pub fn at_hosts_of(mut self, settings: &Settings) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.hosts = Some(settings.hosts().join(", "));
+        }
+        self
     }
 }
 
@@ -283,10 +295,9 @@ impl<'t> Db<'t> {
         params: &Params<'_>,
         each: &mut Each<'_>,
     ) -> Result<u64> {
-        let deadlines = &self.shared.deadlines;
         let mut again = true;
         loop {
-            let held = held::checkout(pool, deadlines).await?;
+            let held = held::checkout(pool, &self.shared).await?;
             let failure = match held.each(sql, text, params, &self.shared, Place::Outside, each).await? {
                 Ok(answer) => {
                     held.release();

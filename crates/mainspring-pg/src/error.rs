@@ -11,7 +11,7 @@ use mainspring_core::{Error, ErrorKind};
 use tokio_postgres::Error as PgError;
 
 use crate::{
-    db::Deadlines,
+    db::Shared,
     sqlstate::{Class, classify},
 };
 
@@ -82,20 +82,24 @@ fn unquoted(message: &str) -> String {
 }
 
 /// No connection could be had.
-pub(crate) fn no_connection(error: PoolError, size: usize, deadlines: &Deadlines) -> Error {
+pub(crate) fn no_connection(error: PoolError, size: usize, shared: &Shared) -> Error {
+    let deadlines = &shared.deadlines;
+    let connecting = shared.hosts.as_ref().map(|hosts| format!("connecting to {hosts}"));
+    let connecting = connecting.unwrap_or_else(|| "connecting".to_owned());
     match error {
         PoolError::Timeout(TimeoutType::Wait) => Error::new(
             ErrorKind::Busy,
             format!("no connection free within {:?}: all {size} of the pool are in use", deadlines.wait),
         ),
-        PoolError::Timeout(TimeoutType::Create) => {
-            Error::new(ErrorKind::Unavailable, format!("connecting took longer than {:?}", deadlines.create))
-        }
+        PoolError::Timeout(TimeoutType::Create) => Error::new(
+            ErrorKind::Unavailable,
+            format!("{connecting} took longer than {:?}", deadlines.create),
+        ),
         PoolError::Timeout(TimeoutType::Recycle) => Error::new(
             ErrorKind::Unavailable,
             format!("a pooled connection was silent for {:?}", deadlines.recycle),
         ),
-        PoolError::Backend(error) => failed("connecting", error),
+        PoolError::Backend(error) => failed(connecting, error),
         PoolError::Closed => Error::new(ErrorKind::Unavailable, "the pool is closed"),
         other => {
             Error::new(ErrorKind::Unavailable, "the pool could not hand out a connection").with_source(other)

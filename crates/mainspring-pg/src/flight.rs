@@ -86,7 +86,7 @@ impl Db<'_> {
         first: &[Query],
     ) -> Result<(Flight, Vec<Vec<Row>>)> {
         let limit = self.shared.deadlines.statement;
-        let held = held::checkout(pool, &self.shared.deadlines).await?;
+        let held = held::checkout(pool, &self.shared).await?;
         let texts: Vec<_> = first.iter().map(|query| self.names().render(query.sql())).collect();
         let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
         let statements = match held.prepare(&texts, &self.shared, Place::Outside).await? {

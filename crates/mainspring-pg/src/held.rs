@@ -25,7 +25,7 @@ use tokio_postgres::{
 };
 
 use crate::{
-    db::{Deadlines, Shared},
+    db::Shared,
     error::{failed, label, no_connection},
     jitter::pause,
     sqlstate::{Class, classify},
@@ -95,7 +95,8 @@ pub(crate) struct Held {
 }
 
 /// A connection of the pool, waiting no longer than `deadlines` allow, whatever the pool itself was built with (T6).
-pub(crate) async fn checkout(pool: &Pool, deadlines: &Deadlines) -> Result<Held> {
+pub(crate) async fn checkout(pool: &Pool, shared: &Shared) -> Result<Held> {
+    let deadlines = &shared.deadlines;
     let limits = Timeouts {
         wait: Some(deadlines.wait),
         create: Some(deadlines.create),
@@ -122,7 +123,7 @@ pub(crate) async fn checkout(pool: &Pool, deadlines: &Deadlines) -> Result<Held>
         sleep(pause(attempt, Duration::from_millis(10), Duration::from_millis(200))).await;
         attempt += 1;
     };
-    let object = object.map_err(|error| no_connection(error, pool.status().max_size, deadlines))?;
+    let object = object.map_err(|error| no_connection(error, pool.status().max_size, shared))?;
     histogram!(metric::DB_ACQUIRE).record(begin.elapsed());
     Ok(Held { object: Some(object), broken: AtomicBool::new(false) })
 }

@@ -33,7 +33,7 @@ impl Db<'_> {
         let limit = self.shared.deadlines.statement;
         let mut again = true;
         loop {
-            let held = held::checkout(pool, &self.shared.deadlines).await?;
+            let held = held::checkout(pool, &self.shared).await?;
             let texts: Vec<_> = queries.iter().map(|query| self.names().render(query.sql())).collect();
             let texts: Vec<&str> = std::iter::once(ORDERED).chain(texts.iter().map(|text| &**text)).collect();
             let answers = match held.prepare(&texts, &self.shared, Place::Outside).await? {

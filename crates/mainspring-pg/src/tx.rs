@@ -69,7 +69,7 @@ impl Db<'_> {
         let At::Pool(pool) = &self.at else { return f(self).await };
         let mut attempt = 0;
         loop {
-            let held = held::checkout(pool, &self.shared.deadlines).await?;
+            let held = held::checkout(pool, &self.shared).await?;
             let incarnation = self.shared.incarnation.get(&held, &self.shared).await;
             let error = match self.open(&held).await {
                 Ok(()) => {
@@ -202,7 +202,7 @@ async fn status(xid: &str, began: &Incarnation, pool: &Pool, shared: &Shared) ->
     let until = Instant::now() + shared.deadlines.resolve;
     for attempt in 0.. {
         let look = async {
-            let held = held::checkout(pool, &shared.deadlines).await.ok()?;
+            let held = held::checkout(pool, shared).await.ok()?;
             let status = match held.ask(STATUS, STATUS, &[&xid], shared, Place::Outside).await.ok()? {
                 Ok(rows) => rows.first()?.try_get::<_, Option<String>>(0).ok()?,
                 // An id "in the future" was handed out before a crash that forgot it.

@@ -111,12 +111,20 @@ pub struct PgStores<'t> {
 /// # Errors
 /// Invalid, naming the option and the rule it broke.
 pub fn create_pg_stores(pool: Pool, options: PgStoreOptions) -> Result<PgStores<'static>> {
+    stores_on(pool, None, options)
+}
+
+/// With the settings that the pool was made from, where they are known.
+fn stores_on(pool: Pool, settings: Option<&Settings>, options: PgStoreOptions) -> Result<PgStores<'static>> {
     let names = options.names()?;
     if !(1..=16).contains(&options.commit_lanes) {
         let problem = format!("{} is not within 1 to 16", options.commit_lanes);
         return Err(mainspring_core::Error::invalid("commit_lanes", problem));
     }
-    let db = Db::with_statements(pool, names.clone(), options.deadlines, options.statements);
+    let mut db = Db::with_statements(pool, names.clone(), options.deadlines, options.statements);
+    if let Some(settings) = settings {
+        db = db.at_hosts_of(settings);
+    }
     let mut hints = Hints::new(Some(db.clone()), options.listen, names);
     if let Some(carrier) = options.carrier {
         hints = hints.with_carrier(carrier);
@@ -150,8 +158,8 @@ impl PgStores<'static> {
     pub fn connect_with(settings: Settings, options: PgStoreOptions) -> Result<Self> {
         let pool = mainspring_pg::pool(&settings, DEFAULT_POOL_SIZE)?;
         let statements = settings.statements();
-        let listen = if settings.is_pooled() { options.listen } else { Some(settings) };
-        create_pg_stores(pool, PgStoreOptions { listen, statements, ..options })
+        let listen = if settings.is_pooled() { options.listen } else { Some(settings.clone()) };
+        stores_on(pool, Some(&settings), PgStoreOptions { listen, statements, ..options })
     }
 }
 
