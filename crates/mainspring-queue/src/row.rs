@@ -92,7 +92,8 @@ pub(crate) fn delivery_from_row(queue: &str, row: &Row) -> Result<Delivery> {
     })
 }
 
-/// Gives up a claimed message that cannot be read, so that it keeps no other one waiting. Only its place has to be readable.
+/// Gives up a claimed message that cannot be read, so that it keeps no other one waiting. Only its place has to be readable. The reason
+/// names the column; what is below quotes what stands there.
 pub(crate) fn unreadable_row(queue: &str, row: &Row, error: &Error) -> Result<Settle> {
     let lease = MessageLease {
         queue: queue.to_owned(),
@@ -101,7 +102,7 @@ pub(crate) fn unreadable_row(queue: &str, row: &Row, error: &Error) -> Result<Se
         token: get(row, 2)?,
         managed: get(row, 17)?,
     };
-    Ok(Settle::new(lease, Settlement::DeadLetter(Failure::new("UNREADABLE", error.chain()))))
+    Ok(Settle::new(lease, Settlement::DeadLetter(Failure::new("UNREADABLE", error.to_string()))))
 }
 
 /// As [`delivery_from_row`], of a message that cannot be read: its id, its type, and nothing else that was pushed.

@@ -5,7 +5,10 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use mainspring_core::{ClaimRequest, MessageLease, NewMessage, QueueDriver, Settle, Settlement, WorkerId};
+use mainspring_core::{
+    ClaimRequest, MessageLease, NewMessage, QueueDriver, QueueOptions, QueueStore, Settle, Settlement,
+    WorkerId,
+};
 use mainspring_pg::{Db, Hints, Settings, pool};
 use mainspring_queue::PgQueue;
 use mainspring_testing::TestDb;
@@ -191,6 +194,22 @@ async fn a_message_that_cannot_be_read_is_given_up_and_the_others_go_on() {
     assert!(dead.iter().all(|dead| dead.reason.code == "UNREADABLE" && dead.message.message_type == "t"));
     let stats = queue.stats("q").await.unwrap();
     assert_eq!((dead.len(), stats.ready, stats.claimed, stats.dead), (4, 0, 2, 4));
+}
+
+#[tokio::test]
+async fn the_reason_of_an_unreadable_message_quotes_nothing_of_it() {
+    let db = TestDb::new().await;
+    let queue = PgQueue::new(&db.db());
+    queue.create_queue("q", QueueOptions::default()).await.unwrap();
+    queue.push(messages(1)).await.unwrap();
+    let table = db.names().table("messages");
+    let poison = format!("UPDATE {table} SET options = jsonb_build_object('origin', 'canary')");
+    db.client().await.batch_execute(&poison).await.unwrap();
+    assert!(queue.claim(request(10)).await.unwrap().deliveries.is_empty());
+    let dead = queue.dead_letters("q", 10).await.unwrap();
+    assert_eq!(dead.len(), 1);
+    let reason = &dead[0].reason.message;
+    assert!(reason.contains("options") && !reason.contains("canary"), "{reason}");
 }
 
 /// Polls a future so often, then drops it; whether it had ended before.
