@@ -12,6 +12,8 @@ mod away;
 mod broker;
 mod chaos;
 mod clocks;
+mod collector;
+mod command;
 mod connection;
 mod crashes;
 mod durable_chaos;

@@ -1,55 +1,18 @@
 //! Three processes export their spans to a collector of this test: they are one trace, and hold no secret.
 
-use std::{
-    collections::BTreeMap,
-    process::Command,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeMap, process::Command};
 
-use axum::{Router, body::Bytes, routing::post};
-use mainspring::{
-    ExecutionId, ExecutionStatus,
-    world::http::{ServeOptions, serve},
-};
+use mainspring::{ExecutionId, ExecutionStatus};
 use mainspring_testing::ChildWorker;
-use mainspring_tests::{
-    Lab, PATIENCE,
-    traced::{CANARY, VARIABLES},
-};
+use mainspring_tests::{Lab, PATIENCE, traced::VARIABLES};
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest,
     common::v1::any_value::Value,
     trace::v1::{Span, status::StatusCode},
 };
-use prost::Message;
+
+use crate::collector::{Collector, text};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_traced");
-
-/// What was exported: the service and the span.
-type Exported = Arc<Mutex<Vec<(String, Span)>>>;
-
-/// A collector on this machine; where, and what it gets.
-async fn collector() -> (String, Exported) {
-    let exported = Exported::default();
-    let theirs = Arc::clone(&exported);
-    let take = async move |body: Bytes| {
-        let text = String::from_utf8_lossy(&body);
-        assert!(!text.contains("canary") && !text.contains(CANARY), "a secret is exported: {text}");
-        let request = ExportTraceServiceRequest::decode(body).unwrap();
-        for resource in request.resource_spans {
-            let attributes = &resource.resource.as_ref().unwrap().attributes;
-            let name = attributes.iter().find(|attribute| attribute.key == "service.name").unwrap();
-            let Some(Value::StringValue(name)) = name.value.clone().unwrap().value else { unreachable!() };
-            let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
-            theirs.lock().unwrap().extend(spans.map(|span| (name.clone(), span)));
-        }
-    };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().route("/v1/traces", post(take));
-    tokio::spawn(serve(listener, router, ServeOptions::default(), std::future::pending()));
-    (address, exported)
-}
 
 fn process(role: &str, lab: &Lab, collector: &str, base: &str) -> ChildWorker {
     let mut command = Command::new(PROGRAM);
@@ -66,7 +29,7 @@ async fn ended(mut child: ChildWorker) {
 /// All spans of a run of the three processes.
 async fn run() -> Vec<(String, Span)> {
     let lab = Lab::new().await;
-    let (collector, exported) = collector().await;
+    let (collector, exported) = Collector::start().await;
     let mut helps = process("helps", &lab, &collector, "");
     let base = helps.line("at ", PATIENCE).await.unwrap().replace("at ", "");
     let mut orders = process("orders", &lab, &collector, &base);
@@ -81,15 +44,7 @@ async fn run() -> Vec<(String, Span)> {
         child.terminate().unwrap();
         ended(child).await;
     }
-    exported.lock().unwrap().clone()
-}
-
-fn text<'s>(span: &'s Span, name: &str) -> Option<&'s str> {
-    let value = span.attributes.iter().find(|attribute| attribute.key == name)?.value.as_ref()?;
-    match value.value.as_ref()? {
-        Value::StringValue(text) => Some(text),
-        _ => None,
-    }
+    exported.spans()
 }
 
 fn number(span: &Span, name: &str) -> Option<i64> {
