@@ -22,6 +22,7 @@ mod failover;
 mod gates;
 mod here;
 mod kills;
+mod lost_tail;
 mod mixed;
 mod names;
 mod over;

@@ -103,7 +103,7 @@ impl Inner {
         cancel: &CancellationToken,
     ) -> Result<Drove> {
         let Some(code) = self.workflows.code(&execution) else { return Ok(Drove::Unknown(execution)) };
-        if self.workflows.kept.is_ahead_of(&execution) {
+        if self.was_parked_since(&execution).await? {
             return Ok(Drove::Changed);
         }
         let cleaning = execution.status == ExecutionStatus::Cancelling;

@@ -7,10 +7,11 @@ use std::{
     time::Duration,
 };
 
-use mainspring_core::{Execution, ExecutionId, ExecutionStatus};
+use mainspring_core::{Execution, ExecutionId, ExecutionStatus, Result, Timestamp};
 use tokio::time::Instant;
 
 use super::{drive::Running, flag::Flag, live::Live};
+use crate::engine::Inner;
 
 /// The code of a parked execution, standing where it waits.
 pub(super) struct Standing {
@@ -23,6 +24,8 @@ struct Kept {
     standing: Standing,
     /// Of the row when it was parked: another one means that someone else has driven it since.
     revision: i64,
+    /// When it was parked: a standby that was behind may have come to the same revision with another history.
+    written: Timestamp,
     since: Instant,
 }
 
@@ -56,7 +59,12 @@ impl KeptLive {
             drop(table); // before what is not kept, whose drop may run code of the application
             return;
         }
-        let kept = Kept { standing, revision: execution.revision, since: Instant::now() };
+        let kept = Kept {
+            standing,
+            revision: execution.revision,
+            written: execution.updated_at,
+            since: Instant::now(),
+        };
         let old = table.insert(execution.id.clone(), kept);
         drop(table);
         drop(old);
@@ -65,13 +73,18 @@ impl KeptLive {
     /// The code that stands where the row says.
     pub(super) fn take(&self, execution: &Execution) -> Option<Standing> {
         let kept = self.table().remove(&execution.id)?;
-        let same = kept.revision == execution.revision && execution.status == ExecutionStatus::Waiting;
-        same.then_some(kept.standing)
+        let same = (kept.revision, kept.written) == (execution.revision, execution.updated_at);
+        (same && execution.status == ExecutionStatus::Waiting).then_some(kept.standing)
     }
 
-    /// Whether the row was read before its code was driven and parked here, so that it has to be read again.
-    pub(super) fn is_ahead_of(&self, execution: &Execution) -> bool {
+    /// Whether what is kept is of a later row.
+    fn is_ahead_of(&self, execution: &Execution) -> bool {
         self.table().get(&execution.id).is_some_and(|kept| kept.revision > execution.revision)
+    }
+
+    fn forget(&self, id: &ExecutionId) {
+        let kept = self.table().remove(id);
+        drop(kept);
     }
 
     /// Drops those that were idle for too long.
@@ -86,6 +99,21 @@ impl KeptLive {
             ids.iter().filter_map(|id| table.remove(id)).collect()
         };
         drop(old);
+    }
+}
+
+impl Inner {
+    /// Whether the row was read before its code was driven and parked here, so that it has to be read again. Code that is still
+    /// ahead of it then stands on what a server has lost with the commits of its last moments, and is forgotten.
+    pub(super) async fn was_parked_since(&self, execution: &Execution) -> Result<bool> {
+        let kept = &self.workflows.kept;
+        if !kept.is_ahead_of(execution) {
+            return Ok(false);
+        }
+        if self.load(&execution.id).await?.is_none_or(|now| kept.is_ahead_of(&now)) {
+            kept.forget(&execution.id);
+        }
+        Ok(true)
     }
 }
 
