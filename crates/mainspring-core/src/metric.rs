@@ -80,6 +80,8 @@ metrics! {
     Histogram REPLAY = "mainspring_replay_seconds" ["flow"] "How long reading a workflow's history took before it went on.";
     Counter NONDETERMINISM = "mainspring_nondeterminism_total" ["flow"] "Replays that found other steps than were recorded.";
     Counter RECONCILER_REQUEUED = "mainspring_reconciler_requeued_total" [] "Executions whose driver had died, and that got a message instead.";
+    Counter EXECUTIONS_UNREADABLE = "mainspring_executions_unreadable_total" []
+        "Executions whose row cannot be read, each time one is left out so that others are looked after.";
     Counter EVENTS_APPENDED = "mainspring_events_appended_total" ["partition"] "Events committed by this process.";
     Counter APPEND_CONFLICTS = "mainspring_append_conflicts_total" [] "Appends refused because the stream was elsewhere than expected.";
     Gauge CONSUMER_LAG_EVENTS = "mainspring_consumer_lag_events" ["consumer"] "Positions of the log a processor has not come to.";

@@ -3,10 +3,10 @@
 use std::time::SystemTime;
 
 use mainspring_core::{
-    BoxFuture, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, ExecutionStore, ExecutionWrite,
-    Expect, Result, Timestamp, execution::page_size,
+    BoxFuture, Error, Execution, ExecutionFilter, ExecutionId, ExecutionStatus, ExecutionStore,
+    ExecutionWrite, Expect, Result, Timestamp, execution::page_size, metric,
 };
-use mainspring_pg::{Db, Query, TxRef, row::get};
+use mainspring_pg::{Db, Query, Row, TxRef, row::get};
 
 use crate::{
     row::{execution_from_row, select},
@@ -35,6 +35,13 @@ impl<'t> PgExecutionStore<'t> {
         self.db.run(query).await?.iter().map(execution_from_row).collect()
     }
 
+    /// [`find`](Self::find) for whoever looks after all of them: one that cannot be read keeps no other one waiting.
+    async fn find_readable(&self, query: Query) -> Result<Vec<Execution>> {
+        let rows = self.db.run(query).await?;
+        let read = rows.iter().map(|row| execution_from_row(row).map_err(|error| left_out(row, &error)));
+        Ok(read.filter_map(Result::ok).collect())
+    }
+
     async fn create_one(&self, execution: Execution) -> Result<Execution> {
         execution.check()?;
         let write = ExecutionWrite::create(execution, Vec::new());
@@ -57,6 +64,12 @@ impl<'t> PgExecutionStore<'t> {
             None => Err(write.conflict()),
         }
     }
+}
+
+fn left_out(row: &Row, error: &Error) {
+    let id: &str = get(row, 0).unwrap_or_default();
+    metrics::counter!(metric::EXECUTIONS_UNREADABLE).increment(1);
+    tracing::warn!(execution = id, error = %error.chain(), "left out: it cannot be read");
 }
 
 const GET_MANY: &str = select!("WHERE e.id = ANY($1)");
@@ -227,7 +240,7 @@ impl ExecutionStore for PgExecutionStore<'_> {
                 .bind(flow_id.to_owned())
                 .bind(SystemTime::from(before))
                 .bind(page_size(limit)?);
-            self.find(query).await
+            self.find_readable(query).await
         })
     }
 
@@ -250,7 +263,7 @@ impl ExecutionStore for PgExecutionStore<'_> {
     }
 
     fn find_waiting(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Execution>>> {
-        Box::pin(async move { self.find(Query::new(FIND_WAITING).bind(page_size(limit)?)).await })
+        Box::pin(async move { self.find_readable(Query::new(FIND_WAITING).bind(page_size(limit)?)).await })
     }
 
     fn find_by_idempotency_key<'a>(
@@ -273,17 +286,19 @@ impl ExecutionStore for PgExecutionStore<'_> {
     }
 
     fn find_timed_out_executions(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Execution>>> {
-        Box::pin(
-            async move { self.find(Query::new(FIND_TIMED_OUT_EXECUTIONS).bind(page_size(limit)?)).await },
-        )
+        Box::pin(async move {
+            self.find_readable(Query::new(FIND_TIMED_OUT_EXECUTIONS).bind(page_size(limit)?)).await
+        })
     }
 
     fn find_timed_out_waits(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Execution>>> {
-        Box::pin(async move { self.find(Query::new(FIND_TIMED_OUT_WAITS).bind(page_size(limit)?)).await })
+        Box::pin(
+            async move { self.find_readable(Query::new(FIND_TIMED_OUT_WAITS).bind(page_size(limit)?)).await },
+        )
     }
 
     fn find_orphans(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Execution>>> {
-        Box::pin(async move { self.find(Query::new(FIND_ORPHANS).bind(page_size(limit)?)).await })
+        Box::pin(async move { self.find_readable(Query::new(FIND_ORPHANS).bind(page_size(limit)?)).await })
     }
 
     fn count_by_status(&self) -> BoxFuture<'_, Result<Vec<(ExecutionStatus, u64)>>> {

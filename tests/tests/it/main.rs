@@ -42,6 +42,7 @@ mod starved;
 mod stop;
 mod traced;
 mod unknown;
+mod unreadable;
 mod wakeups;
 mod world_kills;
 mod zombies;
