@@ -106,6 +106,10 @@ impl Inner {
                 // By someone who finished what this call began: then it was this call all the same.
                 result.cancelled = !status.is_terminal() && execution.status == ExecutionStatus::Cancelled;
                 result.cancelled_at = execution.cancellation.map(|record| record.cancelled_at);
+                if !result.cancelled {
+                    // What was counted was of a commit that lost.
+                    (result.children_cancelled, result.tokens_invalidated) = (0, 0);
+                }
                 return Ok(result);
             }
             let family = self.family(execution).await?;

@@ -9,7 +9,7 @@ use std::{
     cell::{Cell, RefCell},
     fmt,
     panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook, take_hook},
-    pin::pin,
+    pin::{Pin, pin},
     sync::Once,
     task::Poll,
 };
@@ -47,24 +47,41 @@ thread_local! {
     static LOCATION: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Awaits code of the application.
+/// Awaits code of the application. A panic of what is dropped with it before its end is logged.
 ///
 /// # Errors
 /// Its panic.
 pub async fn caught<F: Future>(code: F) -> Result<F::Output, Panic> {
     watch();
-    let mut code = pin!(code);
-    std::future::poll_fn(|cx| {
-        LOCATION.set(None);
-        let outer = WATCHED.replace(true);
-        let polled = catch_unwind(AssertUnwindSafe(|| code.as_mut().poll(cx)));
-        WATCHED.set(outer);
-        match polled {
-            Ok(polled) => polled.map(Ok),
-            Err(panic) => Poll::Ready(Err(Panic::of(panic.as_ref()))),
-        }
+    let mut code = Dropped(pin!(Some(code)));
+    std::future::poll_fn(|cx| match watched(|| code.0.as_mut().as_pin_mut().map(|code| code.poll(cx))) {
+        Ok(Some(polled)) => polled.map(Ok),
+        Ok(None) => Poll::Pending,
+        Err(panic) => Poll::Ready(Err(panic)),
     })
     .await
+}
+
+fn watched<T>(code: impl FnOnce() -> T) -> Result<T, Panic> {
+    LOCATION.set(None);
+    let outer = WATCHED.replace(true);
+    let ran = catch_unwind(AssertUnwindSafe(code));
+    WATCHED.set(outer);
+    ran.map_err(|panic| Panic::of(panic.as_ref()))
+}
+
+/// Code that may be dropped where it stands, by whoever gives it up: what that says is no affair of theirs.
+struct Dropped<'c, F>(Pin<&'c mut Option<F>>);
+
+impl<F> Drop for Dropped<'_, F> {
+    fn drop(&mut self) {
+        // It may be dropped by a panic around it, whose place is remembered already.
+        let around = LOCATION.take();
+        if let Err(panic) = watched(|| self.0.set(None)) {
+            tracing::error!(%panic, "code panicked when it was dropped");
+        }
+        LOCATION.set(around);
+    }
 }
 
 impl Panic {
@@ -122,5 +139,38 @@ mod tests {
         let silent = caught(async { std::panic::resume_unwind(Box::new("silent")) }).await;
         let silent = silent.map(|(): ()| ()).unwrap_err();
         assert_eq!(silent, Panic { message: "silent".to_owned(), location: None });
+    }
+
+    /// Panics when it is dropped, and not a second time.
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            assert!(std::thread::panicking(), "in drop");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_panics_when_it_is_dropped_with_its_code_is_heard_of_by_nobody() {
+        // F82
+        let hang = || {
+            caught(async {
+                let _bomb = Bomb;
+                std::future::pending::<()>().await;
+            })
+        };
+        let mut hanging = Box::pin(hang());
+        assert!(futures_util::poll!(&mut hanging).is_pending());
+        drop(hanging);
+        let line = line!() + 5;
+        let around = caught(async {
+            let mut hanging = Box::pin(hang());
+            let pending = futures_util::poll!(&mut hanging).is_pending();
+            if pending {
+                panic!("around it");
+            }
+        });
+        let place = format!("around it ({}:{line}:17)", file!());
+        assert_eq!(around.await.unwrap_err().to_string(), place);
     }
 }

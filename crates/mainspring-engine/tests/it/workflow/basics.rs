@@ -1,10 +1,13 @@
 //! Starting, steps, results, retries.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use mainspring_core::{ExecutionStatus, flow::RetryPolicy};
+use mainspring_core::{ExecutionStatus, event::kind, flow::RetryPolicy};
 use mainspring_engine::{
-    Cx, OnConflict, ResultError, StepError, Workflow, WorkflowError, WorkflowResult, exponential, fail,
+    Cx, OnConflict, ResultError, StepError, StepRun, Workflow, WorkflowResult, exponential, fail,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -115,17 +118,19 @@ async fn a_failing_step_is_tried_again_and_a_long_pause_holds_no_slot() {
     // W16, F87
     let backend = backend();
     let calls = Counter::default();
-    let theirs = calls.clone();
+    let (theirs, seen) = (calls.clone(), Arc::new(Mutex::new(Vec::new())));
+    let attempts = Arc::clone(&seen);
     let policy = RetryPolicy { max_attempts: 4, backoff: secs(1), ..RetryPolicy::default() };
     let engine = builder(&backend)
         .register(WORK, move |cx: Cx, wanted: u32| {
-            let (calls, policy) = (theirs.clone(), policy.clone());
+            let (calls, policy, attempts) = (theirs.clone(), policy.clone(), Arc::clone(&attempts));
             async move {
-                let work = async || {
+                let work = async |run: StepRun| {
+                    attempts.lock().unwrap().push(run.attempt);
                     let n = calls.up();
                     if n < wanted { Err(format!("only {n}")) } else { Ok(n) }
                 };
-                Ok(cx.step("work", work).retry(policy).await?)
+                Ok(cx.step_with("work", work).retry(policy).await?)
             }
         })
         .build()
@@ -141,6 +146,13 @@ async fn a_failing_step_is_tried_again_and_a_long_pause_holds_no_slot() {
     assert_eq!(result(&handle).await.unwrap(), 3);
     let expected = ["step.retry work", "step.retry work", "step.completed work"];
     assert_eq!(journal(&backend, handle.id()).await, expected);
+    // How often it was tried is seen by the body and by whoever reads the history.
+    assert_eq!(*seen.lock().unwrap(), [1, 2, 3]);
+    let retries = crate::history(&backend, handle.id()).await.into_iter().map(|recorded| recorded.event);
+    let retries = retries.filter(|event| event.event_type == kind::STEP_RETRY);
+    let retries: Vec<_> =
+        retries.map(|retry| (retry.data["attempt"].clone(), retry.data["error"].clone())).collect();
+    assert_eq!(retries, [(json!(1), json!("\"only 1\"")), (json!(2), json!("\"only 2\""))]);
 
     let hopeless = engine.start(WORK, &100).await.unwrap();
     for _ in 0..4 {
@@ -149,38 +161,6 @@ async fn a_failing_step_is_tried_again_and_a_long_pause_holds_no_slot() {
     }
     assert!(matches!(result(&hopeless).await, Err(ResultError::App(text)) if text == "only 7"));
     assert_eq!(calls.get(), 7);
-}
-
-#[tokio::test(start_paused = true)]
-async fn timeouts_panics_and_values_that_cannot_be_stored_are_failures_of_the_step() {
-    // F82, F84, F85
-    const ODD: Workflow<String, String, String> = Workflow::new("odd");
-    let backend = backend();
-    let engine = builder(&backend)
-        .register(ODD, async |cx: Cx, what: String| {
-            let step = cx.step("odd", async || match what.as_str() {
-                "slow" => {
-                    tokio::time::sleep(secs(3600)).await;
-                    Ok::<_, String>(json!(1))
-                }
-                "panic" => panic!("oh no"),
-                "large" => Ok(json!("x".repeat(2_000_000))),
-                _ => Ok(json!("a\0b")),
-            });
-            match step.timeout(secs(1)).await {
-                Err(StepError::Halted(halt)) => Ok(halt.code().to_owned()),
-                other => Err(WorkflowError::App(format!("{other:?}"))),
-            }
-        })
-        .build()
-        .unwrap();
-    for (what, code) in
-        [("slow", "TIMEOUT"), ("panic", "PANIC"), ("large", "UNSTORABLE"), ("nul", "UNSTORABLE")]
-    {
-        let handle = engine.start(ODD, &what.to_owned()).await.unwrap();
-        drain(&engine).await;
-        assert_eq!(result(&handle).await.unwrap(), code);
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,9 +8,11 @@ mod cleanup;
 mod crashes;
 mod drift;
 mod emits;
+mod ends;
 mod keeping;
 mod kept;
 mod parallel;
+mod races;
 mod remote;
 mod repeat;
 mod waits;
@@ -23,7 +25,9 @@ use std::{
     time::Duration,
 };
 
-use mainspring_core::{Backend, Execution, ExecutionId, ExecutionStatus};
+use mainspring_core::{
+    Backend, ClaimRequest, Execution, ExecutionId, ExecutionStatus, MessageId, NewMessage, WorkerId,
+};
 use mainspring_engine::{ResultError, WorkflowHandle};
 use mainspring_testing::MemoryBackend;
 use serde::de::DeserializeOwned;
@@ -73,4 +77,15 @@ pub(crate) async fn journal(backend: &MemoryBackend, id: &ExecutionId) -> Vec<St
         Some(format!("{} {key}", recorded.event.event_type))
     });
     steps.collect()
+}
+
+/// Puts a copy of every message beside it.
+pub(crate) async fn repeat_messages(backend: &MemoryBackend, queue: &str) {
+    let me = WorkerId::generate();
+    let request = ClaimRequest::new(queue, me.clone(), secs(30), 1_000);
+    let claimed = backend.queue().claim(request).await.unwrap().deliveries;
+    let copies =
+        claimed.into_iter().map(|delivery| NewMessage { id: MessageId::generate(), ..delivery.message });
+    backend.queue().push(copies.collect()).await.unwrap();
+    backend.queue().release(&me).await.unwrap();
 }
