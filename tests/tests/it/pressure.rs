@@ -1,11 +1,11 @@
 //! The server has no room left: for connections, for locks, for rows, for its log (faults F20 to F23).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use futures_util::future::join_all;
 use mainspring::{Error, ErrorKind, NewMessage, QueueDriver, Worker, WorkerEvent};
-use mainspring_testing::{Cluster, ClusterOptions};
-use mainspring_tests::{Lab, until, worker};
+use mainspring_testing::{Action, Cluster, ClusterOptions, Faults};
+use mainspring_tests::{LEASE, Lab, order, until, worker};
 use serde_json::json;
 use tokio::{sync::Notify, task::block_in_place};
 use tokio_util::sync::CancellationToken;
@@ -112,6 +112,12 @@ async fn where_a_table_has_no_room_to_grow_work_waits_and_nothing_is_used_up() {
     lab.client().await.batch_execute("ALTER TABLE ms_messages SET (fillfactor = 10)").await.unwrap();
     cluster.limit_files(Some((17 << 20) + 4096));
     block_in_place(|| cluster.restart()).unwrap();
+    // One is in the middle of a step all the time.
+    let (faults, go_on) = (Faults::none(), Arc::new(Notify::new()));
+    faults.arm("reserve.before", 1, Action::Pause(Arc::clone(&go_on)));
+    let holder = order::builder(lab.stores(4), &lab.ledger, &faults).build().unwrap();
+    let holding = worker(&holder).concurrency(1).start().unwrap();
+    faults.wait_fired("reserve.before", 1).await;
     let queue = &lab.near().queue;
     let ballast = || (0..500).map(|n| NewMessage::new("ballast", "t", json!(n))).collect();
     let mut pushed = 0;
@@ -129,19 +135,30 @@ async fn where_a_table_has_no_room_to_grow_work_waits_and_nothing_is_used_up() {
     })
     .await;
     check_pressure(&engine.create("order", json!({})).await.unwrap_err(), "53100");
+    let admin = lab.client().await;
+    const HOLDER: &str = "SELECT holder FROM ms_messages WHERE holder IS NOT NULL";
+    let busy: String = admin.query_one(HOLDER, &[]).await.unwrap().get(0);
+    let lease = async || {
+        const LEASE_OF: &str = "SELECT expires_at FROM ms_workers WHERE id = $1";
+        admin.query_one(LEASE_OF, &[&busy]).await.unwrap().get::<_, SystemTime>(0)
+    };
+    let full = lease().await;
     let (worker, failed) = fails(worker(&engine), "53100");
     let running = worker.start().unwrap();
     failed.notified().await;
+    until("who works keeps its lease", async || lease().await > full + 2 * LEASE).await;
+    go_on.notify_one();
 
-    let admin = lab.client().await;
     admin.batch_execute("DELETE FROM ms_messages WHERE queue = 'ballast'").await.unwrap();
     let room = async || {
         admin.batch_execute("VACUUM ms_messages").await.unwrap();
         Some(engine.create("order", json!({})).await.ok()?.execution.id)
     };
     ids.push(mainspring_tests::eventually("there is room again", room).await);
-    lab.all_completed(&ids).await;
+    let report = lab.all_completed(&ids).await;
+    assert_eq!(report.recovered, 0, "nobody was taken for dead: {report}");
     running.stop().await.unwrap();
+    holding.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -195,3 +195,41 @@ async fn what_cannot_be_stored_is_a_failure_and_not_run_for_ever() {
         assert_eq!(stats(&*queue).await, QueueStats { dead: 1, ..QueueStats::default() });
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_that_fail_together_come_back_spread_and_end_and_keep_nobody_waiting() {
+    // F87
+    const STORM: usize = 10_000;
+    let queue = backend();
+    let failing =
+        (0..STORM).map(|n| NewMessage { max_attempts: Some(2), ..NewMessage::new(QUEUE, "storm", json!(n)) });
+    queue.push(failing.collect()).await.unwrap();
+    let handled = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&handled);
+    let storm = worker(&queue, move |delivery: Delivery, _| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async move {
+            match delivery.message.message_type.as_str() {
+                "storm" => Verdict::failed(&delivery, Failure::new("BOOM", "it failed")),
+                _ => done(),
+            }
+        }
+    });
+    let storm = storm.concurrency(100);
+    assert_eq!(storm.clone().drain().await.unwrap(), STORM as u64);
+    assert_eq!(stats(&*queue).await.deferred, STORM as u64);
+    queue.push(vec![NewMessage::new(QUEUE, "healthy", json!(1))]).await.unwrap();
+    assert_eq!(storm.clone().drain().await.unwrap(), 1, "it waits for nobody");
+    // A second, a fifth shorter or longer: never more than a good part of them in a tenth of that.
+    queue.advance(Duration::from_millis(799));
+    let mut back = vec![storm.clone().drain().await.unwrap()];
+    for _ in 0..10 {
+        queue.advance(Duration::from_millis(41));
+        back.push(storm.clone().drain().await.unwrap());
+    }
+    assert_eq!((back[0], back.iter().sum::<u64>()), (0, STORM as u64), "{back:?}");
+    assert!(back.iter().all(|count| *count < STORM as u64 / 5), "{back:?}");
+    let left = stats(&*queue).await;
+    assert_eq!((left.ready, left.deferred, left.claimed, left.dead), (0, 0, 0, STORM as u64));
+    assert_eq!(handled.load(Ordering::SeqCst), 2 * STORM + 1);
+}

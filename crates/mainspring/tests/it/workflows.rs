@@ -184,3 +184,85 @@ async fn who_waits_in_one_process_hears_of_an_end_in_another() {
         () = tokio::time::sleep(Duration::from_secs(60)) => panic!("nobody heard of it"),
     }
 }
+
+const TALK: Workflow<u32, u32, String> = Workflow::new("talk");
+
+/// Waits for so many words; `begun` counts how often its code begins, and its futures hold `held`.
+async fn talk(cx: Cx, words: u32, begun: Arc<AtomicU32>, held: Arc<()>) -> WorkflowResult<u32, String> {
+    begun.fetch_add(1, Ordering::SeqCst);
+    let mut sum = 0;
+    for _ in 0..words {
+        let word: u32 = cx.signal("word").await?;
+        sum += cx.step("note", async || Ok::<_, String>(word)).await?;
+    }
+    drop(held);
+    Ok(sum)
+}
+
+/// An engine that keeps a hundred parked ones for a while.
+fn talkers(stores: &PgStores<'static>, begun: &Arc<AtomicU32>, held: &Arc<()>) -> Engine {
+    let (begun, held) = (Arc::clone(begun), Arc::clone(held));
+    Engine::builder(stores.clone())
+        .lease(Duration::from_secs(4))
+        .keep_parked(Duration::from_secs(5), 100)
+        .register(TALK, move |cx: Cx, words| talk(cx, words, Arc::clone(&begun), Arc::clone(&held)))
+        .build()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn one_that_is_woken_soon_goes_on_where_it_stood() {
+    let (stores, _db) = crate::fresh().await;
+    let (begun, held) = (Arc::default(), Arc::default());
+    let engine = talkers(&stores, &begun, &held);
+    let handle = engine.start(TALK, &3).await.unwrap();
+    engine.worker().drain().await.unwrap();
+    for word in 1..=3_u32 {
+        handle.signal("word", &word).await.unwrap();
+        engine.worker().drain().await.unwrap();
+    }
+    assert_eq!(
+        (handle.result().await.unwrap(), begun.load(Ordering::SeqCst)),
+        (6, 1),
+        "nothing was replayed"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_parked_ones_hold_a_row_each_and_nothing_here() {
+    const PARKED: usize = 2_000;
+    const IN_A_TRANSACTION: &str = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL";
+    let (stores, db) = crate::fresh().await;
+    let (begun, held): (Arc<AtomicU32>, Arc<()>) = (Arc::default(), Arc::default());
+    let engine = talkers(&stores, &begun, &held);
+    let worker = engine.worker().concurrency(32).start().unwrap();
+    let quick = async || engine.start(TALK, &0).await.unwrap().result().await.unwrap();
+    quick().await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let starts = (0..PARKED).map(|n| engine.start(TALK, &1).id(format!("parked-{n}")).into_future());
+    let started = futures_util::future::join_all(starts).await;
+    let handles: Vec<_> = started.into_iter().map(Result::unwrap).collect();
+    let waiting = async || {
+        let counts = stores.executions().count_by_status().await.unwrap();
+        counts.into_iter().any(|count| count == (ExecutionStatus::Waiting, PARKED as u64))
+    };
+    while !waiting().await {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // A hundred are kept for a moment, and the engine's own code holds one.
+    assert!(Arc::strong_count(&held) <= 102, "{} futures", Arc::strong_count(&held));
+    quick().await;
+    while Arc::strong_count(&held) > 2 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(tasks() <= before + 16, "{} tasks, {before} before", tasks());
+    while db.client().await.query_one(IN_A_TRANSACTION, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+        tokio::time::sleep(Duration::from_millis(50)).await; // somebody looks for work
+    }
+    quick().await;
+    handles[PARKED - 1].signal("word", &5).await.unwrap();
+    assert_eq!(handles[PARKED - 1].result().await.unwrap(), 5);
+    worker.stop().await.unwrap();
+}

@@ -3,7 +3,7 @@
 use mainspring_core::ExecutionStatus;
 use mainspring_engine::{Cx, Either, ResultError, Workflow, WorkflowResult};
 
-use super::{Counter, journal, result, row, secs};
+use super::{Counter, journal, repeat_messages, result, row, secs};
 use crate::{backend, builder, drain};
 
 const FAN: Workflow<usize, Vec<usize>, String> = Workflow::new("fan");
@@ -34,19 +34,27 @@ async fn a_step_is_not_put_off_by_a_sleep_beside_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hundred_and_ten_steps_run_once_each_in_few_commits() {
-    // W14, W18
+    // W14, W18: the messages come again, and one drive takes all the steps
     let backend = backend();
-    let bodies = Counter::default();
-    let theirs = bodies.clone();
+    let (drives, bodies) = (Counter::default(), Counter::default());
+    let theirs = (drives.clone(), bodies.clone());
     let engine = builder(&backend)
         .register(FAN, move |cx: Cx, window: usize| {
-            let bodies = theirs.clone();
+            let (drives, bodies) = theirs.clone();
             async move {
+                drives.up();
                 let items: Vec<usize> = (0..110).collect();
                 let pack = async |cx: Cx, item: &usize| {
-                    let packed = cx.step("pack", async || Ok::<_, String>(item * 2)).await?;
-                    bodies.up();
-                    Ok(cx.step("ship", async || Ok::<_, String>(packed + 1)).await?)
+                    let pack = async || {
+                        bodies.up();
+                        Ok::<_, String>(item * 2)
+                    };
+                    let packed = cx.step("pack", pack).await?;
+                    let ship = async || {
+                        bodies.up();
+                        Ok::<_, String>(packed + 1)
+                    };
+                    Ok(cx.step("ship", ship).await?)
                 };
                 cx.map("item", &items, pack).concurrency(window).await
             }
@@ -55,6 +63,10 @@ async fn a_hundred_and_ten_steps_run_once_each_in_few_commits() {
         .unwrap();
     for (window, most) in [(1_000, 4), (16, 20)] {
         let handle = engine.start(FAN, &window).await.unwrap();
+        repeat_messages(&backend, "default").await;
+        engine.nudge(handle.id()).await.unwrap();
+        assert_eq!(drain(&engine).await, 3);
+        engine.nudge(handle.id()).await.unwrap();
         drain(&engine).await;
         let done = row(&backend, handle.id()).await;
         assert_eq!(result(&handle).await.unwrap(), (0..110).map(|n| n * 2 + 1).collect::<Vec<_>>());
@@ -63,7 +75,7 @@ async fn a_hundred_and_ten_steps_run_once_each_in_few_commits() {
         let recorded = journal(&backend, handle.id()).await;
         assert!(recorded.contains(&"step.completed item[109]/ship".to_owned()));
     }
-    assert_eq!(bodies.get(), 220);
+    assert_eq!((drives.get(), bodies.get()), (2, 440));
 }
 
 const BRANCHES: Workflow<(), String, String> = Workflow::new("branches");

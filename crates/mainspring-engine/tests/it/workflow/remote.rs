@@ -3,14 +3,13 @@
 use std::sync::{Arc, Mutex};
 
 use mainspring_core::{
-    Backend, ClaimRequest, ExecutionId, ExecutionStatus, JobStatus, MessageId, NewMessage, Settlement,
-    WorkerId, flow::RetryPolicy,
+    Backend, ClaimRequest, ExecutionId, ExecutionStatus, JobStatus, Settlement, WorkerId, flow::RetryPolicy,
 };
 use mainspring_engine::{Cx, Engine, HandlerError, JobRun, ResultError, Workflow, WorkflowResult};
 use mainspring_testing::MemoryBackend;
 use serde_json::{Value, json};
 
-use super::{Counter, journal, result, secs, status};
+use super::{Counter, journal, repeat_messages, result, secs, status};
 use crate::{backend, builder};
 
 const STEPS: &str = "steps";
@@ -66,21 +65,10 @@ async fn a_hundred_and_ten_steps_elsewhere_each_run_once_although_their_messages
     let parked = super::row(&backend, handle.id()).await;
     assert_eq!((parked.status, parked.driver), (ExecutionStatus::Waiting, None));
     assert_eq!(backend.queue().stats(STEPS).await.unwrap().ready, 110);
-    repeat_messages(&backend).await;
+    repeat_messages(&backend, STEPS).await;
     settle(&[&steps(&backend, &bodies), &flows]).await;
     assert_eq!(result(&handle).await.unwrap(), (1..=110).sum::<u32>());
     assert_eq!(bodies.get(), 110);
-}
-
-/// Puts a copy of every step's message beside it.
-async fn repeat_messages(backend: &MemoryBackend) {
-    let me = WorkerId::generate();
-    let request = ClaimRequest::new(STEPS, me.clone(), secs(30), 1_000);
-    let claimed = backend.queue().claim(request).await.unwrap().deliveries;
-    let copies =
-        claimed.into_iter().map(|delivery| NewMessage { id: MessageId::generate(), ..delivery.message });
-    backend.queue().push(copies.collect()).await.unwrap();
-    backend.queue().release(&me).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
