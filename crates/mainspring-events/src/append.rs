@@ -18,7 +18,7 @@ use mainspring_pg::{
 };
 use serde_json::Value;
 
-use crate::write::{column, is_untraced, metadata};
+use crate::write::{column, is_unrelated, metadata};
 
 const BEGIN: &str = include_str!("sql/begin.sql");
 const MOVE: &str = include_str!("sql/move.sql");
@@ -234,7 +234,9 @@ pub fn place<'a>(rows: &[Row], decided: impl IntoIterator<Item = &'a mut Decided
 
 /// Whether an event has nothing that only some have.
 fn is_plain(event: &NewEvent) -> bool {
-    is_untraced(event) && (&event.subject, &event.id, event.schema_version) == (&None, &None, 1)
+    event.metadata.is_empty()
+        && is_unrelated(event)
+        && (&event.subject, &event.id, event.schema_version) == (&None, &None, 1)
 }
 
 fn streams(sql: &'static str, appends: &[&Append]) -> Query {

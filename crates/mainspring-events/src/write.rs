@@ -24,15 +24,19 @@ pub fn history_query(writes: &[&ExecutionWrite]) -> Option<Query> {
     )
 }
 
-/// Binds the same events to the parameters of `{commit}`; `None` when it has no place for one of them.
+/// Binds the same events to the parameters of `{commit_call}`; `None` when it has no place for one of them.
 pub fn bind_histories(query: Query, writes: &[&ExecutionWrite]) -> Option<Query> {
     let streams: Vec<String> = writes.iter().map(|write| write.execution.stream()).collect();
     let events = recorded(writes, &streams);
     let Some(first) = events.first() else {
-        return Some((0..5).fold(query, |query, _| query.bind(None::<Column>)).bind(None::<String>));
+        return Some((0..6).fold(query, |query, _| query.bind(None::<Column>)).bind(None::<String>));
     };
-    let plain = events.iter().all(|row| row.tenant == first.tenant && is_untraced(row.event));
-    plain.then(|| bind_events(query, &events).bind(first.tenant.to_owned()))
+    let plain = events.iter().all(|row| row.tenant == first.tenant && is_unrelated(row.event));
+    plain.then(|| {
+        bind_events(query, &events)
+            .bind(rare(&events, |row| metadata(row.event)))
+            .bind(first.tenant.to_owned())
+    })
 }
 
 fn recorded<'a>(writes: &'a [&ExecutionWrite], streams: &'a [String]) -> Vec<Recorded<'a>> {
@@ -64,9 +68,9 @@ struct Recorded<'a> {
     event: &'a NewEvent,
 }
 
-/// Whether nothing is said of where it comes from.
-pub(crate) fn is_untraced(event: &NewEvent) -> bool {
-    event.metadata.is_empty() && (&event.correlation_id, &event.causation_id) == (&None, &None)
+/// Whether nothing is said of what it belongs to.
+pub(crate) fn is_unrelated(event: &NewEvent) -> bool {
+    (&event.correlation_id, &event.causation_id) == (&None, &None)
 }
 
 /// A column that is mostly empty: nothing, when it is.

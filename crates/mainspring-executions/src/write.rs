@@ -11,7 +11,7 @@ use mainspring_pg::{
     Column, Query, Row,
     row::{get, to_json},
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::row;
 
@@ -63,17 +63,18 @@ pub fn free_keys_query(writes: &[&ExecutionWrite]) -> Option<Query> {
     )
 }
 
-/// Binds `writes` to the parameters of `{commit}` for executions that go on, and `None` for each when there are none. The second
+/// Binds `writes` to the parameters of `{commit_call}` for executions that go on, and `None` for each when there are none. The second
 /// answer is `None` when it has no place for one of them.
 pub fn bind_updates(query: Query, writes: &[&ExecutionWrite]) -> Option<Query> {
     let rows = || writes.iter().map(|w| &w.execution);
     if writes.is_empty() {
-        return Some((0..9).fold(query, |query, _| query.bind(None::<Column>)));
+        return Some((0..11).fold(query, |query, _| query.bind(None::<Column>)));
     }
     rows().all(is_plain).then(|| {
         query
             .bind(Column::text(rows().map(|e| Some(e.id.as_str()))))
             .bind(Column::bigint(expected(writes)))
+            .bind(Column::bigint(befores(writes)))
             .bind(Column::text(rows().map(|e| Some(e.status.as_str()))))
             .bind(Column::bigint(event_counts(writes)))
             .bind(Column::integer(rows().map(|e| e.step_count)))
@@ -81,6 +82,7 @@ pub fn bind_updates(query: Query, writes: &[&ExecutionWrite]) -> Option<Query> {
             .bind(Column::text(rows().map(|e| e.driver.as_ref().map(MessageId::as_str))))
             .bind(Column::text(rows().map(|e| e.holder.as_ref().map(WorkerId::as_str))))
             .bind(Column::json(rows().map(|e| &e.context)))
+            .bind(metadatas(writes))
     })
 }
 
@@ -88,7 +90,7 @@ pub fn bind_updates(query: Query, writes: &[&ExecutionWrite]) -> Option<Query> {
 pub fn bind_creates(query: Query, writes: &[&ExecutionWrite]) -> Option<Query> {
     let rows = || writes.iter().map(|w| &w.execution);
     let Some(first) = rows().next() else {
-        let query = (0..4).fold(query, |query, _| query.bind(None::<Column>));
+        let query = (0..5).fold(query, |query, _| query.bind(None::<Column>));
         let query = (0..7).fold(query, |query, _| query.bind(None::<String>));
         return Some(query.bind(None::<i64>).bind(None::<i64>));
     };
@@ -107,6 +109,7 @@ pub fn bind_creates(query: Query, writes: &[&ExecutionWrite]) -> Option<Query> {
             .bind(Column::bigint(event_counts(writes)))
             .bind(Column::text(rows().map(|e| e.driver.as_ref().map(MessageId::as_str))))
             .bind(Column::json(rows().map(|e| &e.context)))
+            .bind(metadatas(writes))
             .bind(first.status.as_str())
             .bind(first.flow_id.clone())
             .bind(first.flow_version.clone())
@@ -125,7 +128,6 @@ fn is_plain(e: &Execution) -> bool {
         && (e.wake_at, &e.wait_reason, e.wait_started_at) == (None, &None, None)
         && (&e.error, &e.cancellation) == (&None, &None)
         && e.retries.is_empty()
-        && e.metadata.is_empty()
         && e.attributes.is_empty()
 }
 
@@ -156,14 +158,14 @@ pub fn create_query(writes: &[&ExecutionWrite]) -> Query {
         .bind(rare(&rows, |e| e.idempotency_expires_at.map(SystemTime::from)))
         .bind(Column::json(all().map(|e| &e.context)))
         .bind(rare(&rows, retries))
-        .bind(rare(&rows, |e| object(&e.metadata)))
+        .bind(metadatas(writes))
         .bind(rare(&rows, |e| to_json(e.error.as_ref())))
         .bind(rare(&rows, |e| to_json(e.cancellation.as_ref())))
         .bind(rare(&rows, |e| to_json(e.reply.as_ref())))
         .bind(rare(&rows, attributes))
 }
 
-/// Updates all of `writes` whose row is at the expected revision and not terminal; see [`Written`].
+/// Updates all of `writes` whose row is at the expected revision, not terminal, and where the events say that its history ends; see [`Written`].
 pub fn update_query(writes: &[&ExecutionWrite]) -> Query {
     let rows: Vec<&Execution> = writes.iter().map(|w| &w.execution).collect();
     let all = || rows.iter();
@@ -181,10 +183,11 @@ pub fn update_query(writes: &[&ExecutionWrite]) -> Query {
         .bind(rare(&rows, |e| e.wait_started_at.map(SystemTime::from)))
         .bind(Column::json(all().map(|e| &e.context)))
         .bind(rare(&rows, retries))
-        .bind(rare(&rows, |e| object(&e.metadata)))
+        .bind(metadatas(writes))
         .bind(rare(&rows, |e| to_json(e.error.as_ref())))
         .bind(rare(&rows, |e| to_json(e.cancellation.as_ref())))
         .bind(rare(&rows, attributes))
+        .bind(Column::bigint(befores(writes)))
 }
 
 fn column<T>(rows: &[&Execution], value: impl Fn(&Execution) -> T) -> Vec<T> {
@@ -204,6 +207,11 @@ fn expected(writes: &[&ExecutionWrite]) -> impl Iterator<Item = i64> {
     })
 }
 
+/// Where the history of each ends before its events.
+fn befores(writes: &[&ExecutionWrite]) -> impl Iterator<Item = i64> {
+    writes.iter().map(|w| w.execution.position)
+}
+
 fn event_counts(writes: &[&ExecutionWrite]) -> impl Iterator<Item = i64> {
     writes.iter().map(|w| i64::try_from(w.events.len()).unwrap_or(i64::MAX))
 }
@@ -213,8 +221,9 @@ fn retries(execution: &Execution) -> Option<Value> {
     (!execution.retries.is_empty()).then(|| Value::Object(retries()))
 }
 
-fn object(map: &Map<String, Value>) -> Option<Value> {
-    (!map.is_empty()).then(|| Value::Object(map.clone()))
+fn metadatas(writes: &[&ExecutionWrite]) -> Option<Vec<Option<Value>>> {
+    let rows: Vec<&Execution> = writes.iter().map(|w| &w.execution).collect();
+    rare(&rows, |e| (!e.metadata.is_empty()).then(|| Value::Object(e.metadata.clone())))
 }
 
 fn attributes(execution: &Execution) -> Option<Value> {

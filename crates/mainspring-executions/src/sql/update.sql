@@ -28,8 +28,9 @@ FROM c, (SELECT i.*, r.row FROM (SELECT
   unnest($8::text[]) AS holder, unnest($9::timestamptz[]) AS wake_at, unnest($10::text[]) AS wait_reason,
   unnest($11::timestamptz[]) AS wait_started_at, unnest($12::jsonb[]) AS context, unnest($13::jsonb[]) AS retries,
   unnest($14::jsonb[]) AS metadata, unnest($15::jsonb[]) AS error, unnest($16::jsonb[]) AS cancellation,
-  unnest($17::jsonb[]) AS attributes
+  unnest($17::jsonb[]) AS attributes, unnest($18::bigint[]) AS before
 ) i
   CROSS JOIN LATERAL (SELECT x.ctid AS row FROM {executions} x WHERE x.id = i.id OFFSET 0) r OFFSET 0) u
 WHERE e.ctid = u.row AND e.revision = u.expected AND e.status NOT IN ('completed', 'failed', 'cancelled')
+  AND (u.events = 0 OR e.position = u.before)
 RETURNING e.id, c.at

@@ -188,14 +188,20 @@ pub async fn a_changed_revision_undoes_everything(backend: &dyn Backend) {
     assert_eq!(backend.events().get_by_execution(&id("e")).await.unwrap().len(), 1);
 }
 
-/// Whoever writes a history has to know where it ends.
+/// Whoever writes a history has to know where it ends: behind that it would have a gap.
 pub async fn a_history_that_does_not_follow_undoes_everything(backend: &dyn Backend) {
     let read = created(backend, "e").await;
     backend.commit(update(read.clone())).await.unwrap();
-    let unread = Execution { revision: 2, position: 0, ..read };
-    assert!(refused(backend, update(unread.clone())).await.is_conflict());
+    let placed = |position| Execution { revision: 2, position, ..read.clone() };
+    for position in [0, 5] {
+        assert!(refused(backend, update(placed(position))).await.is_conflict(), "{position}");
+        assert!(
+            backend.commit(update(placed(position))).await.unwrap_err().is_conflict(),
+            "{position}, alone"
+        );
+    }
     // Without events there is nothing to follow.
-    let silent = ExecutionWrite::update(unread, Vec::new());
+    let silent = ExecutionWrite::update(placed(0), Vec::new());
     backend.commit(Changes { executions: vec![silent], ..Changes::default() }).await.unwrap();
     let stored = backend.executions().get(&id("e")).await.unwrap().unwrap();
     assert_eq!((stored.revision, stored.position), (3, 1));

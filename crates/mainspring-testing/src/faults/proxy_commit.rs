@@ -104,7 +104,7 @@ fn mark(names: &mut HashMap<Vec<u8>, Tag>, name: Vec<u8>, tag: Option<Tag>) {
 /// A commit in one call.
 fn is_call(sql: &[u8]) -> bool {
     let calls = |name: &[u8]| sql.windows(name.len()).any(|text| text == name);
-    sql.starts_with(b"SELECT") && (calls(b"commit\"(") || calls(b"append\"("))
+    sql.starts_with(b"SELECT") && (calls(b"commit_call\"(") || calls(b"append\"("))
 }
 
 /// One of its statements is COMMIT, with or without more words.
@@ -147,7 +147,7 @@ mod tests {
             (message(b'B', b"\0s2\0\0\0\0\0\0\0"), false),
             (message(b'E', b"\0\0\0\0\0"), false),
             (message(b'S', b""), false),
-            (message(b'P', b"s3\0SELECT \"public\".\"ms_commit\"($1)\0\0\0"), false),
+            (message(b'P', b"s3\0SELECT \"public\".\"ms_commit_call\"($1)\0\0\0"), false),
             (message(b'B', b"\0s3\0\0\0\0\0\0\0"), false),
             (message(b'E', b"\0\0\0\0\0"), false),
             (message(b'S', b""), true),

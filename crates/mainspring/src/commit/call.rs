@@ -13,8 +13,8 @@ use mainspring_pg::{Query, Row, row::get};
 
 use super::plan::{Outcome, writes};
 
-const COMMIT: &str = "SELECT {commit}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, \
-    $21, $22, $23, $24, $25, $26, $27, $28, $29)";
+const COMMIT: &str = "SELECT {commit_call}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, \
+    $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)";
 
 /// One batch as one statement.
 pub(super) struct Call<'a> {
@@ -53,7 +53,7 @@ impl<'a> Call<'a> {
     pub(super) fn made(&self, batch: &[&Changes], rows: &[Row]) -> Result<Vec<Outcome>> {
         match &self.of {
             Of::Executions => {
-                let row = rows.first().ok_or_else(|| Error::internal("{commit} answered no row"))?;
+                let row = rows.first().ok_or_else(|| Error::internal("{commit_call} answered no row"))?;
                 Ok(won(batch, Some(get::<SystemTime>(row, 0)?.into()), Vec::new()))
             }
             Of::Appends(appends) => {

@@ -4,6 +4,7 @@ use mainspring::{
     Backend, Changes, Cx, Engine, Execution, ExecutionId, ExecutionStatus, ExecutionWrite, Flow, PgStores,
     Workflow, flow::Step,
 };
+use mainspring_core::trace::{TraceContext, within};
 use mainspring_pg::Session;
 use mainspring_testing::TestDb;
 use serde_json::json;
@@ -81,6 +82,24 @@ async fn an_execution_of_five_steps_run_here_is_six_writing_transactions_and_rea
         (55..=65).contains(&(twenty - ten)),
         "{ten} transactions for ten executions, {twenty} for twenty"
     );
+}
+
+#[tokio::test]
+async fn a_traced_execution_is_one_call_for_each_commit_too() {
+    // What two flights write keeps the mark of the call before, or has none.
+    const KEEP: &str = "CREATE TABLE {marks} (mark bigint);
+        CREATE FUNCTION {keep_mark}() RETURNS trigger LANGUAGE plpgsql AS $$
+          BEGIN INSERT INTO {marks} VALUES (NEW.mark); RETURN NULL; END $$;
+        CREATE TRIGGER keep AFTER INSERT OR UPDATE ON {executions} FOR EACH ROW EXECUTE FUNCTION {keep_mark}()";
+    let (stores, db) = crate::fresh().await;
+    let client = db.client().await;
+    client.batch_execute(&db.names().render(KEEP)).await.unwrap();
+    let engine = Engine::builder(stores.clone()).flow(five_steps()).build().unwrap();
+    let context = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", None);
+    let done = within(context, engine.create("five", json!({})).run()).await.unwrap();
+    assert_eq!((done.status, done.metadata.len()), (ExecutionStatus::Completed, 1));
+    let marks = db.names().render("SELECT count(DISTINCT mark) FROM {marks}");
+    assert_eq!(client.query_one(&*marks, &[]).await.unwrap().get::<_, i64>(0), 6);
 }
 
 #[tokio::test]

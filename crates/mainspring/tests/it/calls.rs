@@ -7,11 +7,20 @@ use mainspring::{
 use mainspring_testing::{Cut, Proxy, TestDb};
 use serde_json::{Value, json};
 
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
 fn create(name: &str) -> ExecutionWrite {
     let mut execution = Execution::new(ExecutionId::new(name).unwrap(), "f", "1.0.0", "s");
     execution.status = ExecutionStatus::Running;
     execution.context.insert("n".to_owned(), json!(1));
     ExecutionWrite::create(execution, vec![NewEvent::new("execution.created", json!({"by": "me"}))])
+}
+
+/// With metadata of its own, of its first event and of one of two later ones.
+fn traced(mut write: ExecutionWrite) -> ExecutionWrite {
+    write.execution.metadata.insert("traceparent".to_owned(), json!(TRACE));
+    write.events[0] = write.events[0].clone().traced(TRACE);
+    write
 }
 
 fn next(write: &ExecutionWrite, at: Timestamp, status: ExecutionStatus) -> ExecutionWrite {
@@ -43,7 +52,7 @@ async fn a_call_leaves_behind_what_the_flights_do() {
     let (called, db) = crate::fresh().await;
     let (flown, other) = crate::fresh().await;
     for name in ["a", "b", "c"] {
-        let mut write = create(name);
+        let mut write = if name == "b" { traced(create(name)) } else { create(name) };
         for status in [Some(ExecutionStatus::Running), Some(ExecutionStatus::Completed), None] {
             let at = called.commit(one(&write)).await.unwrap().at;
             // The caller's own transaction is not the call's.
@@ -53,6 +62,9 @@ async fn a_call_leaves_behind_what_the_flights_do() {
             tx.commit().await.unwrap();
             let Some(status) = status else { break };
             write = next(&write, at, status);
+            if name == "c" {
+                write = traced(write);
+            }
         }
     }
     let (called, flown) = (left_behind(&db).await, left_behind(&other).await);

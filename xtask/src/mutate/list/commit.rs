@@ -6,13 +6,19 @@ use crate::mutate::Mutant;
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "a call does not compare the revision",
-        ("migrations/V22__commit.sql", " AND e.revision = u.expected", ""),
+        ("migrations/V26__commit_call.sql", " AND e.revision = u.expected", ""),
         "mainspring",
         &["writers_of_one_revision_win_once_and_positions_have_no_gap"],
     ),
     mutant(
+        "a call does not ask where a history ends",
+        ("migrations/V26__commit_call.sql", "(u.events = 0 OR e.position = u.before)", "true"),
+        "mainspring",
+        CONFORMANCE,
+    ),
+    mutant(
         "a call revives what is over",
-        ("migrations/V22__commit.sql", " AND e.status NOT IN ('completed', 'failed', 'cancelled')", ""),
+        ("migrations/V26__commit_call.sql", " AND e.status NOT IN ('completed', 'failed', 'cancelled')", ""),
         "mainspring",
         CONFORMANCE,
     ),

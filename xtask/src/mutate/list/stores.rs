@@ -11,6 +11,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
         CONFORMANCE,
     ),
     mutant(
+        "a write does not ask where a history ends",
+        (
+            "crates/mainspring-executions/src/sql/update.sql",
+            "(u.events = 0 OR e.position = u.before)",
+            "(u.before IS NOT NULL)",
+        ),
+        "mainspring",
+        CONFORMANCE,
+    ),
+    mutant(
         "a history does not take the position fence",
         ("crates/mainspring-events/src/sql/history.sql", "{event_fence}()", "0"),
         "mainspring",
