@@ -107,7 +107,7 @@ pub trait QueueStore: Send + Sync {
         ids: Vec<MessageId>,
     ) -> BoxFuture<'a, Result<Vec<MessageId>>>;
 
-    /// Gives messages that were given up one more run; those that get one.
+    /// Gives messages that were given up one more run, and forgets the workers they cost; those that get one.
     fn retry_messages<'a>(
         &'a self,
         queue: &'a str,

@@ -41,11 +41,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["a_claim_does_not_wait_for_one_that_is_under_way", "concurrent_consumers_take_every_message_once"],
     ),
     mutant(
-        "the limit of a claim is not fenced from the planner",
+        "a claim picks in a subquery that the planner may run for each row",
         (
-            "crates/mainspring-queue/src/sql/claim_front.sql",
-            "), others AS MATERIALIZED (",
-            "), others AS NOT MATERIALIZED (",
+            "crates/mainspring-queue/src/sql/claim_take.sql",
+            "m.ctid = ANY (ARRAY(SELECT row FROM next))",
+            "m.ctid IN (SELECT x.ctid FROM {messages} x WHERE x.queue = $1 AND x.holder IS NULL AND x.lost < 2 \
+             ORDER BY x.priority DESC, x.seq LIMIT $2 FOR UPDATE SKIP LOCKED)",
         ),
         "mainspring-queue",
         &["a_claim_never_brings_more_than_its_limit_whatever_the_plan"],
@@ -58,7 +59,33 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "token = 0 FROM dead",
         ),
         "mainspring",
-        CONFORMANCE,
+        &["dead_holders_on_postgres_keep_nobody_back"],
+    ),
+    mutant(
+        "a delay does not forget lost workers",
+        (
+            "crates/mainspring-queue/src/sql/settle.sql",
+            "CASE g.verdict WHEN 'snooze' THEN 0 ELSE g.lost END",
+            "g.lost",
+        ),
+        "mainspring",
+        &["dead_holders_on_postgres_keep_nobody_back"],
+    ),
+    mutant(
+        "a failure forgets lost workers",
+        (
+            "crates/mainspring-queue/src/sql/settle.sql",
+            "CASE g.verdict WHEN 'snooze' THEN 0 ELSE g.lost END",
+            "0",
+        ),
+        "mainspring",
+        &["dead_holders_on_postgres_keep_nobody_back"],
+    ),
+    mutant(
+        "what is brought back keeps the workers it cost",
+        ("migrations/V27__revive.sql", "0 AS lost", "x.lost"),
+        "mainspring",
+        &["dead_holders_on_postgres_keep_nobody_back"],
     ),
     mutant(
         "a child goes with the first of its parents",

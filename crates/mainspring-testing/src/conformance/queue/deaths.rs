@@ -9,7 +9,9 @@ use mainspring_core::{
 };
 
 use super::super::{
-    make::{LEASE, QUEUE, claim, claim_due, message, number, push, secs, settle, settled, worker},
+    make::{
+        LEASE, QUEUE, claim, claim_due, message, number, push, retry_after, secs, settle, settled, worker,
+    },
     on, on_time,
 };
 use super::{created, keyed, push_one, sound};
@@ -21,6 +23,7 @@ pub async fn suite<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     on_time(&fresh, the_key_of_a_dead_holder_goes_on_in_order).await;
     on_time(&fresh, the_only_one_stays_the_only_one_when_its_holder_dies).await;
     on_time(&fresh, what_a_dead_holder_took_of_a_rate_is_spent).await;
+    on_time(&fresh, a_delay_and_a_return_forget_lost_workers_and_a_failure_does_not).await;
     on_time(&fresh, many_dead_holders_are_all_found).await;
     on_time(&fresh, many_long_tries_are_all_found).await;
     on(&fresh, a_cancel_and_a_settlement_agree_on_the_end).await;
@@ -55,7 +58,7 @@ async fn all_done(backend: &dyn Backend, count: usize) {
     sound(backend).await;
 }
 
-/// R-F02, R-F07: no other takes its place before it, and none is lost.
+/// faults F02, F07: no other takes its place before it, and none is lost.
 pub async fn the_place_of_a_dead_holder_in_a_group_is_its_messages(
     backend: &dyn Backend,
     time: &dyn TimeTravel,
@@ -80,7 +83,7 @@ pub async fn the_place_of_a_dead_holder_in_a_group_is_its_messages(
     all_done(backend, 5).await;
 }
 
-/// R-F02, R-F07: and a zombie cannot block it for ever.
+/// faults F02, F07: and a zombie cannot block it for ever.
 pub async fn the_key_of_a_dead_holder_goes_on_in_order(backend: &dyn Backend, time: &dyn TimeTravel) {
     for policy in [Policy::KeyStrictFifo, Policy::Singleton] {
         let name = policy.as_str();
@@ -105,7 +108,7 @@ pub async fn the_key_of_a_dead_holder_goes_on_in_order(backend: &dyn Backend, ti
     }
 }
 
-/// R-F02, R-F07: as long as it has not ended, whoever holds it.
+/// faults F02, F07: as long as it has not ended, whoever holds it.
 pub async fn the_only_one_stays_the_only_one_when_its_holder_dies(
     backend: &dyn Backend,
     time: &dyn TimeTravel,
@@ -127,7 +130,7 @@ pub async fn the_only_one_stays_the_only_one_when_its_holder_dies(
     all_done(backend, 2).await;
 }
 
-/// R-F02, R-F07: a lost message takes of the rate again, and a zombie brings nothing back.
+/// faults F02, F07: a lost message takes of the rate again, and a zombie brings nothing back.
 pub async fn what_a_dead_holder_took_of_a_rate_is_spent(backend: &dyn Backend, time: &dyn TimeTravel) {
     let rate = RateLimit { count: 2, per: secs(4_000) };
     created(backend, QueueOptions { rate: Some(rate), ..QueueOptions::default() }).await;
@@ -150,7 +153,49 @@ pub async fn what_a_dead_holder_took_of_a_rate_is_spent(backend: &dyn Backend, t
     all_done(backend, 4).await;
 }
 
-/// R-F60: more than one round of upkeep looks at.
+/// fault F12: of a queue that was created and of one that was not. Whoever puts it off or brings it back says that it is worth
+/// more workers; one that only fails between two deaths is found all the same.
+pub async fn a_delay_and_a_return_forget_lost_workers_and_a_failure_does_not(
+    backend: &dyn Backend,
+    time: &dyn TimeTravel,
+) {
+    let next = async || {
+        time.advance(LEASE + secs(1)).await;
+        let mut claimed = claim_due(backend, "next").await;
+        assert_eq!(claimed.len(), 1);
+        claimed.remove(0)
+    };
+    let counts = |delivery: &Delivery| (delivery.failures, delivery.lost, delivery.delays);
+    for managed in [false, true] {
+        if managed {
+            created(backend, QueueOptions::default()).await;
+        }
+        push(backend, 0..1).await;
+        assert_eq!(counts(&next().await), (0, 0, 0));
+        assert_eq!(counts(&next().await), (0, 1, 0));
+        let third = next().await;
+        assert_eq!(counts(&third), (0, 2, 0));
+        settle(backend, &third, Settlement::SnoozeUntil(backend.now() + secs(5))).await;
+        assert_eq!(counts(&next().await), (0, 0, 1), "it was put off");
+        let second = next().await;
+        assert_eq!(counts(&second), (0, 1, 1));
+        settle(backend, &second, retry_after(secs(5))).await;
+        assert_eq!(counts(&next().await), (1, 1, 1), "it failed");
+        let poison = next().await;
+        assert_eq!(counts(&poison), (1, 2, 1));
+        let reason = Failure::new("WORKER_LOST", "two of them");
+        settle(backend, &poison, Settlement::DeadLetter(reason)).await;
+        let dead = backend.queue().dead_letters(QUEUE, 10).await.unwrap();
+        assert_eq!(dead[0].lost, 2);
+        if managed {
+            let ids = vec![poison.message.id.clone()];
+            assert_eq!(backend.queues().retry_messages(QUEUE, ids.clone()).await.unwrap(), ids);
+            assert_eq!(counts(&next().await), (1, 0, 1), "it was brought back");
+        }
+    }
+}
+
+/// fault F60: more than one round of upkeep looks at.
 pub async fn many_dead_holders_are_all_found(backend: &dyn Backend, time: &dyn TimeTravel) {
     const HOLDERS: usize = 250;
     push(backend, 0..HOLDERS + 1).await;
@@ -171,7 +216,7 @@ pub async fn many_dead_holders_are_all_found(backend: &dyn Backend, time: &dyn T
     assert_eq!(claim(backend, "next", 1_000).await.len(), HOLDERS + 1);
 }
 
-/// R-F60: those in front, which can never be saved, keep nobody behind them from it.
+/// fault F60: those in front, which can never be saved, keep nobody behind them from it.
 pub async fn many_long_tries_are_all_found(backend: &dyn Backend, time: &dyn TimeTravel) {
     const TRIES: usize = 250;
     created(backend, QueueOptions { timeout: Some(secs(60)), ..QueueOptions::default() }).await;
@@ -190,7 +235,7 @@ pub async fn many_long_tries_are_all_found(backend: &dyn Backend, time: &dyn Tim
     assert_eq!(late, TRIES as u64 - 120);
 }
 
-/// F54: one of them, whoever comes first and when they come at once.
+/// fault F54: one of them, whoever comes first and when they come at once.
 pub async fn a_cancel_and_a_settlement_agree_on_the_end(backend: &dyn Backend) {
     created(backend, QueueOptions::default()).await;
     push(backend, 0..2).await;
@@ -221,7 +266,7 @@ pub async fn a_cancel_and_a_settlement_agree_on_the_end(backend: &dyn Backend) {
     assert_eq!(backend.queue().stats(QUEUE).await.unwrap(), QueueStats::default());
 }
 
-/// F54: in both orders.
+/// fault F54: in both orders.
 pub async fn a_timeout_and_a_settlement_agree_on_the_end(backend: &dyn Backend, time: &dyn TimeTravel) {
     let options = QueueOptions { timeout: Some(secs(60)), max_attempts: 1, ..QueueOptions::default() };
     created(backend, options).await;

@@ -126,6 +126,7 @@ impl Queue {
             let list = if from == MessageStatus::Dead { &mut self.dead } else { &mut self.finished };
             let mut message = list.remove(index).message;
             message.pushed.max_attempts = Some(message.max_attempts().max(message.failures + 1));
+            message.lost = 0;
             let keep = message.pushed.options.keep_queued.unwrap_or(options.keep_queued);
             message.keep_until = Some(at + keep);
             self.arrive(message);

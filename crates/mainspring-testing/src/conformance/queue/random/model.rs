@@ -227,6 +227,7 @@ impl Model {
         let message = &mut self.messages[n];
         message.state = State::Waiting { due };
         message.attempts = message.attempts.max(message.failures + 1);
+        message.lost = 0;
     }
 
     pub(super) fn end(&mut self, n: usize) {
