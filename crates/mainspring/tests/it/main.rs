@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod append_calls;
+mod alike;
 mod budget;
 mod calls;
 mod commit;
