@@ -5,6 +5,7 @@ mod bench;
 mod book;
 mod catalogue;
 mod chaos;
+mod citations;
 mod demo;
 mod features;
 mod five_minutes;

@@ -100,6 +100,7 @@ fn problems(root: &Path) -> io::Result<Vec<String>> {
         let text = fs::read_to_string(file)?;
         let name = file.strip_prefix(root).unwrap_or(file).display().to_string();
         found.extend(source_problems(&name, &text));
+        found.extend(crate::citations::problems(&name, &text));
         found.extend(public_problems(root, &name, &text));
     }
     found.extend(crate::metrics::problems(root, &sources)?);

@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn each_limit_has_its_own_error() {
-        // F27
+        // scenario F27
         let mut context = Map::new();
         let mut refused = |key: &str, value: Value, text: &str| {
             let error = SMALL.set(&mut context, key, value).unwrap_err();
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn overwriting_is_no_new_key_and_removing_frees_the_budget() {
-        // F27
+        // scenario F27
         let mut context = Map::new();
         SMALL.set(&mut context, "a", json!(1)).unwrap();
         SMALL.set(&mut context, "b", json!(2)).unwrap();

@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn sizes_and_depths_are_measured() {
-        // F28
+        // scenario F28
         assert_eq!(json_size(&json!("ab")), 4);
         assert_eq!(json_size(&json!(true)), 4);
         assert_eq!(json_depth(&json!(1)), 0);

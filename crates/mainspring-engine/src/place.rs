@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn what_lies_before_the_last_mark_before_a_token_does_not_matter() {
-        // F55: so a history is read from its end, and no further than that
+        // fault F55: so a history is read from its end, and no further than that
         for length in 1..=6 {
             for number in 0..KINDS.len().pow(length) {
                 let marks = history(number, u64::from(length));

@@ -23,7 +23,7 @@ fn event() -> NewEvent {
 
 #[tokio::test]
 async fn racing_appends_leave_no_gap_and_one_expectation_holds() {
-    // F58
+    // fault F58
     let db = TestDb::with_pool(16).await;
     let log = PgEventStore::new(&db.db());
     for (expected, winners) in [(ExpectedPosition::Any, 16), (ExpectedPosition::Exact(16), 1)] {
@@ -54,7 +54,7 @@ const SETTLED: [&str; 2] = [
 
 #[tokio::test]
 async fn a_reader_that_minds_the_fence_skips_nothing() {
-    // T15, F57: writers with slow and rolled-back transactions.
+    // T15, fault F57: writers with slow and rolled-back transactions.
     let db = TestDb::with_pool(12).await;
     let pool = db.db();
     let written = Arc::new(Mutex::new(HashSet::new()));

@@ -13,7 +13,7 @@ fn execution(name: &str) -> Execution {
 
 #[tokio::test]
 async fn of_32_creates_with_one_key_one_wins() {
-    // F48
+    // fault F48
     let db = TestDb::with_pool(16).await;
     let store = PgExecutionStore::new(&db.db());
     let until = mainspring_core::Timestamp::MAX;

@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn what_others_answer_is_understood() {
-        // F90
+        // fault F90
         let read = |status, body: Value| Answer::read(status, None, Some(&body));
         assert_eq!(read(503, json!({"timeoutSeconds": 1.5})), Reply::Again(Duration::from_millis(1_500)));
         assert_eq!(read(503, json!({"timeoutSeconds": 1e300})), Reply::Again(limits::MAX_DURATION));

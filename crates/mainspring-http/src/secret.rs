@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn weak_secrets_are_refused_and_never_shown() {
-        // F92, weakness 10.
+        // fault F92, weakness 10.
         for weak in [
             "",
             "secret",

@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_signature_is_refused_when_anything_differs() {
-        // F92
+        // fault F92
         let (old, new) = (Secret::generate().unwrap(), Secret::generate().unwrap());
         let now = Timestamp::from_micros(1_800_000_000_000_000);
         let [_, (_, at), (_, signature)] = sign(&old, "m1", now, b"body").unwrap();
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn what_is_old_or_of_the_future_or_seen_is_noticed() {
-        // F92
+        // fault F92
         let second = Duration::from_secs(1);
         let now = Timestamp::from_micros(1_800_000_000_000_000);
         assert!(is_fresh("1800000000", now) && is_fresh("1800000300", now) && is_fresh("1799999700", now));

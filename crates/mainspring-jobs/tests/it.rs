@@ -98,7 +98,7 @@ fn full() -> Job {
     }
 }
 
-/// F54
+/// scenario F54
 #[tokio::test]
 async fn every_column_survives_a_round_trip() {
     let world = world().await;
@@ -119,7 +119,7 @@ async fn every_column_survives_a_round_trip() {
     assert_eq!(ended.result, Some(Value::Null), "a result that is null is a result");
 }
 
-/// F53: a worker that comes back after its job was taken over, under the same name, changes nothing.
+/// scenario F53: a worker that comes back after its job was taken over, under the same name, changes nothing.
 #[tokio::test]
 async fn a_zombie_writes_nothing() {
     let world = world().await;
@@ -178,7 +178,7 @@ async fn blocked(db: &Db<'_>) {
     }
 }
 
-/// F51
+/// scenario F51
 #[tokio::test(flavor = "multi_thread")]
 async fn sixteen_claims_have_one_winner() {
     let world = world().await;

@@ -84,7 +84,7 @@ async fn f72_a_message_is_there_although_nobody_can_be_told() {
 
 #[tokio::test]
 async fn concurrent_consumers_take_every_message_once() {
-    // F47, Q49, Q58
+    // fault F47, Q49, Q58
     let db = TestDb::new().await;
     let queue = PgQueue::new(&db.db());
     queue.push(messages(1_000)).await.unwrap();
@@ -156,7 +156,7 @@ async fn a_push_in_a_transaction_is_there_with_it_or_not_at_all() {
 
 #[tokio::test]
 async fn a_claim_does_not_wait_for_one_that_is_under_way() {
-    // F60: and takes none of its messages
+    // fault F60: and takes none of its messages
     let db = TestDb::new().await;
     let queue = PgQueue::new(&db.db());
     queue.push(messages(20)).await.unwrap();
@@ -176,7 +176,7 @@ async fn a_claim_does_not_wait_for_one_that_is_under_way() {
 
 #[tokio::test]
 async fn a_message_that_cannot_be_read_is_given_up_and_the_others_go_on() {
-    // F86, T16: what Postgres stores and nobody else can read, written past all checks
+    // fault F86, T16: what Postgres stores and nobody else can read, written past all checks
     let db = TestDb::new().await;
     let queue = PgQueue::new(&db.db());
     queue.push(messages(6)).await.unwrap();
@@ -246,7 +246,7 @@ async fn settled_down(db: &TestDb, watch: &mainspring_pg::Session) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dropped_at_any_moment_a_call_is_whole_or_not_at_all_and_leaves_a_clean_connection() {
-    // F34, I10: push, claim and settle, of a plain queue and of one whose messages are held back
+    // fault F34, I10: push, claim and settle, of a plain queue and of one whose messages are held back
     use mainspring_core::{Policy, QueueOptions, QueueStore};
     let db = TestDb::with_pool(1).await;
     let (queue, watch) = (PgQueue::new(&db.db()), db.client().await);
@@ -349,7 +349,7 @@ async fn what_lies_before_where_claims_begin_is_found_and_a_better_priority_at_o
 
 #[tokio::test]
 async fn after_a_thousand_failures_a_message_still_waits_an_hour_at_most() {
-    // F87: in both statements that settle
+    // fault F87: in both statements that settle
     use mainspring_core::{Failure, QueueOptions, QueueStore};
     let db = TestDb::new().await;
     let queue = PgQueue::new(&db.db());

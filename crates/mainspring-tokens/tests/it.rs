@@ -53,7 +53,7 @@ fn new(owner: &str, expires_in: Option<Duration>) -> (TokenSecret, NewToken) {
     NewToken::generate(execution(owner), "approve", options).unwrap()
 }
 
-/// F54
+/// scenario F54
 #[tokio::test]
 async fn every_column_survives_a_round_trip() {
     let world = world().await;
@@ -86,7 +86,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// F52
+/// scenario F52
 #[tokio::test(flavor = "multi_thread")]
 async fn of_sixteen_callers_one_spends_it() {
     let world = world().await;
@@ -118,7 +118,7 @@ async fn spending_and_revoking_never_both_win() {
     }
 }
 
-/// F52: nobody has to clean up, and no clock but the database's is asked.
+/// scenario F52: nobody has to clean up, and no clock but the database's is asked.
 #[tokio::test]
 async fn a_token_expires_by_the_clock_of_the_database() {
     let world = world().await;

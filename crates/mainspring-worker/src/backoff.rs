@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn delays_grow_and_are_capped() {
-        // F87
+        // fault F87
         for (failures, low, high) in [(0, 0.8, 1.2), (1, 1.6, 2.4), (5, 25.6, 38.4), (12, 2880.0, 3600.0)] {
             let delay = retry_delay(failures).as_secs_f64();
             assert!((low..=high).contains(&delay), "{failures}: {delay}");

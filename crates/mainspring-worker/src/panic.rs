@@ -152,7 +152,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_panics_when_it_is_dropped_with_its_code_is_heard_of_by_nobody() {
-        // F82
+        // fault F82
         let hang = || {
             caught(async {
                 let _bomb = Bomb;

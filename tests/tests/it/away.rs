@@ -1,4 +1,4 @@
-//! One store is away for longer than a lease while the others work (F16): no execution may fail of it.
+//! One store is away for longer than a lease while the others work (fault F16): no execution may fail of it.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_whose_flow_cannot_be_looked_up_waits_for_the_database() {
-    // F16: no attempt is used up because the database is away
+    // fault F16: no attempt is used up because the database is away
     let lab = Lab::new().await;
     let faults = Faults::none();
     faults.arm_always("flow.before", Action::Error);

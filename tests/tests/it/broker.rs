@@ -1,5 +1,5 @@
 //! Handlers of a broker are killed, their connections cut and Postgres with them; every orchestration ends once all the same (X1, X2,
-//! X3, X6, F01 to F06, F14, F31, F32; 1.12.2).
+//! X3, X6, faults F01 to F06, F14, F31, F32; 1.12.2).
 
 use std::collections::BTreeMap;
 
@@ -149,7 +149,7 @@ async fn with_processes_killed_at_random_every_orchestration_ends_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_under_load_postgres_loses_no_orchestration_and_ends_none_twice() {
-    // X2, X3, F14: what was acknowledged is with the kernel, as a throwaway cluster does not do by itself
+    // X2, X3, fault F14: what was acknowledged is with the kernel, as a throwaway cluster does not do by itself
     let options = ClusterOptions::throwaway().setting("synchronous_commit", "on");
     let mut cluster = block_in_place(|| Cluster::start(options)).unwrap();
     let url = cluster.url("postgres");

@@ -1,4 +1,4 @@
-//! A queue under everything at once (X1 to X3, F01 to F08, F14, F39, F47): worker processes are killed and stopped at random,
+//! A queue under everything at once (X1 to X3, faults F01 to F08, F14, F39, F47): worker processes are killed and stopped at random,
 //! Postgres is killed and restarted, connections are cut. Nothing is lost, nothing is done twice, everything ends as it is to.
 //!
 //! `CHAOS_SEED` repeats a run's decisions; `CHAOS_SECONDS` and `CHAOS_MESSAGES` make it longer, as `cargo xtask chaos` does.

@@ -1,4 +1,4 @@
-//! The connection breaks at the worst moment: before a COMMIT, after it, or after its answer was on the way (F30 to F32).
+//! The connection breaks at the worst moment: before a COMMIT, after it, or after its answer was on the way (faults F30 to F32).
 
 use mainspring::{
     Append, Backend, Changes, Engine, ErrorKind, EventStoreExt, ExecutionStatus, NewEvent, NewMessage,
@@ -30,7 +30,7 @@ fn check_typed<T>(outcome: &Result<T>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cut_at_its_commit_a_create_is_safe_to_repeat_with_its_key() {
-    // F31, F32: create
+    // faults F31, F32: create
     all(CUTS.map(|cut| async move {
         let (lab, proxy, far) = far_away(4).await;
         let create = || far.create("order", json!({})).idempotency_key("order 1");
@@ -56,7 +56,7 @@ async fn cut_at_its_commit_a_create_is_safe_to_repeat_with_its_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_whose_answer_is_lost_says_all_the_same_where_its_events_are() {
-    // F32: what became of it is looked up, and the places of its events are read again
+    // fault F32: what became of it is looked up, and the places of its events are read again
     let (lab, proxy, _) = far_away(4).await;
     let far = lab.stores_by(proxy.settings(), 4);
     let added = |count| vec![NewEvent::new("Added", json!({})); count];
@@ -88,7 +88,7 @@ async fn a_commit_whose_answer_is_lost_says_all_the_same_where_its_events_are() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_nobody_can_ask_about_is_said_to_be_unknown_and_its_key_finds_it() {
-    // F31, X3: the answer is lost and there is no other connection to look it up
+    // fault F31, X3: the answer is lost and there is no other connection to look it up
     let (lab, proxy, far) = far_away(1).await;
     let create = || far.create("order", json!({})).idempotency_key("order 1").id("order-1");
     proxy.arm(Cut::DropReply, 1);
@@ -104,7 +104,7 @@ async fn a_commit_nobody_can_ask_about_is_said_to_be_unknown_and_its_key_finds_i
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cut_at_its_commit_a_step_is_neither_lost_nor_run_again() {
-    // F31, F32: step, job, child; the result in hand is offered again, so that the handler is not called twice
+    // faults F31, F32: step, job, child; the result in hand is offered again, so that the handler is not called twice
     let scenarios = CUTS.into_iter().flat_map(|cut| [1, 4, 8, 11].map(|nth| (cut, nth)));
     all(scenarios.map(|(cut, nth)| async move {
         let (lab, proxy, far) = far_away(4).await;
@@ -121,7 +121,7 @@ async fn cut_at_its_commit_a_step_is_neither_lost_nor_run_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cut_at_its_commit_a_resume_spends_its_token_once() {
-    // F31, F32: token
+    // faults F31, F32: token
     all(CUTS.map(|cut| async move {
         let lab = Lab::new().await;
         let proxy = Proxy::before(lab.db()).await.unwrap();
@@ -158,7 +158,7 @@ async fn cut_at_its_commit_a_resume_spends_its_token_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cut_at_its_commit_a_cancel_happens_once() {
-    // F31, F32: cancel, of a family
+    // faults F31, F32: cancel, of a family
     all(CUTS.map(|cut| async move {
         let (lab, proxy, far) = far_away(4).await;
         let ids = lab.create(&far, 1).await;
@@ -182,7 +182,7 @@ async fn cut_at_its_commit_a_cancel_happens_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn silent_connections_are_given_up_and_work_goes_on() {
-    // F35, F30: nothing passes either way for longer than a lease, then all connections are new
+    // faults F35, F30: nothing passes either way for longer than a lease, then all connections are new
     let (lab, proxy, far) = far_away(4).await;
     let ids = lab.create(&lab.engine(), 20).await;
     let silenced = worker(&far).start().unwrap();

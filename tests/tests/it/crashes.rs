@@ -1,4 +1,4 @@
-//! A crash of Postgres while COMMIT is under way, when another transaction gets the id of the one that was lost (F14, F31).
+//! A crash of Postgres while COMMIT is under way, when another transaction gets the id of the one that was lost (faults F14, F31).
 
 use mainspring::{Migrator, Names, Settings, pool};
 use mainspring_pg::{Db, Query, Session};

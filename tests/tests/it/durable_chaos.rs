@@ -1,4 +1,4 @@
-//! Durable functions under everything at once (X1 to X3, F01 to F08, F14, F39, F53): a mix of all kinds, of which every
+//! Durable functions under everything at once (X1 to X3, faults F01 to F08, F14, F39, F53): a mix of all kinds, of which every
 //! execution has to end as its twin did, which was run in peace.
 //!
 //! `CHAOS_SEED` repeats a run's decisions; `CHAOS_SECONDS` and `CHAOS_EXECUTIONS` make it longer, as `cargo xtask chaos` does.

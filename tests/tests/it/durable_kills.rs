@@ -1,4 +1,4 @@
-//! A worker of durable functions is killed or stopped at a known point; another one finishes (W44, X1, X2, F01 to F07, F53).
+//! A worker of durable functions is killed or stopped at a known point; another one finishes (W44, X1, X2, faults F01 to F07, F53).
 
 use mainspring::{ExecutionId, ExecutionStatus};
 use mainspring_tests::{
@@ -78,7 +78,7 @@ async fn disturb(n: u64, point: &str, nth: u64, fate: Fate, twin: &Record) -> Ve
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_around_its_commits_a_workflow_with_children_ends_the_same() {
-    // W44, F03 to F06: each side of each commit, its children's included
+    // W44, faults F03 to F06: each side of each commit, its children's included
     let twin = undisturbed(FAMILY).await;
     let points = (1..=10).flat_map(|nth| [("commit.before", nth), ("commit.after", nth)]);
     all(points.map(|(point, nth)| {
@@ -98,7 +98,7 @@ async fn killed_around_its_commits_a_workflow_with_children_ends_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_in_a_step_or_a_transaction_its_sql_happens_once() {
-    // W44, F03, F04: in the body of a step, in the bodies of `cx.tx` with its SQL done, and around what is committed besides
+    // W44, faults F03, F04: in the body of a step, in the bodies of `cx.tx` with its SQL done, and around what is committed besides
     let twin = undisturbed(TRANSFER).await;
     let points = [
         ("claim.after", 1),
@@ -122,7 +122,7 @@ async fn killed_in_a_step_or_a_transaction_its_sql_happens_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stopped_for_longer_than_its_lease_a_worker_leaves_no_trace_when_it_goes_on() {
-    // X2, F07, F53: in the body of a step, before and after a commit. Transactions are not stopped in their middle here: their
+    // X2, faults F07, F53: in the body of a step, before and after a commit. Transactions are not stopped in their middle here: their
     // locks are the application's own, and last until the session ends.
     let family = undisturbed(FAMILY).await;
     let points = [

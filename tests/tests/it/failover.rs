@@ -1,4 +1,4 @@
-//! Another server takes over, and a server that cannot be written to (F17, F18).
+//! Another server takes over, and a server that cannot be written to (faults F17, F18).
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::postgres::{all_done, crowd};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_that_was_waited_for_takes_over_and_nothing_is_lost() {
-    // F17: under load; who created, who works and who looks goes over by itself
+    // fault F17: under load; who created, who works and who looks goes over by itself
     let mut pair = Pair::start(Replication::Synchronous).await;
     let lab = pair.lab();
     let engines = [lab.engine(), lab.engine()];
@@ -32,7 +32,7 @@ async fn a_standby_that_was_waited_for_takes_over_and_nothing_is_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_that_was_behind_takes_over_and_nothing_contradicts_itself() {
-    // F17: what was acknowledged last is gone, as it is with such a standby; nobody who still has it in hand brings it back
+    // fault F17: what was acknowledged last is gone, as it is with such a standby; nobody who still has it in hand brings it back
     let mut pair = Pair::start(Replication::Asynchronous).await;
     let lab = pair.lab();
     let engine = lab.engine();
@@ -87,7 +87,7 @@ async fn a_standby_that_was_behind_takes_over_and_nothing_contradicts_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_switch_over_the_first_host_is_read_only_and_the_other_is_used() {
-    // F18: the address names the same hosts in the same order as before
+    // fault F18: the address names the same hosts in the same order as before
     let mut pair = Pair::start(Replication::Asynchronous).await;
     let lab = pair.lab();
     let engine = lab.engine();
@@ -109,7 +109,7 @@ async fn after_a_switch_over_the_first_host_is_read_only_and_the_other_is_used()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_read_only_is_named_and_not_asked_all_the_time() {
-    // F18
+    // fault F18
     let mut pair = Pair::start(Replication::Asynchronous).await;
     let lab = pair.lab();
     let engine = lab.engine();

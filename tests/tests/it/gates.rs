@@ -1,5 +1,5 @@
-//! A worker dies, or hangs, while its message keeps others back: in a group, of a key, as the only one, under a rate (F01 to F05,
-//! F07). Others go on once it is found dead, nothing is lost, every count is right, and what a zombie says changes nothing.
+//! A worker dies, or hangs, while its message keeps others back: in a group, of a key, as the only one, under a rate (faults F01 to F05,
+//! fault F07). Others go on once it is found dead, nothing is lost, every count is right, and what a zombie says changes nothing.
 
 use std::{sync::Arc, time::Duration};
 
@@ -112,7 +112,7 @@ async fn killed(keeps: Keeps, point: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_anywhere_with_a_place_in_a_group_a_worker_keeps_nobody_back() {
-    // F01 to F05
+    // faults F01 to F05
     let points =
         ["claim.before", "claim.after", "handle.before", "handle.after", "settle.before", "settle.after"];
     all(points.map(|point| killed(Keeps::Group, point))).await;
@@ -120,7 +120,7 @@ async fn killed_anywhere_with_a_place_in_a_group_a_worker_keeps_nobody_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_with_a_key_a_slot_or_a_token_a_worker_keeps_nobody_back() {
-    // F03, F04
+    // faults F03, F04
     let cases =
         ALL[1..].iter().flat_map(|keeps| ["handle.before", "settle.before"].map(|point| (*keeps, point)));
     all(cases.map(|(keeps, point)| killed(keeps, point))).await;
@@ -146,6 +146,6 @@ async fn revived(keeps: Keeps) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_zombie_says_of_a_message_that_kept_others_back_changes_nothing() {
-    // F07, X2
+    // fault F07, X2
     all(ALL.map(revived)).await;
 }

@@ -13,7 +13,7 @@ const ENOUGH: Duration = Duration::from_secs(15);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_caller_goes_away_is_taken_over() {
-    // F34, F53: as when a request is cancelled by its client, before its first step was committed, and while it was created
+    // faults F34, F53: as when a request is cancelled by its client, before its first step was committed, and while it was created
     for (point, hit) in [("commit.before", 2), ("commit.after", 1)] {
         let lab = Lab::new().await;
         let backend = FaultyBackend::new(lab.stores(4), Faults::none());
@@ -53,7 +53,7 @@ impl JobHandler for Never {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_whose_caller_goes_away_is_taken_over() {
-    // F34: as above, while a job of the execution runs in this process
+    // fault F34: as above, while a job of the execution runs in this process
     let lab = Lab::new().await;
     let flow = Flow::builder("job", "1.0.0").step(Step::new("never", "never")).build().unwrap();
     let begun = Arc::new(Notify::new());

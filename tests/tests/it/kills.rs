@@ -1,4 +1,4 @@
-//! A worker is killed with SIGKILL, at a known point; another one finishes (X1, F01 to F06).
+//! A worker is killed with SIGKILL, at a known point; another one finishes (X1, faults F01 to F06).
 
 use mainspring_testing::{Faults, FaultyBackend, Report};
 use mainspring_tests::{Lab, order, worker};
@@ -27,21 +27,21 @@ fn repeats(lab: &Lab) -> Vec<usize> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_before_its_claim_a_worker_costs_nothing() {
-    // F01
+    // fault F01
     let (lab, report) = kill("claim.before", 1).await;
     assert_eq!((report.recovered, repeats(&lab)), (0, vec![]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_after_its_claim_a_worker_is_replaced() {
-    // F02
+    // fault F02
     let (lab, report) = kill("claim.after", 1).await;
     assert_eq!((report.recovered, repeats(&lab)), (1, vec![]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_in_the_middle_of_a_handler_its_step_runs_again() {
-    // F03: before its side effect, so that nothing is done twice
+    // fault F03: before its side effect, so that nothing is done twice
     let points = [
         ("reserve.before", 1),
         ("charge.before", 1),
@@ -58,7 +58,7 @@ async fn killed_in_the_middle_of_a_handler_its_step_runs_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_in_the_middle_of_a_job_it_goes_on_from_its_last_checkpoint() {
-    // F03: after the side effect of an item and before its checkpoint, so that one item is done twice and no other is
+    // fault F03: after the side effect of an item and before its checkpoint, so that one item is done twice and no other is
     all((1..=3).map(|item| async move {
         let (lab, _) = kill("report.after", item).await;
         let repeats = lab.ledger.repeats();
@@ -69,7 +69,7 @@ async fn killed_in_the_middle_of_a_job_it_goes_on_from_its_last_checkpoint() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_between_side_effect_and_commit_the_step_is_done_twice_and_recorded_once() {
-    // F04, at every commit of an execution, its child and its job
+    // fault F04, at every commit of an execution, its child and its job
     all((1..=order::COMMITS).map(|nth| async move {
         let (lab, _) = kill("commit.before", nth).await;
         // Starting a child or a job, taking over its end, and a delay have no side effect; nor has a job's end, whose items
@@ -82,7 +82,7 @@ async fn killed_between_side_effect_and_commit_the_step_is_done_twice_and_record
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_after_its_commit_a_step_never_runs_again() {
-    // F05, and F06: what follows a step is committed with it
+    // faults F05 and F06: what follows a step is committed with it
     all((1..=order::COMMITS).map(|nth| async move {
         let (lab, _) = kill("commit.after", nth).await;
         assert!(repeats(&lab).is_empty(), "commit {nth}: {:?}", lab.ledger.repeats());
@@ -92,7 +92,7 @@ async fn killed_after_its_commit_a_step_never_runs_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_aborts_is_replaced_too() {
-    // F03, F12: no signal from outside, and more than one execution in flight
+    // faults F03, F12: no signal from outside, and more than one execution in flight
     let lab = Lab::new().await;
     let engine = lab.engine();
     let ids = lab.create(&engine, 6).await;

@@ -1,5 +1,5 @@
 //! Durable functions when a standby that was behind takes over: what a process has in mind is not what the new server has in its
-//! history, though both are at the same revision (F17).
+//! history, though both are at the same revision (fault F17).
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! End to end, on a real Postgres, with real processes: what breaks, and what must be true afterwards. The numbers are those of
-//! the fault list (F01 …, never those of the flows' scenarios) and of the scenarios every façade must pass (X1 …).
+//! the list of faults (faults F01 to F97) and of the scenarios every façade must pass (X1 …).
 
 #![allow(
     clippy::unwrap_used,

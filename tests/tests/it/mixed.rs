@@ -1,4 +1,4 @@
-//! Everything at once: three workers, one of which is killed at random moments (F97 in small, I1 to I5).
+//! Everything at once: three workers, one of which is killed at random moments (fault F97 in small, I1 to I5).
 
 use std::hash::{BuildHasher, RandomState};
 

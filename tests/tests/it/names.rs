@@ -1,4 +1,4 @@
-//! Hosts whose name nobody knows, now or for a while (F40): said so, tried again with pauses, and used as soon as they are there.
+//! Hosts whose name nobody knows, now or for a while (fault F40): said so, tried again with pauses, and used as soon as they are there.
 
 use std::{
     sync::{
@@ -64,7 +64,7 @@ async fn push(stores: &PgStores<'static>) {
 
 #[tokio::test]
 async fn a_database_whose_name_nobody_knows_is_waited_for() {
-    // F40
+    // fault F40
     let db = TestDb::new().await;
     let (host, port) = db.address().unwrap();
     let own = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
@@ -102,7 +102,7 @@ async fn a_database_whose_name_nobody_knows_is_waited_for() {
 
 #[tokio::test]
 async fn a_redis_whose_name_nobody_knows_is_done_without() {
-    // F40
+    // fault F40
     let db = TestDb::new().await;
     let redis = Redis::new(RedisOptions::parse("redis://:canary@nowhere.invalid").unwrap()).unwrap();
     let carrier = Some(Arc::new(redis.clone()) as _);

@@ -1,4 +1,4 @@
-//! An execution that kills every worker that touches it (X6, F12).
+//! An execution that kills every worker that touches it (X6, fault F12).
 
 use mainspring::{ExecutionId, ExecutionStatus};
 use mainspring_tests::{Lab, PATIENCE, order};
@@ -49,7 +49,7 @@ async fn check(lab: &Lab, poison: &ExecutionId, healthy: &[ExecutionId], died: u
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poisonous_execution_ends_after_so_many_workers() {
-    // X6, F12: one at a time
+    // X6, fault F12: one at a time
     let lab = Lab::new().await;
     let (poison, healthy) = create(&lab, 4).await;
     let all = [&healthy[..], std::slice::from_ref(&poison)].concat();
@@ -59,7 +59,7 @@ async fn a_poisonous_execution_ends_after_so_many_workers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poisonous_execution_does_not_take_its_neighbours_with_it() {
-    // X6, F12: the healthy ones are in flight beside it each time it kills the process
+    // X6, fault F12: the healthy ones are in flight beside it each time it kills the process
     let lab = Lab::new().await;
     let (poison, healthy) = create(&lab, 6).await;
     let all = [&healthy[..], std::slice::from_ref(&poison)].concat();

@@ -1,4 +1,4 @@
-//! A pool of two connections is enough, and nothing is held while handlers run (X10, F37, I11, rule 1).
+//! A pool of two connections is enough, and nothing is held while handlers run (X10, fault F37, I11, rule 1).
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ const ADVISORY_LOCKS: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'ad
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_connections_are_enough_for_16_deliveries_at_once() {
-    // X10, F37
+    // X10, fault F37
     let lab = Lab::new().await;
     let engine = lab.engine_on(lab.stores(2));
     let worker = worker(&engine).concurrency(16).start().unwrap();

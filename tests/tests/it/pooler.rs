@@ -1,4 +1,4 @@
-//! Everything through a pooler in transaction mode (F41): every transaction may meet another connection of the server, no
+//! Everything through a pooler in transaction mode (fault F41): every transaction may meet another connection of the server, no
 //! setting of a session stays, no hint arrives.
 
 use std::time::Duration;
@@ -120,7 +120,7 @@ async fn outputs(here: &PgStores<'static>, there: &PgStores<'static>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_works_through_a_pooler_that_knows_no_names_of_statements() {
-    // F41
+    // fault F41
     let lab = Lab::new().await;
     let Some(bouncer) = Bouncer::start(&lab).await else { return };
     engine_and_queue(&lab, &bouncer.way(Statements::Unnamed)).await;
@@ -134,7 +134,7 @@ async fn everything_works_through_a_pooler_that_knows_no_names_of_statements() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_works_through_a_pooler_that_knows_the_names_of_statements() {
-    // F41
+    // fault F41
     let lab = Lab::new().await;
     let Some(bouncer) = Bouncer::start(&lab).await else { return };
     if bouncer.knows_names() {
@@ -150,7 +150,7 @@ async fn everything_works_through_a_pooler_that_knows_the_names_of_statements() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn queues_that_hold_messages_back_keep_to_the_model_through_a_pooler() {
-    // F41, Q20, Q28
+    // fault F41, Q20, Q28
     let lab = Lab::new().await;
     if Bouncer::start(&lab).await.is_none() {
         return;

@@ -1,4 +1,4 @@
-//! Postgres dies, or its sessions do, while two workers and a crowd of callers are at it (X3, F14, F39).
+//! Postgres dies, or its sessions do, while two workers and a crowd of callers are at it (X3, faults F14, F39).
 
 use std::time::Duration;
 
@@ -84,19 +84,19 @@ async fn kill(moments: &[(usize, Duration)]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_under_load_postgres_loses_nothing_that_was_acknowledged() {
-    // F14, X3
+    // fault F14, X3
     kill(&[(50, Duration::ZERO), (300, Duration::ZERO)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_longer_than_a_lease_fails_no_execution() {
-    // F14, F16, X3: no attempt is used up because the database is away
+    // faults F14, F16, X3: no attempt is used up because the database is away
     kill(&[(100, LEASE * 3 / 2), (400, LEASE * 3)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn terminated_all_the_time_sessions_cost_nothing_but_time() {
-    // F39, F15
+    // faults F39, F15
     const KILL: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid()";
     let lab = Lab::new().await;

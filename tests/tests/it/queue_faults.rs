@@ -1,4 +1,4 @@
-//! The way to the database breaks, crawls, or is not there yet, under a queue and its workers (F13, F31, F32, F36).
+//! The way to the database breaks, crawls, or is not there yet, under a queue and its workers (faults F13, F31, F32, F36).
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{WORKER, all};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_starts_before_its_database_waits_for_it() {
-    // F13
+    // fault F13
     let options = ClusterOptions::throwaway().setting("synchronous_commit", "on"); // or the last migration may be lost
     let mut cluster = block_in_place(|| Cluster::start(options)).unwrap();
     let lab = Lab::on(&cluster).await;
@@ -45,7 +45,7 @@ const CUTS: [Cut; 3] = [Cut::BeforeCommit, Cut::AfterCommit, Cut::DropReply];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cut_at_its_commit_a_push_is_safe_to_repeat_with_its_key() {
-    // F31, F32: of messages that are ready, put off, and held back, in one transaction
+    // faults F31, F32: of messages that are ready, put off, and held back, in one transaction
     all(CUTS.map(|cut| async move {
         let lab = Lab::new().await;
         let near = &lab.near().queue;
@@ -84,7 +84,7 @@ async fn cut_at_its_commit_a_push_is_safe_to_repeat_with_its_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_claim_cut_at_its_commit_brought_is_found_again() {
-    // F31, F32
+    // faults F31, F32
     all(CUTS.map(|cut| async move {
         let lab = Lab::new().await;
         let near = &lab.near().queue;
@@ -108,7 +108,7 @@ async fn what_a_claim_cut_at_its_commit_brought_is_found_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_on_a_slow_way_does_nothing_twice() {
-    // F36: every piece of an answer takes 40 ms, each way, beside a worker that is near
+    // fault F36: every piece of an answer takes 40 ms, each way, beside a worker that is near
     let lab = Lab::new().await;
     let near = &lab.near().queue;
     near.create_queue(QUEUE, QueueOptions::default()).await.unwrap();

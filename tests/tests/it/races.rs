@@ -1,4 +1,4 @@
-//! Many want the same thing at the same time: one gets it, and the others hear why not (F48, F52, F54, F55).
+//! Many want the same thing at the same time: one gets it, and the others hear why not (faults F48, F52, F54, F55).
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -16,7 +16,7 @@ use crate::signals;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_32_creates_with_one_key_one_creates() {
-    // F48: from two processes
+    // fault F48: from two processes
     let lab = Lab::new().await;
     let engines = [lab.engine(), lab.engine()];
     let (start, mut running) = (Arc::new(Barrier::new(32)), JoinSet::new());
@@ -39,7 +39,7 @@ async fn of_32_creates_with_one_key_one_creates() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_16_resumes_with_one_token_one_resumes() {
-    // F55, X2: from two processes
+    // fault F55, X2: from two processes
     let lab = Lab::new().await;
     let asking = [signals::engine(&lab, lab.stores(4)), signals::engine(&lab, lab.stores(4))];
     let worker = worker(&asking[0].engine).start().unwrap();
@@ -93,7 +93,7 @@ async fn cancel_while(point: &str) -> (Lab, ExecutionStatus, bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancel_before_the_last_commit_wins() {
-    // F54, one order
+    // fault F54, one order
     let (lab, status, cancelled) = cancel_while("commit.before").await;
     assert_eq!((status, cancelled), (ExecutionStatus::Cancelled, true));
     assert_eq!(lab.ledger.len(), 1, "the handler had run: its effect stays, its result does not count");
@@ -101,14 +101,14 @@ async fn a_cancel_before_the_last_commit_wins() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancel_after_the_last_commit_is_too_late() {
-    // F54, the other order
+    // fault F54, the other order
     let (_, status, cancelled) = cancel_while("commit.after").await;
     assert_eq!((status, cancelled), (ExecutionStatus::Completed, false));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cancels_that_race_with_the_work_end_every_execution_once() {
-    // F54: whenever they come, for parents, children and jobs
+    // fault F54: whenever they come, for parents, children and jobs
     let lab = Lab::new().await;
     let engines = [lab.engine(), lab.engine()];
     let workers = engines.each_ref().map(|engine| worker(engine).start().unwrap());

@@ -1,4 +1,4 @@
-//! Processes are killed while Redis stands beside Postgres (F64, R15, W44).
+//! Processes are killed while Redis stands beside Postgres (fault F64, R15, W44).
 
 use mainspring::{QueueDriver, QueueStats};
 use mainspring_testing::redis_server;
@@ -16,7 +16,7 @@ const MESSAGES: u64 = 500;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_worker_had_taken_is_delivered_to_another() {
-    // F64, R15: killed with what it had claimed, and with tickets it had not claimed for
+    // fault F64, R15: killed with what it had claimed, and with tickets it had not claimed for
     let Some(server) = block_in_place(|| redis_server(&[])) else { return };
     let lab = Lab::beside(server.url()).await;
     for nth in [1, 40, 120] {

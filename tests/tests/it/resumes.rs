@@ -1,4 +1,4 @@
-//! Resumes that come before their wait, and after it (F55), with the clock and the crashes of a real database.
+//! Resumes that come before their wait, and after it (fault F55), with the clock and the crashes of a real database.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! A graceful stop under load: nothing more is begun, what can finish does, and the rest is released at once (X11, F10).
+//! A graceful stop under load: nothing more is begun, what can finish does, and the rest is released at once (X11, fault F10).
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -44,7 +44,7 @@ fn patient(engine: &Engine) -> Worker {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_graceful_stop_finishes_or_releases_and_others_take_over_at_once() {
-    // X11, F10
+    // X11, fault F10
     let lab = Lab::new().await;
     let (begun, finish) = (Arc::new(Semaphore::new(0)), Arc::new(Notify::new()));
     let engine = slow(&lab, &begun, &finish, true);
@@ -77,7 +77,7 @@ async fn a_graceful_stop_finishes_or_releases_and_others_take_over_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_under_load_ends_the_process_well_and_leaves_nothing_claimed() {
-    // X11, F10
+    // X11, fault F10
     let lab = Lab::new().await;
     let engine = lab.engine();
     let ids = lab.create(&engine, 60).await;

@@ -1,5 +1,5 @@
-//! Every single call of the backend fails once, before it happened or after, and the worker is told that nobody knows (F30 to
-//! F32, the single-fault sweep).
+//! Every single call of the backend fails once, before it happened or after, and the worker is told that nobody knows (fault F30 to
+//! fault F32, the single-fault sweep).
 
 use mainspring_testing::{Faults, FaultyBackend, Report};
 use mainspring_tests::{Lab, order, worker};
@@ -23,7 +23,7 @@ async fn survive(fault: String) -> (Lab, Report) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_fails_or_is_unknown_is_offered_again_and_its_handler_is_not() {
-    // F31, F32: every commit of an execution, each with the failure before it and after it
+    // faults F31, F32: every commit of an execution, each with the failure before it and after it
     let sides = ["commit.before=error", "commit.after=error"];
     let faults =
         sides.into_iter().flat_map(|side| (1..=order::COMMITS).map(move |nth| format!("{side}@{nth}")));
@@ -37,7 +37,7 @@ async fn a_commit_that_fails_or_is_unknown_is_offered_again_and_its_handler_is_n
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_to_the_queue_that_fails_or_is_unknown_costs_nothing() {
-    // F30, F31: claim, heartbeat, upkeep
+    // faults F30, F31: claim, heartbeat, upkeep
     let verbs = ["claim", "extend", "maintain"].into_iter();
     let faults = verbs
         .flat_map(|verb| [1, 2].map(|nth| (verb, nth)))

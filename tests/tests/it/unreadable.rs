@@ -1,4 +1,4 @@
-//! Rows that nobody can read, past all checks: they keep nobody else waiting, and go on when they are mended (F86).
+//! Rows that nobody can read, past all checks: they keep nobody else waiting, and go on when they are mended (fault F86).
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ async fn status(lab: &Lab, id: &ExecutionId) -> ExecutionStatus {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn executions_that_cannot_be_read_hold_up_neither_work_nor_sweeps() {
-    // F86: each kind of them comes before a healthy one of its kind
+    // fault F86: each kind of them comes before a healthy one of its kind
     const LATE: &str = "UPDATE ms_executions SET deadline_at = ms_now() - interval '1 hour' WHERE id = $1";
     const ORPHAN: &str = "UPDATE ms_executions SET holder = 'gone', driver = NULL WHERE id = $1";
     let lab = Lab::new().await;
@@ -71,7 +71,7 @@ async fn listen(cx: Cx, (): ()) -> WorkflowResult<(u32, u32), String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_history_that_cannot_be_read_holds_up_its_own_execution_only() {
-    // F86
+    // fault F86
     const EVENT: &str =
         "UPDATE ms_events_executions SET data = $2 WHERE stream = $1 AND type = 'step.completed'";
     let lab = Lab::new().await;

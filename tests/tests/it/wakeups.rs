@@ -1,4 +1,4 @@
-//! How a worker of one process hears of a message pushed by another when hints are lost: by looking (Q47, F69).
+//! How a worker of one process hears of a message pushed by another when hints are lost: by looking (Q47, fault F69).
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ async fn push_and_see(lab: &Lab, spy: &Spy, n: u32) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_hints_and_no_hints_cost_a_look_and_nothing_else() {
-    // Q47, F69: half-open, refused, and never asked for
+    // Q47, fault F69: half-open, refused, and never asked for
     let lab = Lab::new().await;
     let proxy = Proxy::before(lab.db()).await.unwrap();
     let nowhere = lab.db().settings().clone().with("port", "1").unwrap();

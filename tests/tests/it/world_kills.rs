@@ -1,4 +1,4 @@
-//! The process of an application whose code is called is killed at a known point; another one finishes (W44, W45, X1, F31).
+//! The process of an application whose code is called is killed at a known point; another one finishes (W44, W45, X1, fault F31).
 
 use mainspring::ExecutionStatus;
 use mainspring_testing::Faults;
@@ -67,7 +67,7 @@ async fn killed_in_a_step_it_runs_again_and_after_its_result_it_does_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_around_its_commits_a_run_that_is_called_ends_the_same() {
-    // X1, F31: each side of each commit; the answer of the one that was under way is lost
+    // X1, fault F31: each side of each commit; the answer of the one that was under way is lost
     let points = (1..=6).flat_map(|nth| [("commit.before", nth), ("commit.after", nth)]);
     all(points.map(|(point, nth)| async move {
         let (repeats, found) = killed(Kind { http: false, apart: false }, point, nth).await;

@@ -1,4 +1,4 @@
-//! A worker is stopped for longer than its lease, another one finishes, and the first one comes back (X2, F07).
+//! A worker is stopped for longer than its lease, another one finishes, and the first one comes back (X2, fault F07).
 
 use mainspring::{Backend, Execution, ExecutionId, Job, RecordedEvent};
 use mainspring_tests::{Lab, worker};
@@ -54,18 +54,18 @@ async fn revive(point: &str, nth: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zombie_commits_nothing_and_works_on_as_a_fresh_holder() {
-    // F07, X2: the end of a step, the start of a child, its end, the end of a job, the end of all
+    // fault F07, X2: the end of a step, the start of a child, its end, the end of a job, the end of all
     all([1, 4, 5, 8, 11].map(|nth| revive("commit.before", nth))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zombie_saves_no_checkpoint_and_does_no_further_item() {
-    // F07, X2: checkpoint
+    // fault F07, X2: checkpoint
     revive("report.after", 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zombie_that_wakes_in_a_handler_or_at_its_claim_changes_nothing() {
-    // F07, X2: settle
+    // fault F07, X2: settle
     all(["reserve.before", "claim.after"].map(|point| revive(point, 1))).await;
 }

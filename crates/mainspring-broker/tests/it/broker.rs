@@ -326,7 +326,7 @@ async fn a_classifier_says_what_becomes_of_the_event(ground: Ground) {
 }
 
 async fn a_circle_of_handlers_is_cut(ground: Ground) {
-    // F61
+    // fault F61
     let broker = Broker::builder(Arc::clone(&ground.backend)).max_hops(10).build().unwrap();
     let _heard = hear(&broker, "my.workflow").await;
     for (accepts, says) in [("cmd.ping.a", "cmd.pong.b"), ("cmd.pong.b", "cmd.ping.a")] {

@@ -40,7 +40,7 @@ async fn f81_findings_and_what_mends_them() {
     assert_eq!(doctor(&ground, &[]).0, 0);
 }
 
-/// F66: a Redis that throws keys away, one that is as it should be, and one that is not there.
+/// fault F66: a Redis that throws keys away, one that is as it should be, and one that is not there.
 #[tokio::test]
 async fn f66_the_redis_beside_the_database_is_asked() {
     let ground = Ground::new().await;

@@ -134,7 +134,7 @@ async fn a_failed_statement_that_nobody_minds_is_no_success() {
 
 #[tokio::test]
 async fn connections_that_break_at_a_commit_cost_no_event_and_count_none_twice() {
-    // F56: before the commit, behind it, and when its answer was on the way.
+    // fault F56: before the commit, behind it, and when its answer was on the way.
     let ground = Ground::new().await;
     ground.append(1..=60).await;
     let proxy = Proxy::before(&ground.test).await.unwrap();

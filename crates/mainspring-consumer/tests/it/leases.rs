@@ -138,7 +138,7 @@ async fn a_holder_in_the_middle_of_a_transaction_is_alive_however_long_it_takes(
 
 #[tokio::test]
 async fn events_are_counted_once_however_often_instances_die() {
-    // F56, E12, E16: killed between handling and checkpoint, at any moment.
+    // fault F56, E12, E16: killed between handling and checkpoint, at any moment.
     let ground = Ground::new().await;
     let total = 600;
     ground.append(1..=total).await;

@@ -1,4 +1,4 @@
-//! Consumers on Postgres: E12 to E16, E18, E20 to E45, E49, F56, X8, X9.
+//! Consumers on Postgres: E12 to E16, E18, E20 to E45, E49, fault F56, X8, X9.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 

@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn the_checks_come_in_order() {
-        // F14, F22
+        // scenarios F14, F22
         let template = json!({"type": "template", "template": vec!["${big}"; 20]});
         let flow = Flow::builder("f", "1.0.0").step(Step::new("a", "x").input(template)).build().unwrap();
         let mut execution = Execution::new(ExecutionId::generate(), "f", "1.0.0", "a");

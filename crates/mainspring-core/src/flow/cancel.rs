@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_family_ends_together() {
-        // F06, F09, F10
+        // scenarios F06, F09, F10
         let mut root = execution("root", ExecutionStatus::Waiting);
         root.wake_at = Some(Timestamp::MAX);
         root.context.insert("k".to_owned(), json!(1));
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn an_intent_keeps_who_asked_and_why() {
-        // F06, F08
+        // scenarios F06, F08
         let changes = cancelling(
             execution("e", ExecutionStatus::Running),
             CancelSource::Timeout,

@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn transitions_and_config_are_edges() {
-        // F41, F42
+        // scenarios F41, F42
         let pairs = |all: &[(&str, &str)]| {
             all.iter().map(|(f, t)| ((*f).to_owned(), (*t).to_owned())).collect::<Vec<_>>()
         };

@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_new_execution_is_driven_by_a_message_or_from_here() {
-        // F17, F18, F44
+        // scenarios F17, F18, F44
         let new = || Execution::new(ExecutionId::new("e1").unwrap(), "f", "1.0.0", "a");
         let changes = created(new(), Drive::Queue);
         changes.check().unwrap();
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn only_a_timed_wait_wakes_by_itself() {
-        // F03
+        // scenario F03
         let (execution, events) = woken(timed());
         assert_eq!((execution.status, execution.wake_at), (ExecutionStatus::Running, None));
         assert_eq!((execution.wait_reason, execution.wait_started_at), (None, None));
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_resume_brings_data_and_a_fresh_driver() {
-        // F03, F52
+        // scenarios F03, F52
         let hash = TokenSecret::generate().unwrap().hash();
         let limits = ContextLimits::default();
         for (execution, token, kinds) in [
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_failure_of_the_engine_ends_it_and_tells_who_waits() {
-        // F14, F15
+        // scenarios F14, F15
         let reply = Reply {
             message: MessageId::new("m9").unwrap(),
             to: ExecutionId::new("p").unwrap(),

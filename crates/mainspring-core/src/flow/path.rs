@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn paths_lead_through_objects_and_arrays() {
-        // F24
+        // scenario F24
         let data = json!({"a": {"b": [{"c": 1}], "null": null}, "x": 2});
         for (path, expected) in [
             ("x", Some(json!(2))),

@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn the_json_counts_retries_and_the_type_counts_runs() {
-        // F39
+        // scenario F39
         let policy: RetryPolicy = serde_json::from_value(json!({"maxAttempts": 2})).unwrap();
         assert_eq!(policy.max_attempts, 3);
         assert_eq!(policy, RetryPolicy::default());
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn delays_grow_to_the_cap_and_never_overflow() {
-        // F40
+        // scenario F40
         let ms = Duration::from_millis;
         let policy = RetryPolicy { backoff: ms(100), max_backoff: ms(500), ..RetryPolicy::default() };
         let delays: Vec<_> = [0, 1, 2, 3, 1_000, u32::MAX].map(|n| policy.delay(n).as_millis()).into();
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn only_the_codes_asked_for_are_tried_again() {
-        // F40
+        // scenario F40
         let policy = RetryPolicy { retry_on: Some(vec!["BUSY".to_owned()]), ..RetryPolicy::default() };
         assert!(policy.allows("BUSY", 0) && !policy.allows("BROKEN", 0));
     }

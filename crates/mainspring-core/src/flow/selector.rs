@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn keys_and_paths_pick() {
-        // F22, F23, F24
+        // scenarios F22, F23, F24
         let cases = [
             (json!({"type": "key", "key": "name"}), json!("Ada")),
             (json!({"key": "missing"}), json!(null)),
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn templates_are_filled_in() {
-        // F25
+        // scenario F25
         let cases = [
             (json!("Hello ${name} from ${user.city}!"), json!("Hello Ada from Rome!")),
             (json!("${count}"), json!(42)),
@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn full_and_static() {
-        // F26
+        // scenario F26
         let context = json!({"a": 1});
         let cases = [
             (json!({"type": "full"}), context.clone()),

@@ -75,7 +75,7 @@ fn own(changes: &Changes) -> &[NewEvent] {
 
 #[test]
 fn a_success_stores_its_output_and_moves_on() {
-    // F01, F18, F44
+    // scenarios F01, F18, F44
     let (after, advance) =
         step(&flow(), Execution { status: ExecutionStatus::Pending, step_count: 0, ..running() }, success());
     assert_eq!(
@@ -94,7 +94,7 @@ fn a_success_stores_its_output_and_moves_on() {
 
 #[test]
 fn what_stands_before_and_what_the_handler_says_keep_their_order() {
-    // F44
+    // scenario F44
     let (_, token) = NewToken::generate(running().id, "a", TokenOptions::default()).unwrap();
     let result = StepResult {
         events: vec![NewEvent::new("mine", json!({}))],
@@ -121,7 +121,7 @@ fn what_stands_before_and_what_the_handler_says_keep_their_order() {
 
 #[test]
 fn an_override_wins_and_one_that_leads_nowhere_fails() {
-    // F02, F16
+    // scenarios F02, F16
     let go = |next: Next| step(&flow(), running(), StepResult { next: Some(next), ..success() });
     assert_eq!(go(Next::Step("chosen".to_owned())).0.current_step, "chosen");
     let (ended, advance) = go(Next::End);
@@ -136,7 +136,7 @@ fn an_override_wins_and_one_that_leads_nowhere_fails() {
 
 #[test]
 fn the_last_step_completes_the_execution_and_tells_who_waits() {
-    // F18, F43
+    // scenarios F18, F43
     let reply = Reply {
         message: MessageId::new("m9").unwrap(),
         to: ExecutionId::new("parent").unwrap(),
@@ -157,7 +157,7 @@ fn the_last_step_completes_the_execution_and_tells_who_waits() {
 
 #[test]
 fn a_failure_takes_its_way_or_ends_the_execution() {
-    // F05
+    // scenario F05
     let (after, advance) = step(&flow(), running(), failure("BROKEN"));
     assert_eq!((after.current_step.as_str(), after.error, advance.then), ("c", None, Then::Run));
     assert_eq!(kinds(own(&advance.changes)), ["step.started", "step.failed"]);
@@ -197,7 +197,7 @@ fn a_failure_that_cannot_be_stored_is_made_to_fit() {
 
 #[test]
 fn retries_run_out() {
-    // F39
+    // scenario F39
     let policy = RetryPolicy { max_attempts: 3, ..RetryPolicy::default() };
     for (flow, end) in [
         (flow_with(|a| a.retry(policy.clone())), ExecutionStatus::Running),
@@ -227,7 +227,7 @@ fn retries_run_out() {
 
 #[test]
 fn a_retry_with_backoff_parks_at_the_same_step() {
-    // F39, F40
+    // scenarios F39, F40
     let ms = Duration::from_millis;
     let policy = RetryPolicy {
         max_attempts: 4,
@@ -264,7 +264,7 @@ fn a_retry_with_backoff_parks_at_the_same_step() {
 
 #[test]
 fn a_wait_stands_at_the_step_after_it() {
-    // F03, F04
+    // scenarios F03, F04
     let wait = || of(StepOutcome::Wait { delay: Duration::from_secs(5), reason: "tea\0".to_owned() });
     let until = Some(NOW + Duration::from_secs(5));
     let (after, advance) = step(&flow_with(|a| a.on_resume("c")), running(), wait());
@@ -308,7 +308,7 @@ fn a_park_of_an_execution_held_here_leaves_a_message_behind() {
 
 #[test]
 fn what_breaks_a_limit_fails_the_step_and_is_dropped_as_a_whole() {
-    // F27
+    // scenario F27
     let limits = ContextLimits { max_value_bytes: 40, ..ContextLimits::default() };
     let big = json!("x".repeat(100));
     let with = |context: Vec<(String, Option<Value>)>, output: Value| StepResult {
@@ -385,7 +385,7 @@ fn a_wait_until_the_end_of_time_does_not_overflow() {
 
 #[test]
 fn a_job_takes_over_and_its_end_is_the_steps() {
-    // F51 on the flow's side
+    // scenario F51 on the flow's side
     let new_job = NewJob { handler: "h".to_owned(), input: json!({"x": 1}), max_attempts: 5 };
     let (parked, advance) = step(&flow(), held(), of(StepOutcome::Job(new_job)));
     let [JobWrite::Create(job)] = advance.changes.jobs.as_slice() else { panic!("one job") };
@@ -433,7 +433,7 @@ fn only_one_that_waits_for_a_job_or_a_child_takes_a_reply() {
 
 #[test]
 fn a_child_is_linked_and_its_end_is_the_steps() {
-    // F43
+    // scenario F43
     let child = Execution::new(ExecutionId::new("child").unwrap(), "g", "2.0.0", "s");
     let start = |wait| {
         let events = vec![NewEvent::new("mine", json!({}))];

@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_good_flow_reads_and_writes_back() {
-        // F36
+        // scenario F36
         let flow = Flow::from_json(&good().to_string()).unwrap();
         assert_eq!(Flow::from_json(&flow.to_json()).unwrap(), flow);
         assert_eq!(Flow::from_value(flow.to_value()).unwrap().to_json(), flow.to_json());
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_unknown_or_double_is_named() {
-        // F16, F36
+        // scenarios F16, F36
         for field in ["id", "version", "initialStepId", "steps"] {
             let mut flow = good();
             flow.as_object_mut().unwrap().remove(field);
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn every_field_is_checked() {
-        // F16, F36
+        // scenarios F16, F36
         let long = "x".repeat(129);
         for (pointer, value, expected) in [
             ("/id", json!(""), "id: must not be empty"),
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn unreachable_steps_are_refused_unless_a_handler_may_go_there() {
-        // F02, F41, F42
+        // scenarios F02, F41, F42
         let flow = |first: Step| {
             Flow::builder("f", "1.0.0")
                 .step(first)
@@ -345,7 +345,7 @@ mod tests {
 
     #[test]
     fn the_builder_goes_through_the_same_validator() {
-        // F16
+        // scenario F16
         let one = |step: Step| Flow::builder("f", "1.0.0").step(step).build();
         for (step, expected) in [
             (Step::new("s", ""), "steps.s.type: must not be empty"),
@@ -386,7 +386,7 @@ mod tests {
 
     #[test]
     fn an_unknown_handler_is_named_with_its_step() {
-        // F15
+        // scenario F15
         let flow = Flow::from_value(good()).unwrap();
         flow.check_handlers(&|_| true).unwrap();
         let error = flow.check_handlers(&|handler| handler != "ship").unwrap_err();

@@ -34,7 +34,7 @@ mod tests {
 
     #[test]
     fn versions_are_ordered_by_number() {
-        // F37
+        // scenario F37
         let mut versions = ["1.10.0", "junk", "2.0.0", "1.9.0", "2.0.0-beta", "0.1.0"];
         versions.sort_by(|a, b| compare_versions(a, b));
         assert_eq!(versions, ["junk", "0.1.0", "1.9.0", "1.10.0", "2.0.0-beta", "2.0.0"]);

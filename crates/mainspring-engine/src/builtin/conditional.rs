@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn comparing_is_strict() {
-        // F41
+        // scenario F41
         let cases = [
             (json!("eq"), json!(1), json!(1), true),
             (json!("eq"), json!(1), json!(1.0), true),

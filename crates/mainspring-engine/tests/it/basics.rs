@@ -10,7 +10,7 @@ use crate::{backend, builder, drain, dynamic, history, line, note, single, store
 
 #[tokio::test(start_paused = true)]
 async fn a_line_of_steps_completes_with_its_history() {
-    // F01, F18
+    // scenarios F01, F18
     let backend = backend();
     let engine = builder(&backend).handle_fn("note", note).flow(line("line", 3)).build().unwrap();
     let created = engine.create("line", json!({"x": 1})).await.unwrap();
@@ -32,7 +32,7 @@ async fn a_line_of_steps_completes_with_its_history() {
 
 #[tokio::test(start_paused = true)]
 async fn a_tick_takes_one_step() {
-    // F18, F20, F21
+    // scenarios F18, F20, F21
     let backend = backend();
     let engine = builder(&backend).handle_fn("note", note).flow(line("line", 2)).build().unwrap();
     let id = engine.create("line", json!({})).await.unwrap().execution.id;
@@ -59,7 +59,7 @@ async fn a_tick_takes_one_step() {
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_done_fails_with_its_code() {
-    // F05, F14, F15
+    // scenarios F05, F14, F15
     let looping = Flow::builder("f", "1.0.0").step(Step::new("s", "note").on_success("s")).build().unwrap();
     let backend = backend();
     let engine = builder(&backend).handle_fn("note", note).max_steps(7).flow(looping).build().unwrap();
@@ -89,7 +89,7 @@ async fn what_cannot_be_done_fails_with_its_code() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_put_together_wrong_is_refused_by_name() {
-    // F16, F38
+    // scenarios F16, F38
     let flow = |handler: &str| Flow::builder("f", "1.0.0").step(Step::new("s", handler)).build().unwrap();
     let cases = [
         (builder(&backend()).flow(flow("mine")), "mine"),
@@ -115,7 +115,7 @@ async fn what_is_put_together_wrong_is_refused_by_name() {
 
 #[tokio::test(start_paused = true)]
 async fn every_option_of_a_create_is_stored() {
-    // F17, F13
+    // scenarios F17, F13
     let backend = backend();
     let engine = builder(&backend).handle_fn("note", note).flow(line("line", 1)).build().unwrap();
     let parent = engine.create("line", json!({})).id("top").await.unwrap().execution;
@@ -176,7 +176,7 @@ async fn bad_input_of_a_create_is_refused_by_name() {
 
 #[tokio::test(start_paused = true)]
 async fn a_key_finds_the_first_execution_within_its_window() {
-    // F11, F12, F13
+    // scenarios F11, F12, F13
     let backend = backend();
     let engine = builder(&backend)
         .handle_fn("note", note)
@@ -215,7 +215,7 @@ async fn of_many_creates_with_one_key_one_wins() {
 
 #[tokio::test(start_paused = true)]
 async fn the_version_is_pinned_when_an_execution_is_created() {
-    // F19, F37
+    // scenarios F19, F37
     let backend = backend();
     let flow = |version: &str, value: &str| {
         let step = Step::new("s", "transform").input(json!({"static": value})).output_key("out");

@@ -30,7 +30,7 @@ async fn goes_to(chooser: Step, context: Value) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_chooses_where_to_go() {
-    // F02, F16
+    // scenarios F02, F16
     let pick = Step::new("s", "pick").config(json!({"mayGoTo": ["a", "b"]})).on_success("c");
     for (context, went) in [
         (json!({"pick": "a"}), "a"),
@@ -45,7 +45,7 @@ async fn a_handler_chooses_where_to_go() {
 
 #[tokio::test(start_paused = true)]
 async fn conditional_takes_the_first_condition_that_holds() {
-    // F41
+    // scenario F41
     let conditional = |default: Value| {
         let mut config = json!({"conditions": [
             {"path": "order.total", "op": "gte", "value": 1000, "goTo": "a"},
@@ -74,7 +74,7 @@ async fn conditional_takes_the_first_condition_that_holds() {
 
 #[tokio::test(start_paused = true)]
 async fn switch_goes_by_a_value() {
-    // F42
+    // scenario F42
     let switch = |config: Value| Step::new("s", "switch").config(config);
     let cases = json!({"x": "a", "1": "b", "true": "c"});
     for (kind, default, went) in [

@@ -50,7 +50,7 @@ fn engine(backend: &MemoryBackend, started: mpsc::UnboundedSender<ExecutionId>) 
 
 #[tokio::test(start_paused = true)]
 async fn what_is_not_driven_is_cancelled_in_one_commit() {
-    // F06, F07, F10, F20
+    // scenarios F06, F07, F10, F20
     let backend = backend();
     let engine = engine(&backend, mpsc::unbounded_channel().0);
     let pending = engine.create("hanging", json!({"kept": 1})).await.unwrap().execution;
@@ -79,7 +79,7 @@ async fn what_is_not_driven_is_cancelled_in_one_commit() {
 
 #[tokio::test(start_paused = true)]
 async fn a_running_step_is_told_at_once_and_what_it_says_does_not_count() {
-    // F06, F08: in the first step and in a later one, driven by a worker of this process and by the process itself.
+    // scenarios F06, F08: in the first step and in a later one, driven by a worker of this process and by the process itself.
     // One that waits in the queue is pending until its first commit; one that is run here never waits.
     for (flow, queued) in [("hanging", ExecutionStatus::Pending), ("later", ExecutionStatus::Running)] {
         for by_worker in [true, false] {
@@ -127,7 +127,7 @@ async fn a_step_of_another_process_is_told_at_its_next_heartbeat() {
 
 #[tokio::test(start_paused = true)]
 async fn an_intent_without_an_end_is_finished_by_whoever_comes_by() {
-    // F08: the process that cancelled died between its two commits.
+    // scenario F08: the process that cancelled died between its two commits.
     let backend = backend();
     let flow = Flow::builder("f", "1.0.0")
         .step(Step::new("a", "note").on_success("b"))
@@ -156,7 +156,7 @@ async fn an_intent_without_an_end_is_finished_by_whoever_comes_by() {
 
 #[tokio::test(start_paused = true)]
 async fn children_go_with_their_parents() {
-    // F09
+    // scenario F09
     let backend = backend();
     let engine = engine(&backend, mpsc::unbounded_channel().0);
     let top = engine.create("parking", json!({})).id("top").run().await.unwrap();
@@ -179,7 +179,7 @@ async fn children_go_with_their_parents() {
 
 #[tokio::test(start_paused = true)]
 async fn what_lasts_too_long_is_cancelled() {
-    // F34, F35
+    // scenarios F34, F35
     let backend = backend();
     let engine = engine(&backend, mpsc::unbounded_channel().0);
     let timeouts = |execution_timeout_ms, wait_timeout_ms| Timeouts { execution_timeout_ms, wait_timeout_ms };

@@ -66,7 +66,7 @@ async fn a_typed_handler_gets_what_fits_and_fails_by_name_otherwise() {
 
 #[test]
 fn handlers_are_found_by_name_category_and_kind() {
-    // F38
+    // scenario F38
     let mut handlers = HandlerRegistry::default();
     handlers.register(Charge).unwrap();
     handlers.register_job(Render).unwrap();

@@ -44,7 +44,7 @@ fn engine(backend: &MemoryBackend, config: Value) -> Engine {
 
 #[tokio::test(start_paused = true)]
 async fn the_end_of_a_child_is_the_outcome_of_the_step() {
-    // F43: by workers, one slot is enough (nothing waits in it), and by the process itself.
+    // scenario F43: by workers, one slot is enough (nothing waits in it), and by the process itself.
     for here in [false, true] {
         for (n, expected) in [(1, Ok(2)), (0, Err("CHILD_FAILED"))] {
             let backend = backend();
@@ -90,7 +90,7 @@ async fn the_end_of_a_child_is_the_outcome_of_the_step() {
 
 #[tokio::test(start_paused = true)]
 async fn a_child_that_is_not_waited_for_only_leaves_its_id() {
-    // F43
+    // scenario F43
     let backend = backend();
     let engine =
         engine(&backend, json!({"flowId": "child", "waitForCompletion": false, "metadata": {"who": "ada"}}));
@@ -124,7 +124,7 @@ async fn a_parked_parent_is_woken_by_its_child_and_by_nobody_else() {
 
 #[tokio::test(start_paused = true)]
 async fn executions_start_each_other_only_so_deep() {
-    // F89
+    // fault F89
     let backend = backend();
     let engine = engine(&backend, json!({"flowId": "child"}));
     let id = engine.create("deep", json!({})).await.unwrap().execution.id;

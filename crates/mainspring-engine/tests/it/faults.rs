@@ -16,7 +16,7 @@ async fn run(engine: &Engine) -> Execution {
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_is_a_failure_of_the_step() {
-    // F82
+    // fault F82
     let kinds: [(fn(), &str); 3] = [
         (|| panic!("a str"), "PANIC: a str"),
         (|| panic!("a {}", "String"), "PANIC: a String"),
@@ -38,7 +38,7 @@ async fn a_panic_is_a_failure_of_the_step() {
 
 #[tokio::test(start_paused = true)]
 async fn a_step_that_takes_too_long_fails_and_its_late_result_counts_for_nothing() {
-    // F83, F84
+    // faults F83, F84
     let backend = backend();
     let (ended, mut ends) = mpsc::unbounded_channel();
     let handler = move |call: Invocation, _: Value| {
@@ -65,7 +65,7 @@ async fn a_step_that_takes_too_long_fails_and_its_late_result_counts_for_nothing
 
 #[tokio::test(start_paused = true)]
 async fn a_step_that_never_ends_is_left_behind() {
-    // F83
+    // fault F83
     let handler = |_: Invocation, _: Value| std::future::pending::<Result<Value, HandlerError>>();
     let engine = builder(&backend()).handle_fn("x", handler).flow(single("x")).build().unwrap();
     assert_eq!(run(&engine).await.error.unwrap().code, "TIMEOUT");
@@ -73,7 +73,7 @@ async fn a_step_that_never_ends_is_left_behind() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_step_that_blocks_its_thread_cannot_stop_its_driver() {
-    // F09, F83
+    // faults F09, F83
     let (release, gate) = std::sync::mpsc::channel::<()>();
     let gate = Arc::new(std::sync::Mutex::new(gate));
     let handler = move |_: Invocation, _: Value| {
@@ -93,7 +93,7 @@ async fn a_step_that_blocks_its_thread_cannot_stop_its_driver() {
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_stored_fails_the_step_by_name() {
-    // F85, F27
+    // fault F85, scenario F27
     type Make = fn(&Invocation) -> Result<Outcome, HandlerError>;
     let cases: [(&str, Make); 7] = [
         ("CONTEXT_LIMIT", |_| Ok(Outcome::success(json!("x".repeat(2_000_000))))),

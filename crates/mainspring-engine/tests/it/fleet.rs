@@ -70,7 +70,7 @@ async fn a_fleet_runs_every_step_of_everything_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_step_of_a_dead_worker_runs_again_with_the_same_key() {
-    // X1, F02, F03
+    // X1, faults F02, F03
     let backend = backend();
     let (engine, mut starts) = hanging(&backend, 1);
     let id = engine.create("line", json!({})).await.unwrap().execution.id;
@@ -87,7 +87,7 @@ async fn a_step_of_a_dead_worker_runs_again_with_the_same_key() {
 
 #[tokio::test(start_paused = true)]
 async fn the_commit_of_a_zombie_is_refused() {
-    // X2, F07: claim, let the holder expire, let another finish; the old decision changes nothing.
+    // X2, fault F07: claim, let the holder expire, let another finish; the old decision changes nothing.
     let backend = backend();
     let engine = builder(&backend).handle_fn("note", note).flow(line("line", 1)).build().unwrap();
     let execution = engine.create("line", json!({})).await.unwrap().execution;
@@ -109,7 +109,7 @@ async fn the_commit_of_a_zombie_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn a_graceful_stop_gives_executions_back_at_once() {
-    // X11, F10
+    // X11, fault F10
     let backend = backend();
     let (engine, mut starts) = hanging(&backend, 1);
     let id = engine.create("line", json!({})).await.unwrap().execution.id;
@@ -166,7 +166,7 @@ async fn a_process_that_shuts_down_gives_back_what_it_drove() {
 
 #[tokio::test(start_paused = true)]
 async fn an_execution_that_kills_its_workers_fails() {
-    // F12
+    // fault F12
     let backend = backend();
     let (engine, mut starts) = hanging(&backend, u32::MAX);
     let id = engine.create("line", json!({})).await.unwrap().execution.id;
@@ -250,7 +250,7 @@ async fn what_a_tick_leaves_is_for_whoever_comes_next() {
 
 #[tokio::test(start_paused = true)]
 async fn a_worker_and_a_tick_at_once_take_every_step_once() {
-    // F53: a worker is in the middle of a step when the tick comes, and the other way round.
+    // fault F53: a worker is in the middle of a step when the tick comes, and the other way round.
     let backend = backend();
     let (engine, mut starts) = hanging(&backend, 1);
     let id = engine.create("line", json!({})).await.unwrap().execution.id;
@@ -326,14 +326,14 @@ async fn kill(
 
 #[tokio::test(start_paused = true)]
 async fn workers_that_die_while_it_makes_progress_are_not_held_against_it() {
-    // X6, F12: 12 workers die, each in another step, and three in one step would be too many
+    // X6, fault F12: 12 workers die, each in another step, and three in one step would be too many
     let (died, done) = kill(&backend(), 12, None).await;
     assert_eq!((died, done.status, done.step_count), (12, ExecutionStatus::Completed, 12));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_step_that_kills_its_workers_is_found_after_others_that_did_so_once() {
-    // X6, F12: five died in the steps before
+    // X6, fault F12: five died in the steps before
     let (died, failed) = kill(&backend(), 12, Some(5)).await;
     assert_eq!((died, failed.current_step.as_str(), failed.step_count), (5 + 3, "f", 5));
     assert_eq!(failed.error.unwrap().code, "WORKER_LOST");

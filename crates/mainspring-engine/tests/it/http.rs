@@ -89,7 +89,7 @@ async fn a_body_is_sent() {
 
 #[tokio::test]
 async fn what_goes_wrong_has_a_code() {
-    // F90
+    // fault F90
     let large = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}", "x".repeat(2 * 1024 * 1024));
     for (answer, code) in [
         ("HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\nno".to_owned(), "HTTP_404"),

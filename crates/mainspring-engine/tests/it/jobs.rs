@@ -78,7 +78,7 @@ fn step() -> Step {
 
 #[tokio::test(start_paused = true)]
 async fn a_job_does_its_step_out_of_line() {
-    // F51
+    // scenario F51
     for here in [false, true] {
         let backend = backend();
         let (engine, runs, _starts) = engine(&backend, How::Well, step());
@@ -106,7 +106,7 @@ async fn a_job_does_its_step_out_of_line() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_job_is_tried_again_from_its_checkpoint_until_its_attempts_are_used_up() {
-    // F51, F53, F82
+    // scenarios F51, F53, fault F82
     let retrying = || step().retry(RetryPolicy { max_attempts: 2, ..RetryPolicy::default() });
     for (how, step, runs_expected, expected) in [
         (How::FailsTwice, step(), 3, Ok(2)),
@@ -134,7 +134,7 @@ async fn a_failed_job_is_tried_again_from_its_checkpoint_until_its_attempts_are_
 
 #[tokio::test(start_paused = true)]
 async fn a_job_of_a_dead_worker_is_taken_over_and_the_old_run_can_write_nothing() {
-    // F53, X2
+    // scenario F53, X2
     let backend = backend();
     let (engine, runs, mut starts) = engine(&backend, How::HangsOnce, step());
     let id = engine.create("f", json!({"n": 1})).await.unwrap().execution.id;
@@ -188,7 +188,7 @@ async fn a_cancel_reaches_the_job() {
 
 #[tokio::test(start_paused = true)]
 async fn a_job_that_a_process_runs_by_itself_is_left_alone_until_the_caller_goes_away() {
-    // F34, F53
+    // fault F34, scenario F53
     let backend = backend();
     let (here, _, mut starts) = engine(&backend, How::HangsOnce, step());
     let (elsewhere, runs, _starts) = engine(&backend, How::Well, step());
@@ -211,7 +211,7 @@ async fn a_job_that_a_process_runs_by_itself_is_left_alone_until_the_caller_goes
 
 #[tokio::test(start_paused = true)]
 async fn a_job_of_a_dead_process_is_taken_over_as_soon_as_its_lease_is_over() {
-    // F53: and not a moment before
+    // scenario F53: and not a moment before
     let backend = backend();
     let flow = Flow::builder("f", "1.0.0").step(Step::new("s", "count").output_key("out")).build().unwrap();
     let (started, mut starts) = mpsc::unbounded_channel();

@@ -20,7 +20,7 @@ fn types(all: &Mutex<Vec<Lifecycle>>) -> Vec<String> {
 
 #[tokio::test(start_paused = true)]
 async fn listeners_hear_what_the_history_says_in_its_order() {
-    // F44
+    // scenario F44
     let backend = backend();
     let (all, listener) = recorder();
     let wait = |_: mainspring_engine::Invocation, _: serde_json::Value| async {
@@ -64,7 +64,7 @@ async fn listeners_hear_what_the_history_says_in_its_order() {
 
 #[tokio::test(start_paused = true)]
 async fn listeners_are_chosen_by_pattern_and_leave_when_dropped() {
-    // F45
+    // scenario F45
     let backend = backend();
     let engine = builder(&backend).handle_fn("note", note).flow(line("line", 2)).build().unwrap();
     let (every, listen_every) = recorder();

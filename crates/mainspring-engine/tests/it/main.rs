@@ -1,4 +1,4 @@
-//! The engine on the memory backend: what FlowMonkey's users were promised (F01 to F54 of the specification), and what holds
+//! The engine on the memory backend: what FlowMonkey's users were promised (scenarios F01 to F54 of the specification), and what holds
 //! when handlers, workers and databases misbehave.
 //!
 //! The backend's time stands still until a test moves it; Tokio's clock is paused, so it jumps to the next timer whenever

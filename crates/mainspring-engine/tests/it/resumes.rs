@@ -53,7 +53,7 @@ fn asking(backend: &MemoryBackend, at_most: Option<Duration>) -> Asking {
 
 #[tokio::test(start_paused = true)]
 async fn a_resume_that_comes_before_its_wait_is_kept_and_counts_once() {
-    // F55: the answer is there before the question was committed
+    // fault F55: the answer is there before the question was committed
     let backend = backend();
     let Asking { engine, mut secrets, gate } = asking(&backend, None);
     let worker = engine.worker().start().unwrap();
@@ -87,7 +87,7 @@ async fn a_resume_that_comes_before_its_wait_is_kept_and_counts_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_resume_that_never_finds_its_wait_goes_away_with_its_execution() {
-    // F55: it was cancelled in the meantime
+    // fault F55: it was cancelled in the meantime
     let backend = backend();
     let Asking { engine, mut secrets, .. } = asking(&backend, None);
     let worker = engine.worker().start().unwrap();
@@ -121,7 +121,7 @@ async fn data_that_can_never_be_stored_is_refused_before_its_wait_too() {
 
 #[tokio::test(start_paused = true)]
 async fn the_answer_to_a_question_that_is_over_does_not_answer_the_next() {
-    // F55: the first wait ended by its time; its token still works, but for nothing
+    // fault F55: the first wait ended by its time; its token still works, but for nothing
     let backend = backend();
     let Asking { engine, mut secrets, gate } = asking(&backend, Some(HOUR));
     gate.add_permits(2);
@@ -145,7 +145,7 @@ async fn the_answer_to_a_question_that_is_over_does_not_answer_the_next() {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_made_from_outside_is_for_the_wait_it_was_made_in_or_names() {
-    // F52, F55: made in the wait under the name of the step that comes after it, for a step to come, and for no step
+    // scenario F52, fault F55: made in the wait under the name of the step that comes after it, for a step to come, and for no step
     let backend = backend();
     let Asking { engine, mut secrets, gate } = asking(&backend, None);
     gate.add_permits(2);
@@ -176,7 +176,7 @@ async fn a_token_made_from_outside_is_for_the_wait_it_was_made_in_or_names() {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_of_a_wait_that_took_too_long_has_expired() {
-    // F55, F35
+    // fault F55, scenario F35
     let backend = backend();
     let Asking { engine, mut secrets, gate } = asking(&backend, None);
     gate.add_permits(1);

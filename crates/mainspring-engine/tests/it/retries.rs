@@ -55,7 +55,7 @@ fn plain() -> HandlerError {
 
 #[tokio::test(start_paused = true)]
 async fn a_failing_step_is_tried_again_with_one_key_and_then_goes_where_the_flow_says() {
-    // F05, F39, F40
+    // scenarios F05, F39, F40
     let step = || Step::new("s", "flaky").on_success("after");
     let to_after = || step().on_failure("after");
     type Case = (&'static str, Step, u32, fn() -> HandlerError, ExecutionStatus, usize, Option<&'static str>);
@@ -129,7 +129,7 @@ async fn a_failing_step_is_tried_again_with_one_key_and_then_goes_where_the_flow
 
 #[tokio::test(start_paused = true)]
 async fn the_failure_keeps_its_code_message_and_details() {
-    // F05
+    // scenario F05
     let backend = backend();
     let (engine, _) = failing(&backend, Step::new("s", "flaky").on_success("after"), 9, plain);
     let error = engine.create("f", json!({})).run().await.unwrap().error.unwrap();
@@ -141,7 +141,7 @@ async fn the_failure_keeps_its_code_message_and_details() {
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_with_backoff_waits_holding_nothing() {
-    // F40
+    // scenario F40
     let backend = backend();
     let (engine, keys) =
         failing(&backend, Step::new("s", "flaky").on_success("after").retry(policy(4, 100)), 4, plain);

@@ -35,7 +35,7 @@ fn napping(backend: &MemoryBackend, woke: &Arc<AtomicU32>) -> Engine {
 
 #[tokio::test(start_paused = true)]
 async fn a_long_sleep_wakes_once_and_on_time_however_often_the_process_restarts() {
-    // X7, F03, F04
+    // X7, scenarios F03, F04
     let backend = backend();
     let woke = Arc::default();
     let id = {
@@ -126,7 +126,7 @@ fn approving(backend: &MemoryBackend) -> (Engine, Arc<Mutex<Option<TokenSecret>>
 
 #[tokio::test(start_paused = true)]
 async fn a_token_resumes_its_execution_once() {
-    // F03, F52
+    // scenarios F03, F52
     let backend = backend();
     let (engine, given) = approving(&backend);
     let waiting = engine.create("approve", json!({})).run().await.unwrap();
@@ -155,7 +155,7 @@ async fn a_token_resumes_its_execution_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_that_does_not_work_says_why() {
-    // F52
+    // scenario F52
     let backend = backend();
     let (engine, given) = approving(&backend);
     let secret = async || {

@@ -1,4 +1,4 @@
-//! Reading the log in global order while it is written to: E12 to E17, F57, X8, and the stress that is the release gate.
+//! Reading the log in global order while it is written to: E12 to E17, fault F57, X8, and the stress that is the release gate.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 

@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn it_opens_tries_one_and_closes() {
-        // F93
+        // fault F93
         let second = Duration::from_secs(1);
         let options = HttpOptions { failures: 3, longest_pause: second * 3, ..HttpOptions::default() };
         let mut breaker = Breaker::new(&options);

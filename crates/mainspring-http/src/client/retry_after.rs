@@ -20,7 +20,7 @@ mod tests {
 
     #[test]
     fn seconds_and_dates_are_read() {
-        // F90
+        // fault F90
         let now: jiff::Timestamp = "1994-11-06T08:49:00Z".parse().unwrap();
         let seconds = |n| Some(Duration::from_secs(n));
         assert_eq!(parse(" 120 ", now), seconds(120));

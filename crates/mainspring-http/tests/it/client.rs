@@ -1,4 +1,4 @@
-//! What the other side of a connection can do (F90 to F93), by canned answers.
+//! What the other side of a connection can do (faults F90 to F93), by canned answers.
 
 use std::{
     sync::{
@@ -68,7 +68,7 @@ fn unavailable(reply: &Reply) -> Option<Duration> {
     }
 }
 
-/// F90: what is no failure of the message is none, and it says how long to wait.
+/// fault F90: what is no failure of the message is none, and it says how long to wait.
 #[tokio::test]
 async fn answers_of_others_than_the_application_are_no_failures() {
     let seven = Duration::from_secs(7);
@@ -99,7 +99,7 @@ async fn answers_of_others_than_the_application_are_no_failures() {
     assert_eq!(answered(again).await, Reply::Again(Duration::from_secs(90)));
 }
 
-/// F90: the secret goes nowhere else.
+/// fault F90: the secret goes nowhere else.
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
     let (elsewhere, visits) = saying("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}").await;
@@ -118,7 +118,7 @@ async fn a_redirect_is_not_followed() {
     assert_eq!(visits.load(Ordering::SeqCst), 0);
 }
 
-/// F90: nobody answers, or without an end.
+/// fault F90: nobody answers, or without an end.
 #[tokio::test]
 async fn silence_and_endless_bodies_end() {
     let options = HttpOptions { deadline: Duration::from_millis(200), ..HttpOptions::default() };
@@ -146,7 +146,7 @@ async fn silence_and_endless_bodies_end() {
     assert_eq!(reply, Reply::fatal("the reply has more than 100000 bytes"));
 }
 
-/// F93: after some calls that reach nobody nothing is sent for a while; others are not affected; one call tries again.
+/// fault F93: after some calls that reach nobody nothing is sent for a while; others are not affected; one call tries again.
 #[tokio::test]
 async fn the_circuit_opens_and_closes() {
     let (base, calls) = canned(|mut stream, n| async move {
@@ -172,7 +172,7 @@ async fn the_circuit_opens_and_closes() {
     assert_eq!(away.invoke(&step(json!({}))).await, Reply::ok());
 }
 
-/// F91: the reply is lost after the work was done; the same message comes again, and its id says so.
+/// fault F91: the reply is lost after the work was done; the same message comes again, and its id says so.
 #[tokio::test]
 async fn a_lost_reply_brings_the_same_message_again() {
     let (base, calls) = canned(|mut stream, n| async move {

@@ -99,7 +99,7 @@ async fn a_message_that_cannot_be_is_refused(made: &impl Makes) {
     assert_eq!(app.calls(), 0);
 }
 
-/// W42, F92
+/// W42, fault F92
 async fn a_wrong_secret_runs_nothing(made: &impl Makes) {
     let app = app();
     for wrong in ["kD83-sk20-Qpz9-11xY", "kD83-sk20-Qpz9-11xXX", "another-0f0f0f-one99"] {
@@ -115,7 +115,7 @@ async fn a_wrong_secret_runs_nothing(made: &impl Makes) {
     assert_eq!(app.calls(), 0);
 }
 
-/// F92
+/// fault F92
 async fn two_secrets_are_valid_during_rotation(made: &impl Makes) {
     let app = app();
     let (old, new) = (secret(), Secret::generate().unwrap());
@@ -131,7 +131,7 @@ async fn two_secrets_are_valid_during_rotation(made: &impl Makes) {
     assert!(Guard::secret(old.clone()).or(new.clone()).unwrap().or(new).unwrap_err().is_invalid());
 }
 
-/// F92: what is old, or comes a second time, is refused.
+/// fault F92: what is old, or comes a second time, is refused.
 async fn signatures_replace_the_secret(made: &impl Makes) {
     let app = app();
     let noon = Timestamp::from_micros(1_800_000_000_000_000);

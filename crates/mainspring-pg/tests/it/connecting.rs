@@ -89,7 +89,7 @@ async fn t18_no_password_is_ever_printed() {
 
 #[tokio::test]
 async fn a_session_has_the_settings_we_need() {
-    // F26
+    // fault F26
     const SHOW: &str = "SELECT current_setting($1)";
     let db = Db::new(pool(&ground::settings(), 1).unwrap(), Names::default());
     let own = ground::settings().connect().await.unwrap();

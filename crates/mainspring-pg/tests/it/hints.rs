@@ -76,7 +76,7 @@ async fn two_prefixes_do_not_hear_each_other() {
 
 #[tokio::test]
 async fn many_hints_become_few_statements() {
-    // F72
+    // fault F72
     let ground = Ground::new().await;
     let there = hints(&ground);
     listening(&there).await;

@@ -1,4 +1,4 @@
-//! The migration history when someone else wrote into it: typed errors, never a panic (F78).
+//! The migration history when someone else wrote into it: typed errors, never a panic (fault F78).
 
 use mainspring_core::ErrorKind;
 use mainspring_pg::{MigrationState, Migrator};

@@ -144,7 +144,7 @@ async fn t6_an_exhausted_pool_says_so_in_time() {
 
 #[tokio::test]
 async fn t7_a_silent_server_is_left_at_the_deadline() {
-    // F19
+    // fault F19
     let ground = Ground::new().await;
     let proxy = Proxy::start().await;
     let mut deadlines = Deadlines::default();
@@ -191,7 +191,7 @@ async fn pid(db: &mainspring_pg::Db<'_>) -> i32 {
 
 #[tokio::test]
 async fn t11_an_altered_table_under_prepared_statements_heals_itself() {
-    // F77
+    // fault F77
     let ground = Ground::new().await;
     let db = ground.db(4);
     db.exec(PUT, &[&1, &10]).await.unwrap();

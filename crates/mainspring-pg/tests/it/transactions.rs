@@ -48,7 +48,7 @@ async fn a_closure_commits_as_a_whole_or_not_at_all() {
 
 #[tokio::test]
 async fn t1_a_swallowed_failure_is_not_acknowledged() {
-    // F33
+    // fault F33
     let ground = Ground::new().await;
     let db = ground.db(1);
     let error = db
@@ -231,7 +231,7 @@ async fn conflicts_run_again_five_times_and_only_at_the_outermost() {
 
 #[tokio::test]
 async fn a_deadlock_heals_itself() {
-    // F25
+    // fault F25
     let ground = Ground::new().await;
     let db = ground.db(4);
     for id in [1, 2] {

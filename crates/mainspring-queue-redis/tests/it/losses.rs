@@ -9,7 +9,7 @@ use crate::{fleet::Fleet, redis, say, server, wall::Wall};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_emptied_redis_loses_nothing() {
-    // F62
+    // fault F62
     let Some(server) = server(&[]) else { return };
     let fleet = Fleet::at(server.url()).await;
     fleet.storm(async |_| drop(say(server.url(), &["FLUSHALL"]).await.unwrap())).await;
@@ -18,7 +18,7 @@ async fn an_emptied_redis_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_redis_that_kept_nothing_loses_nothing() {
-    // F63: what is pushed while it is away is done too.
+    // fault F63: what is pushed while it is away is done too.
     let Some(mut server) = server(&[]).filter(|server| server.pid().is_some()) else { return };
     let fleet = Fleet::at(server.url()).await;
     fleet
@@ -48,7 +48,7 @@ async fn work_goes_on_without_any_redis() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tickets_of_a_worker_that_dies_before_it_claims_are_messages_all_the_same() {
-    // F64: what it took from Redis is gone, what it meant is not.
+    // fault F64: what it took from Redis is gone, what it meant is not.
     let Some(server) = server(&[]) else { return };
     let fleet = Fleet::at(server.url()).await;
     let thief = redis(server.url(), &fleet.db);
@@ -58,7 +58,7 @@ async fn tickets_of_a_worker_that_dies_before_it_claims_are_messages_all_the_sam
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tickets_for_what_was_never_committed_are_counted_and_do_nothing() {
-    // F65
+    // fault F65
     let Some(server) = server(&[]) else { return };
     let fleet = Fleet::at(server.url()).await;
     let liar = redis(server.url(), &fleet.db);
@@ -77,7 +77,7 @@ async fn tickets_for_what_was_never_committed_are_counted_and_do_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_without_memory_loses_nothing_and_says_so() {
-    // F66: once it throws keys away, once it refuses to write.
+    // fault F66: once it throws keys away, once it refuses to write.
     for policy in ["allkeys-lru", "noeviction"] {
         let settings = ["--maxmemory", "3mb", "--maxmemory-policy", policy];
         let Some(server) = server(&settings).filter(|server| server.pid().is_some()) else { return };
@@ -98,7 +98,7 @@ async fn a_redis_without_memory_loses_nothing_and_says_so() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_forgets_scripts_and_cuts_connections_loses_nothing() {
-    // F67
+    // fault F67
     let Some(server) = server(&[]) else { return };
     let fleet = Fleet::at(server.url()).await;
     fleet
@@ -115,7 +115,7 @@ async fn a_redis_that_forgets_scripts_and_cuts_connections_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_redis_keeps_nobody_waiting() {
-    // F68: connections stay open and nothing answers.
+    // fault F68: connections stay open and nothing answers.
     let Some(mut server) = server(&[]).filter(|server| server.pid().is_some()) else { return };
     let fleet = Fleet::at(server.url()).await;
     fleet
@@ -134,7 +134,7 @@ async fn a_frozen_redis_keeps_nobody_waiting() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_half_open_way_to_redis_is_found_and_left() {
-    // F68, as a network that swallows everything.
+    // fault F68, as a network that swallows everything.
     let Some(server) = server(&[]) else { return };
     let wall = Wall::before(server.url()).await;
     let fleet = Fleet::at(&wall.url).await;

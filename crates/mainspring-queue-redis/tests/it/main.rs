@@ -1,5 +1,5 @@
 //! Postgres with a real Redis beside it, which is emptied, killed, frozen and filled up. The numbers are those of the fault list
-//! (F62 to F68) and of the scenarios of a hybrid world.
+//! (faults F62 to F68) and of the scenarios of a hybrid world.
 //!
 //! | scenario | here, unless another place is named |
 //! |---|---|

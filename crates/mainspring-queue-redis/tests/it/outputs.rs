@@ -13,7 +13,7 @@ const LONG: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn a_chunk_calls_readers_elsewhere_and_a_lost_call_loses_no_chunk() {
-    // F67: the reader polls once in an hour, so what it reads it was called for.
+    // fault F67: the reader polls once in an hour, so what it reads it was called for.
     let Some(mut server) = server(&[]).filter(|server| server.pid().is_some()) else { return };
     let db = TestDb::new().await;
     let ((writer, of_writer), (reader, of_reader)) = (process(server.url(), &db), process(server.url(), &db));

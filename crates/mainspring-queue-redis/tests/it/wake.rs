@@ -54,7 +54,7 @@ async fn as_many_as_there_are_messages_are_woken_and_each_gets_one() {
 
 #[tokio::test]
 async fn a_ticket_without_a_message_is_counted_and_the_next_one_works() {
-    // F65
+    // fault F65
     let Some(server) = server(&[]) else { return };
     let db = TestDb::new().await;
     let (worker, of_worker) = process(server.url(), &db);

@@ -143,7 +143,7 @@ fn second(text: &str) -> i64 {
 
 #[test]
 fn every_change_of_many_zones_from_2000_to_2037_agrees_with_an_oracle() {
-    // W17, F45
+    // W17, fault F45
     let (from, to) = (second("2000-01-01T00:00:00Z"), second("2038-01-01T00:00:00Z"));
     let (mut changes, mut fires) = (0, 0);
     for (i, zone) in ZONES.iter().enumerate() {

@@ -65,7 +65,7 @@ async fn a_zone_decides_when_it_is_half_past_two() {
 
 #[tokio::test]
 async fn after_an_outage_ticks_are_lost_coalesced_or_caught_up_as_the_schedule_says() {
-    // Q38, W17, F50
+    // Q38, W17, fault F50
     let test = TestDb::new().await;
     let schedules = PgSchedules::new(&test.db());
     let policies = [
@@ -102,7 +102,7 @@ async fn after_an_outage_ticks_are_lost_coalesced_or_caught_up_as_the_schedule_s
 
 #[tokio::test]
 async fn a_tick_fires_once_however_many_processes_fire_and_die() {
-    // Q38, F50: tasks with pools of their own race, some of them cut off in the middle, connections are killed
+    // Q38, fault F50: tasks with pools of their own race, some of them cut off in the middle, connections are killed
     let test = TestDb::new().await;
     let schedules = PgSchedules::new(&test.db());
     for i in 0..20 {

@@ -134,7 +134,7 @@ async fn bad_input_is_refused_with_the_field_and_the_limit() {
 
 #[tokio::test]
 async fn sizes_are_measured_as_in_rust() {
-    // F28: at the limit and one over it, both doors agree
+    // scenario F28: at the limit and one over it, both doors agree
     let test = TestDb::new().await;
     let text = |n: usize| json!("é\"".repeat(n / 3) + &"x".repeat(n % 3));
     let nested = |levels: usize| (0..levels).fold(json!(1), |inner, _| json!([inner]));

@@ -97,7 +97,7 @@ async fn an_election_of_many_has_one_winner() {
 
 #[tokio::test]
 async fn who_lost_its_term_in_the_middle_writes_nothing() {
-    // F51: the term is taken by another while a round is under way, before each of its writes
+    // fault F51: the term is taken by another while a round is under way, before each of its writes
     let test = TestDb::new().await;
     let schedules = PgSchedules::new(&test.db());
     schedules.put(&Schedule::new("k", Timing::cron("* * * * *"), message("mail"))).await.unwrap();
@@ -121,7 +121,7 @@ async fn who_lost_its_term_in_the_middle_writes_nothing() {
 
 #[tokio::test]
 async fn a_takeover_waits_for_what_is_being_written() {
-    // F51
+    // fault F51
     let test = TestDb::new().await;
     let old = upkeep(&test, options());
     assert_eq!(old.round().await.term, Some(1));
@@ -314,7 +314,7 @@ async fn a_changed_schedule_wakes_it() {
 
 #[tokio::test]
 async fn a_wrong_clock_is_told_and_changes_nothing() {
-    // Q40, F42: to this process the database seems to be two hours ahead, as if its own clock were behind
+    // Q40, fault F42: to this process the database seems to be two hours ahead, as if its own clock were behind
     let test = TestDb::new().await;
     let thresholds = Thresholds { clock_skew: MINUTE, ..Thresholds::default() };
     let (on_event, mut events) = told();

@@ -170,7 +170,7 @@ pub async fn a_taken_id_undoes_everything(backend: &dyn Backend) {
     assert!(backend.events().get_by_execution(&id("e")).await.unwrap().is_empty());
 }
 
-/// F11
+/// scenario F11
 pub async fn a_taken_key_undoes_everything(backend: &dyn Backend) {
     backend.executions().create(keyed("first", "k", hours(1), backend)).await.unwrap();
     let second = ExecutionWrite::create(keyed("second", "k", hours(1), backend), Vec::new());
@@ -263,7 +263,7 @@ pub async fn a_lost_message_lease_undoes_everything(backend: &dyn Backend) {
     assert_eq!(number(&claim_one(backend, "w").await), 5);
 }
 
-/// R-F07, for jobs.
+/// fault F07, for jobs.
 pub async fn a_lost_job_lease_undoes_everything(backend: &dyn Backend) {
     let job = running_job(backend).await;
     let next = backend.jobs().take_over(&job.id, &worker("next")).await.unwrap().unwrap();
@@ -409,7 +409,7 @@ pub async fn jobs_end_with_the_commit(backend: &dyn Backend) {
     }
 }
 
-/// F10: jobs and tokens, in the commit of the cancel.
+/// scenario F10: jobs and tokens, in the commit of the cancel.
 pub async fn an_execution_cancels_what_is_open(backend: &dyn Backend) {
     let held = running_job(backend).await;
     let pending = backend.jobs().create(job("owner")).await.unwrap();
@@ -429,7 +429,7 @@ pub async fn an_execution_cancels_what_is_open(backend: &dyn Backend) {
     assert_eq!(backend.tokens().get(&secret).await.unwrap().unwrap().status, TokenStatus::Revoked);
 }
 
-/// F13
+/// scenario F13
 pub async fn a_key_whose_window_is_over_is_taken_over(backend: &dyn Backend, time: &dyn TimeTravel) {
     let first = backend.executions().create(keyed("first", "k", hours(1), backend)).await.unwrap();
     time.advance(hours(2)).await;

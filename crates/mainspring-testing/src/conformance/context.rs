@@ -21,7 +21,7 @@ pub async fn suite<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     on(&fresh, what_can_never_be_stored_is_refused).await;
 }
 
-/// F27
+/// scenario F27
 pub async fn a_value_comes_back_as_it_went(backend: &dyn Backend) {
     created(backend, "e").await;
     for value in
@@ -40,14 +40,14 @@ pub async fn a_reference_describes_its_value(backend: &dyn Backend) {
     assert!(made.size > 0);
 }
 
-/// F27
+/// scenario F27
 pub async fn a_missing_value_is_not_found(backend: &dyn Backend) {
     created(backend, "e").await;
     assert!(backend.context().get(&id("e"), "k").await.unwrap_err().is_not_found());
     assert!(!backend.context().delete(&id("e"), "k").await.unwrap());
 }
 
-/// F27: overwriting is no new key.
+/// scenario F27: overwriting is no new key.
 pub async fn setting_again_replaces(backend: &dyn Backend) {
     created(backend, "e").await;
     backend.context().set(&id("e"), "k", json!("old")).await.unwrap();

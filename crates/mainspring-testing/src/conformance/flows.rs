@@ -32,7 +32,7 @@ fn flow(id: &str, version: &str) -> Flow {
     .unwrap()
 }
 
-/// F36
+/// scenario F36
 pub async fn every_field_survives(backend: &dyn Backend) {
     let full = Flow::from_value(json!({
         "id": "order", "version": "1.2.3-beta.1", "name": "Order", "description": "überall", "tags": ["x", "y"],
@@ -50,7 +50,7 @@ pub async fn every_field_survives(backend: &dyn Backend) {
     assert_eq!(backend.flows().get("order", "1.2.3-beta.1").await.unwrap(), Some(full));
 }
 
-/// F36
+/// scenario F36
 pub async fn a_flow_that_does_not_validate_is_refused(backend: &dyn Backend) {
     let good = flow("order", "1.0.0");
     let mut no_start = good.clone();
@@ -85,7 +85,7 @@ pub async fn a_saved_version_never_changes(backend: &dyn Backend) {
     assert_eq!(backend.flows().get("order", "1.0.0").await.unwrap(), Some(first));
 }
 
-/// F37
+/// scenario F37
 pub async fn the_latest_is_by_semantic_version(backend: &dyn Backend) {
     for version in ["1.9.0", "1.10.0", "1.2.0", "1.10.0-rc.1"] {
         backend.flows().save(&flow("order", version)).await.unwrap();
@@ -108,7 +108,7 @@ pub async fn drafts_are_never_the_latest(backend: &dyn Backend) {
     assert_eq!(backend.flows().get("order", "2.0.0").await.unwrap().unwrap().status, FlowStatus::Draft);
 }
 
-/// F37
+/// scenario F37
 pub async fn an_unknown_flow_is_none(backend: &dyn Backend) {
     backend.flows().save(&flow("order", "1.0.0")).await.unwrap();
     assert!(backend.flows().get("order", "1.0.1").await.unwrap().is_none());

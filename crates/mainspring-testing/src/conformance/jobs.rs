@@ -52,7 +52,7 @@ fn failure() -> Failure {
     Failure::new("BOOM", "it failed")
 }
 
-/// F51
+/// scenario F51
 pub async fn every_column_survives(backend: &dyn Backend) {
     let reply = Reply { message: MessageId::generate(), to: id("e"), queue: "billing".into(), inbox: None };
     let given = |job: &mut Job| {
@@ -88,7 +88,7 @@ pub async fn a_job_needs_its_execution(backend: &dyn Backend) {
     assert!(backend.jobs().get(&orphan.id).await.unwrap().is_none());
 }
 
-/// F51
+/// scenario F51
 pub async fn sixteen_claims_have_one_winner(backend: &dyn Backend) {
     let job = new(backend, |_| {}).await;
     let workers: Vec<_> = (0..16).map(|n| worker(&format!("w{n}"))).collect();
@@ -97,7 +97,7 @@ pub async fn sixteen_claims_have_one_winner(backend: &dyn Backend) {
     assert_eq!(now(backend, &job).await.attempts, 1);
 }
 
-/// F51
+/// scenario F51
 pub async fn a_claim_counts_and_its_end_is_recorded(backend: &dyn Backend) {
     let job = new(backend, |_| {}).await;
     let held = claimed(backend, &job, "w").await;
@@ -115,7 +115,7 @@ pub async fn a_claim_counts_and_its_end_is_recorded(backend: &dyn Backend) {
     assert!(backend.jobs().fail(&held.lease(), failure()).await.unwrap().is_none());
 }
 
-/// F51; `max_attempts` counts the first run.
+/// scenario F51; `max_attempts` counts the first run.
 pub async fn a_failure_is_tried_again_until_the_attempts_are_used_up(backend: &dyn Backend) {
     let job = new(backend, |job| job.max_attempts = 2).await;
     let first = claimed(backend, &job, "w").await;
@@ -130,7 +130,7 @@ pub async fn a_failure_is_tried_again_until_the_attempts_are_used_up(backend: &d
     assert!(backend.jobs().claim(&job.id, &worker("w")).await.unwrap().is_none());
 }
 
-/// F53: the same worker with an older claim is nobody.
+/// scenario F53: the same worker with an older claim is nobody.
 pub async fn a_superseded_claim_writes_nothing(backend: &dyn Backend) {
     let job = new(backend, |_| {}).await;
     let old = claimed(backend, &job, "w").await;
@@ -162,7 +162,7 @@ pub async fn checkpoints_stand_beside_each_other(backend: &dyn Backend) {
     assert!(now(backend, &job).await.checkpoint.is_empty());
 }
 
-/// F53
+/// scenario F53
 pub async fn a_checkpoint_survives_its_worker(backend: &dyn Backend) {
     let job = new(backend, |_| {}).await;
     let first = claimed(backend, &job, "dead").await;
@@ -217,7 +217,7 @@ pub async fn progress_is_kept_and_checked(backend: &dyn Backend) {
     assert_eq!(now(backend, &job).await.progress, Some(half));
 }
 
-/// F51
+/// scenario F51
 pub async fn a_silent_job_is_found_and_taken_back(backend: &dyn Backend, time: &dyn TimeTravel) {
     let (first, second) = (new(backend, |_| {}).await, new(backend, |_| {}).await);
     let silent = claimed(backend, &first, "w").await;
@@ -239,7 +239,7 @@ pub async fn a_silent_job_is_found_and_taken_back(backend: &dyn Backend, time: &
     assert_eq!(stalled.iter().map(|job| &job.id).collect::<Vec<_>>(), [&second.id, &first.id]);
 }
 
-/// F51: a job that hangs its worker each time runs out, too.
+/// scenario F51: a job that hangs its worker each time runs out, too.
 pub async fn a_job_that_stalls_on_its_last_attempt_fails(backend: &dyn Backend, time: &dyn TimeTravel) {
     let job = new(backend, |job| job.max_attempts = 2).await;
     for expected in [JobStatus::Pending, JobStatus::Failed] {
@@ -253,7 +253,7 @@ pub async fn a_job_that_stalls_on_its_last_attempt_fails(backend: &dyn Backend, 
     assert!(now(backend, &job).await.error.is_some());
 }
 
-/// F53: lost runs use up no attempt.
+/// scenario F53: lost runs use up no attempt.
 pub async fn a_dead_holder_loses_its_job(backend: &dyn Backend, time: &dyn TimeTravel) {
     backend.queue().register(&worker("w0"), LEASE).await.unwrap();
     let job = new(backend, |job| job.max_attempts = 1).await;
@@ -295,7 +295,7 @@ pub async fn jobs_are_listed_oldest_first(backend: &dyn Backend, time: &dyn Time
     assert!(backend.jobs().get_by_execution(&id("nobody")).await.unwrap().is_empty());
 }
 
-/// F51: only what has ended, and ended long ago.
+/// scenario F51: only what has ended, and ended long ago.
 pub async fn old_jobs_are_deleted(backend: &dyn Backend, time: &dyn TimeTravel) {
     let (old, young, pending) =
         (new(backend, |_| {}).await, new(backend, |_| {}).await, new(backend, |_| {}).await);

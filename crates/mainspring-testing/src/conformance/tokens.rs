@@ -47,7 +47,7 @@ async fn refused(backend: &dyn Backend, secret: &TokenSecret, status: TokenStatu
     assert_eq!(backend.tokens().get(secret).await.unwrap(), Some(token), "nothing was changed");
 }
 
-/// F52
+/// scenario F52
 pub async fn a_token_is_known_by_its_secret(backend: &dyn Backend) {
     created(backend, "e").await;
     let options = TokenOptions { expires_in: Some(hours(1)), metadata: object(json!({"to": "boss"})) };
@@ -68,7 +68,7 @@ pub async fn a_token_needs_its_execution(backend: &dyn Backend) {
     assert!(backend.tokens().get_by_execution(&id("nobody")).await.unwrap().is_empty());
 }
 
-/// F52
+/// scenario F52
 pub async fn an_unknown_secret_is_refused(backend: &dyn Backend) {
     let secret = TokenSecret::generate().unwrap();
     assert!(backend.tokens().get(&secret).await.unwrap().is_none());
@@ -77,7 +77,7 @@ pub async fn an_unknown_secret_is_refused(backend: &dyn Backend) {
     assert!(!backend.tokens().revoke(&secret).await.unwrap());
 }
 
-/// F52
+/// scenario F52
 pub async fn sixteen_uses_have_one_winner(backend: &dyn Backend) {
     let secret = simple(backend).await;
     let uses = join_all((0..16).map(|_| backend.tokens().mark_used(&secret))).await;
@@ -86,14 +86,14 @@ pub async fn sixteen_uses_have_one_winner(backend: &dyn Backend) {
     refused(backend, &secret, TokenStatus::Used).await;
 }
 
-/// F52
+/// scenario F52
 pub async fn a_revoked_token_is_refused(backend: &dyn Backend) {
     let secret = simple(backend).await;
     assert!(backend.tokens().revoke(&secret).await.unwrap());
     refused(backend, &secret, TokenStatus::Revoked).await;
 }
 
-/// F10, F52
+/// scenarios F10, F52
 pub async fn revoking_all_spares_the_used_and_the_others(backend: &dyn Backend) {
     let (used, open, also) = (simple(backend).await, simple(backend).await, simple(backend).await);
     let other = generate(backend, "other", TokenOptions::default()).await;
@@ -106,7 +106,7 @@ pub async fn revoking_all_spares_the_used_and_the_others(backend: &dyn Backend) 
     assert!(backend.tokens().mark_used(&other).await.unwrap());
 }
 
-/// F52: nobody has to clean up first.
+/// scenario F52: nobody has to clean up first.
 pub async fn a_token_expires_by_itself(backend: &dyn Backend, time: &dyn TimeTravel) {
     let (short, ever) = (generate(backend, "e", expiring()).await, simple(backend).await);
     time.advance(hours(2)).await;
@@ -117,7 +117,7 @@ pub async fn a_token_expires_by_itself(backend: &dyn Backend, time: &dyn TimeTra
     refused(backend, &ever, TokenStatus::Revoked).await;
 }
 
-/// F52
+/// scenario F52
 pub async fn expired_tokens_are_marked_once(backend: &dyn Backend, time: &dyn TimeTravel) {
     let mut all = Vec::new();
     for _ in 0..3 {
@@ -133,7 +133,7 @@ pub async fn expired_tokens_are_marked_once(backend: &dyn Backend, time: &dyn Ti
     refused(backend, &all[1], TokenStatus::Expired).await;
 }
 
-/// F52
+/// scenario F52
 pub async fn tokens_are_listed_oldest_first(backend: &dyn Backend, time: &dyn TimeTravel) {
     created(backend, "e").await;
     let mut made = Vec::new();

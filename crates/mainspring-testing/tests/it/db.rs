@@ -62,7 +62,7 @@ async fn a_test_owns_the_time_of_every_connection() {
 
 #[tokio::test]
 async fn what_is_left_in_a_session_of_the_pool_is_found() {
-    // F38
+    // fault F38
     for (poison, left) in [
         ("BEGIN", "a transaction"),
         ("BEGIN; DO $$ BEGIN RAISE EXCEPTION 'no'; END $$", "a failed transaction"),

@@ -101,7 +101,7 @@ async fn a_snapshot_says_what_runs_and_for_how_long() {
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_runs_for_long_is_reported_once_and_named() {
-    // F09, F83
+    // faults F09, F83
     let queue = backend();
     push_named(&*queue, &["slow", "quick"]).await;
     let (tell, mut told) = mpsc::unbounded_channel();
@@ -171,7 +171,7 @@ async fn failures_of_the_loops_are_told_and_survived_also_by_a_listener_that_pan
 
 #[tokio::test(start_paused = true)]
 async fn a_try_that_takes_too_long_is_cancelled_and_its_late_result_does_not_count() {
-    // Q11, F84; and one that settled itself in the meantime is believed
+    // Q11, fault F84; and one that settled itself in the meantime is believed
     let queue = backend();
     push_named(&*queue, &["listens", "does-not", "commits", "quick"]).await;
     let (tell, mut cancelled) = mpsc::unbounded_channel();

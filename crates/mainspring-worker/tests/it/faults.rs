@@ -19,7 +19,7 @@ use crate::{QUEUE, backend, claim_as, done, only_dead, push, stats, worker};
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_is_the_failure_of_its_own_message_only() {
-    // F82
+    // fault F82
     let kinds: [(fn(), &str); 3] = [
         (|| panic!("a str"), "a str"),
         (|| panic!("a {}", "String"), "a String"),
@@ -63,7 +63,7 @@ async fn a_failing_message_is_tried_again_and_then_parked_with_its_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_that_kills_its_workers_is_given_up() {
-    // F12
+    // fault F12
     let queue = backend();
     push(&*queue, 2).await;
     for _ in 0..2 {
@@ -87,7 +87,7 @@ async fn a_message_that_kills_its_workers_is_given_up() {
 
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_was_found_dead_cancels_and_goes_on() {
-    // X2, F07. With one slot the heartbeat notices; with more the worker may claim its own message again first (F08).
+    // X2, fault F07. With one slot the heartbeat notices; with more the worker may claim its own message again first (fault F08).
     for (slots, renamed) in [(1, true), (4, false)] {
         let queue = backend();
         push(&*queue, 1).await;
@@ -116,7 +116,7 @@ async fn a_worker_that_was_found_dead_cancels_and_goes_on() {
 
 #[tokio::test(start_paused = true)]
 async fn the_settlement_of_a_zombie_is_refused() {
-    // F07: claim, let the holder expire, let another finish; the old settlement changes nothing.
+    // fault F07: claim, let the holder expire, let another finish; the old settlement changes nothing.
     let queue = backend();
     push(&*queue, 1).await;
     let old = claim_as(&*queue, &WorkerId::generate(), Duration::from_secs(1)).await;
@@ -131,7 +131,7 @@ async fn the_settlement_of_a_zombie_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stuck_delivery_loses_its_slot() {
-    // F83
+    // fault F83
     let queue = backend();
     push(&*queue, 3).await;
     let (seen, mut starts) = mpsc::unbounded_channel();
@@ -159,7 +159,7 @@ async fn a_stuck_delivery_loses_its_slot() {
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_stored_is_a_failure_and_not_run_for_ever() {
-    // F85: an output that is too large or too deep, and a failure whose details are
+    // fault F85: an output that is too large or too deep, and a failure whose details are
     let deep = (0..200).fold(json!(1), |inner, _| json!([inner]));
     let large = json!("x".repeat(2 << 20));
     let details = |details| Failure { details, ..Failure::new("BAD", "never") };
@@ -198,7 +198,7 @@ async fn what_cannot_be_stored_is_a_failure_and_not_run_for_ever() {
 
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_that_fail_together_come_back_spread_and_end_and_keep_nobody_waiting() {
-    // F87
+    // fault F87
     const STORM: usize = 10_000;
     let queue = backend();
     let failing =

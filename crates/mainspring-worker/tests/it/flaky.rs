@@ -131,7 +131,7 @@ impl QueueDriver for Flaky {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_forgotten_whatever_fails() {
-    // X3, F13: every case delivers all ten exactly once, although a claim of the first ones may have been lost.
+    // X3, fault F13: every case delivers all ten exactly once, although a claim of the first ones may have been lost.
     let n = AtomicU32::new;
     let cases = [
         ("the database is away at first", Flaky { claims: n(50), maintains: n(5), ..Flaky::default() }),

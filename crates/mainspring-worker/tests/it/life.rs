@@ -91,7 +91,7 @@ async fn an_idle_worker_sees_a_new_message_and_a_due_one() {
 
 #[tokio::test(start_paused = true)]
 async fn a_graceful_stop_finishes_what_it_can_and_gives_back_the_rest_at_once() {
-    // X11, F10
+    // X11, fault F10
     let queue = backend();
     push(&*queue, 30).await;
     let (started, mut starts) = mpsc::unbounded_channel();
@@ -150,7 +150,7 @@ async fn run_until_ends_with_its_signal() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dropped_handle_aborts_and_the_lease_expires() {
-    // F01-F03: what a dead worker held is lost once, and found by the next.
+    // faults F01-F03: what a dead worker held is lost once, and found by the next.
     let queue = backend();
     push(&*queue, 1).await;
     let (started, mut starts) = mpsc::unbounded_channel();

@@ -1,4 +1,4 @@
-//! Stopping: at once, by many, again; what was claimed ahead (Q45, F10, F11, F83).
+//! Stopping: at once, by many, again; what was claimed ahead (Q45, faults F10, F11, F83).
 
 use std::{
     sync::{
@@ -18,7 +18,7 @@ use crate::{backend, done, push, stats, worker};
 
 #[tokio::test(start_paused = true)]
 async fn what_was_claimed_ahead_is_given_back_before_the_drain_is_over() {
-    // Q45, F10
+    // Q45, fault F10
     let queue = backend();
     push(&*queue, 50).await;
     let (started, mut starts) = mpsc::unbounded_channel();
@@ -82,7 +82,7 @@ async fn prefetch_never_holds_more_than_it_may_and_delivers_everything_once() {
 
 #[tokio::test(start_paused = true)]
 async fn an_immediate_stop_waits_for_nobody_and_may_cut_a_graceful_one_short() {
-    // Q45, F11
+    // Q45, fault F11
     for graceful_first in [false, true] {
         let queue = backend();
         push(&*queue, 3).await;
@@ -136,7 +136,7 @@ async fn any_number_may_stop_it_and_it_can_be_started_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_handler_that_blocks_its_thread_does_not_keep_the_worker_from_stopping() {
-    // F83, F09: in real time, for a blocked thread cannot be made to wait by the test's clock
+    // faults F83, F09: in real time, for a blocked thread cannot be made to wait by the test's clock
     let queue = backend();
     push(&*queue, 1).await;
     let (started, mut starts) = mpsc::unbounded_channel();

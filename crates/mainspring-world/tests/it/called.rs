@@ -108,7 +108,7 @@ async fn a_sum_is_made_of_steps(way: Way) {
 }
 
 async fn many_steps_that_are_delivered_twice_are_recorded_once(way: Way) {
-    // W14, F91
+    // W14, fault F91
     let application = |sdk: Sdk| sdk.workflow("sum", sum).step("plus", plus);
     let many = |builder: WorldBuilder| builder.concurrency(50);
     let stage = Stage::with(way, application, many, |invoker| Arc::new(Twice(invoker))).await;
@@ -134,7 +134,7 @@ fn votes(replay: &Replay, _: &Value) -> Option<Result<Value, String>> {
 }
 
 async fn payloads_come_in_one_after_the_other(way: Way) {
-    // W12, W15, F55: before there is a hook, three times, and when the run is over
+    // W12, W15, fault F55: before there is a hook, three times, and when the run is over
     let stage = Stage::new(way, |sdk| sdk.workflow("votes", votes)).await;
     let id = stage.start("votes", json!(null)).await;
     let vote = async |vote: Value| stage.world.resume_hook("token-of-the-votes", vote).await;

@@ -98,7 +98,7 @@ async fn steps_one_after_the_other_and_side_by_side_run_the_code_once(way: Way) 
 }
 
 async fn steps_that_are_delivered_twice_are_recorded_once(way: Way) {
-    // W14, F91: both deliveries have one step id, by which an application tells that it is one step
+    // W14, fault F91: both deliveries have one step id, by which an application tells that it is one step
     let (backend, begun, done) = (way.ground().await, Begun::default(), Arc::default());
     let invoker = way.to(plus(&done), backend.clone()).await;
     let world = workflows(&backend, &begun).invoker(Arc::new(Twice(invoker))).build().unwrap();
@@ -145,7 +145,7 @@ async fn a_cancelled_run_stops_what_runs_elsewhere(way: Way) {
 }
 
 async fn a_wrong_secret_pauses_the_messages_until_it_is_right(way: Way) {
-    // W42, F92
+    // W42, fault F92
     let backend = way.ground().await;
     let (theirs, ours) = (Secret::generate().unwrap(), Secret::generate().unwrap());
     let reach = async |secret: &Secret| {
@@ -198,7 +198,7 @@ impl Invoker for Refuses {
 
 #[tokio::test(start_paused = true)]
 async fn a_wrong_secret_opens_the_circuit_of_steps_until_it_is_right() {
-    // F91, F92: 20 steps of a workflow, and for ten minutes nobody takes the secret
+    // faults F91, F92: 20 steps of a workflow, and for ten minutes nobody takes the secret
     let backend = ground::memory();
     let app = Refuses::default();
     app.wrong.store(true, Ordering::Relaxed);

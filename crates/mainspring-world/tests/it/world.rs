@@ -183,7 +183,7 @@ async fn many_steps_by_an_invoker(way: Way) {
 }
 
 async fn failures_of_an_application_are_told_apart(way: Way) {
-    // W16, W42, F90: what cannot be reached or asks for time has not failed.
+    // W16, W42, fault F90: what cannot be reached or asks for time has not failed.
     let (backend, builder) = fresh(&way).await;
     let unavailable = Reply::Unavailable { error: "starting".into(), retry_after: None };
     // A refused secret is tried again in half a minute, which passes at once only where time does.
@@ -294,7 +294,7 @@ async fn an_hour_of_sleep_costs_no_attempt(way: Way) {
 }
 
 async fn a_refused_secret_pauses_the_messages_and_burns_nothing(way: Way) {
-    // F91
+    // fault F91
     let (backend, builder) = fresh(&way).await;
     let app = App::answering([Reply::Unauthorized]);
     let world = builder.invoker(app.by(&way, backend.clone()).await).build().unwrap();

@@ -84,7 +84,7 @@ pub(crate) async fn far_away() -> (PgStores<'static>, PgStores<'static>, Proxy, 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_whose_answer_is_lost_happened_once() {
-    // F31, F32: before the server has all of it, after, and when its answer is lost
+    // faults F31, F32: before the server has all of it, after, and when its answer is lost
     for cut in [Cut::BeforeCommit, Cut::AfterCommit, Cut::DropReply] {
         let (near, far, proxy, _db) = far_away().await;
         let begun = create("a");

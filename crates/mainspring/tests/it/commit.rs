@@ -102,7 +102,7 @@ async fn bad_input_is_refused_before_any_sql() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_for_a_lane_whose_runtime_ends_is_answered() {
-    // F34: nobody else would ever take what is pending.
+    // fault F34: nobody else would ever take what is pending.
     let db = TestDb::new().await;
     let options = PgStoreOptions {
         table_prefix: db.names().prefix().to_owned(),

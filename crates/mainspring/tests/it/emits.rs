@@ -34,7 +34,7 @@ async fn read(stores: &PgStores<'static>, id: &mainspring::ExecutionId) -> Vec<S
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cut_at_any_commit_every_chunk_is_published_once() {
-    // W38, F30 to F32, X3: before the COMMIT, after it, and when its answer is lost
+    // W38, faults F30 to F32, X3: before the COMMIT, after it, and when its answer is lost
     for cut in [Cut::BeforeCommit, Cut::AfterCommit, Cut::DropReply] {
         for nth in 1..=4 {
             let (near, db) = crate::fresh().await;

@@ -69,7 +69,7 @@ fn saga_is_undone_over_three_processes() {
 
 #[test]
 fn crash_me_goes_on_where_it_was_killed() {
-    // W44, X1, F03
+    // W44, X1, fault F03
     runs("crash_me");
 }
 

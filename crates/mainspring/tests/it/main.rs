@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod append_calls;
 mod alike;
+mod append_calls;
 mod budget;
 mod calls;
 mod commit;

@@ -289,7 +289,7 @@ async fn several_may_do_it_at_once() {
     all_are_archived_once(&stores, 60).await;
 }
 
-/// F34: dropped at each of its first polls, and then left alone.
+/// fault F34: dropped at each of its first polls, and then left alone.
 #[tokio::test]
 async fn it_may_be_ended_at_any_point() {
     let (stores, db) = crate::fresh().await;

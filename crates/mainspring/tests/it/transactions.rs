@@ -105,7 +105,7 @@ async fn readers_of_the_log_wait_for_the_history_of_a_commit_that_is_open() {
 
 #[tokio::test]
 async fn two_prefixes_and_two_schemas_in_one_database_do_not_see_each_other() {
-    // F80
+    // fault F80
     use mainspring::{Migrator, Names, PgStoreOptions, Prefix, Schema, create_pg_stores};
     let db = TestDb::empty().await;
     let mut all = Vec::new();

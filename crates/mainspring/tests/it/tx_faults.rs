@@ -68,7 +68,7 @@ async fn survives(mishap: Mishap) -> u32 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_runs_again_after_a_serialization_failure_a_deadlock_and_a_lost_session() {
-    // F25, F39, F53: 40001, 40P01, and `pg_terminate_backend` in the middle of the transaction
+    // faults F25, F39, F53: 40001, 40P01, and `pg_terminate_backend` in the middle of the transaction
     let raise = |code| match code {
         "40001" => "DO $$ BEGIN RAISE SQLSTATE '40001'; END $$",
         _ => "DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$",
@@ -87,7 +87,7 @@ async fn what_passes_only_later_fails_no_step() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_that_is_not_had_in_time_fails_no_step() {
-    // F24: as when a hanging process holds a row of the application's
+    // fault F24: as when a hanging process holds a row of the application's
     let sql = "DO $$ BEGIN RAISE SQLSTATE '55P03'; END $$";
     assert_eq!(survives(Mishap { sql, runs: 2 }).await, 3);
 }
@@ -104,7 +104,7 @@ async fn what_another_run_cannot_help_is_the_steps_failure() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cut_at_its_commit_a_transaction_happens_once() {
-    // F30 to F32, X3: before the COMMIT, after it, and when its answer is lost; at each COMMIT there is
+    // faults F30 to F32, X3: before the COMMIT, after it, and when its answer is lost; at each COMMIT there is
     for cut in [Cut::BeforeCommit, Cut::AfterCommit, Cut::DropReply] {
         for nth in 1..=3 {
             let (_, db) = crate::fresh().await;

@@ -114,7 +114,7 @@ async fn leave(cx: Cx, polls: u32) -> WorkflowResult<u32, String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_lost_the_execution_has_changed_nothing() {
-    // F53: the execution is cancelled while the body of the transaction runs
+    // fault F53: the execution is cancelled while the body of the transaction runs
     let (stores, _db) = crate::fresh().await;
     accounts(&stores, &[5]).await;
     let runs = Arc::new(AtomicU32::new(0));

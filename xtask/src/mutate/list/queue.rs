@@ -43,7 +43,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "a claim picks in a subquery that the planner may run for each row",
         (
-            "crates/mainspring-queue/src/sql/claim_take.sql",
+            "crates/mainspring-queue/src/sql/claim_return.sql",
             "m.ctid = ANY (ARRAY(SELECT row FROM next))",
             "m.ctid IN (SELECT x.ctid FROM {messages} x WHERE x.queue = $1 AND x.holder IS NULL AND x.lost < 2 \
              ORDER BY x.priority DESC, x.seq LIMIT $2 FOR UPDATE SKIP LOCKED)",

@@ -11,7 +11,7 @@ const TEXT: Workflow<String, Vec<String>, String> = Workflow::new("text");
 
 #[tokio::test(start_paused = true)]
 async fn every_character_survives_but_nul_which_is_refused_with_a_word() {
-    // W17, F85: Postgres cannot store NUL in JSON, so it is refused before anything is written
+    // W17, fault F85: Postgres cannot store NUL in JSON, so it is refused before anything is written
     let backend = backend();
     let text = "a\u{1F980} \u{202E} \\u0000 \"' \u{FFFF}".to_owned();
     let engine = builder(&backend)
@@ -37,7 +37,7 @@ const STUCK: Workflow<(), u32, String> = Workflow::new("stuck");
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_never_returns_is_cut_off_and_the_slot_is_free() {
-    // F83, F84: a timeout of the step; what comes after it does not count
+    // faults F83, F84: a timeout of the step; what comes after it does not count
     let backend = backend();
     let ended = Counter::default();
     let theirs = ended.clone();
@@ -63,7 +63,7 @@ async fn a_body_that_never_returns_is_cut_off_and_the_slot_is_free() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_ends_with_a_body_that_never_returns_and_another_worker_goes_on() {
-    // F83
+    // fault F83
     let backend = backend();
     let runs = Counter::default();
     let theirs = runs.clone();
@@ -96,7 +96,7 @@ const DEEP: Workflow<u32, u32, String> = Workflow::new("deep");
 
 #[tokio::test(start_paused = true)]
 async fn a_recursion_without_end_fails_clearly() {
-    // F89
+    // fault F89
     let backend = backend();
     let engine = builder(&backend)
         .register(DEEP, async |cx: Cx, n: u32| Ok(cx.child(DEEP, &(n + 1)).await?))
@@ -114,7 +114,7 @@ const PLAIN: Workflow<u32, u32, String> = Workflow::new("plain");
 
 #[tokio::test(start_paused = true)]
 async fn what_is_recorded_and_cannot_be_read_stops_its_execution_and_no_other() {
-    // F86: an input and a result of another type than the code asks for, as after a careless deploy
+    // fault F86: an input and a result of another type than the code asks for, as after a careless deploy
     let backend = backend();
     let plain = async |cx: Cx, n: u32| -> WorkflowResult<u32, String> {
         let doubled: u32 = cx.step("double", async || Ok::<_, String>(2 * n)).await?;

@@ -115,7 +115,7 @@ const WORK: Workflow<u32, u32, String> = Workflow::new("work");
 
 #[tokio::test(start_paused = true)]
 async fn a_failing_step_is_tried_again_and_a_long_pause_holds_no_slot() {
-    // W16, F87
+    // W16, fault F87
     let backend = backend();
     let calls = Counter::default();
     let (theirs, seen) = (calls.clone(), Arc::new(Mutex::new(Vec::new())));
@@ -165,7 +165,7 @@ async fn a_failing_step_is_tried_again_and_a_long_pause_holds_no_slot() {
 
 #[tokio::test(start_paused = true)]
 async fn code_that_panics_or_names_a_step_wrongly_ends_its_execution_only() {
-    // F82
+    // fault F82
     let backend = backend();
     let engine = builder(&backend)
         .register(WORK, async |cx: Cx, n: u32| {

@@ -73,7 +73,7 @@ async fn leaf(cx: Cx, name: String) -> WorkflowResult<String, String> {
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_at_any_point_changes_nothing() {
-    // W19, W44, F52, F53; X5: the clock of the backend is months away from the host's
+    // W19, W44, faults F52, F53; X5: the clock of the backend is months away from the host's
     let letters = Letters::default();
     let register = |builder: EngineBuilder| {
         let letters = Arc::clone(&letters);
@@ -99,7 +99,7 @@ const FAILS: Workflow<u32, (), String> = Workflow::new("fails");
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_changes_no_error_and_no_successor() {
-    // F88: `continue_as_new` and the workflow's own error
+    // fault F88: `continue_as_new` and the workflow's own error
     let count_down = async |cx: Cx, n: u32| {
         let left = cx.step("count", async || Ok::<_, String>(n - 1)).await?;
         if left > 0 { cx.continue_as_new(&left).await } else { fail("no more".to_owned()) }
@@ -128,7 +128,7 @@ const SLOW: Workflow<(), u32, String> = Workflow::new("slow");
 
 #[tokio::test(start_paused = true)]
 async fn of_two_live_drivers_the_one_that_lost_its_lease_stops_without_a_trace() {
-    // F53: the first driver hangs before its commit, is found dead, and comes back
+    // fault F53: the first driver hangs before its commit, is found dead, and comes back
     let backend = backend();
     let bodies = Counter::default();
     let register = |builder: EngineBuilder| {
@@ -163,7 +163,7 @@ async fn of_two_live_drivers_the_one_that_lost_its_lease_stops_without_a_trace()
 
 #[tokio::test(start_paused = true)]
 async fn a_cancel_reaches_the_body_of_a_step() {
-    // W21, F54
+    // W21, fault F54
     let backend = backend();
     let told = Counter::default();
     let theirs = told.clone();

@@ -39,7 +39,7 @@ const OLD: &[&str] = &["a", "b", "nap", "c"];
 
 #[tokio::test(start_paused = true)]
 async fn a_step_that_was_removed_renamed_or_moved_parks_the_execution_until_the_code_fits() {
-    // F88
+    // fault F88
     for (new, expected, got) in [
         (&["a", "nap", "c"][..], "b", "nap/sleep"),
         (&["a", "b2", "nap", "c"], "b", "nap/sleep"),

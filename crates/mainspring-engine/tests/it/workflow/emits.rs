@@ -52,7 +52,7 @@ async fn part(cx: Cx, n: u32) -> WorkflowResult<u32, String> {
 
 #[tokio::test(start_paused = true)]
 async fn every_chunk_is_published_once_wherever_the_process_dies() {
-    // W38, W44, F53
+    // W38, W44, fault F53
     let register = |builder: EngineBuilder| builder.register(REPORT, report).register(PART, part);
     let expected = json!({"item-0": ["packed 0", true], "item-1": ["packed 1", true], "other": ["x", true],
         "progress": ["begun first:1 over", true]});

@@ -92,7 +92,7 @@ async fn odd(cx: Cx, what: String, runs: Counter) -> WorkflowResult<String, Stri
 
 #[tokio::test(start_paused = true)]
 async fn panics_are_tried_again_and_what_cannot_be_stored_is_not() {
-    // F82, F84, F85: with where it panicked; a panic of a task is one where it is asked for
+    // faults F82, F84, F85: with where it panicked; a panic of a task is one where it is asked for
     let backend = backend();
     let runs = Counter::default();
     let theirs = runs.clone();
@@ -125,7 +125,7 @@ const WHOLE: Workflow<u32, String, String> = Workflow::new("whole");
 
 #[tokio::test(start_paused = true)]
 async fn what_a_workflow_itself_returns_has_the_same_limits() {
-    // F85
+    // fault F85
     let backend = backend();
     let engine = builder(&backend)
         .register(WHOLE, async |_: Cx, n: u32| match n {
@@ -168,7 +168,7 @@ fn holding(builder: EngineBuilder) -> EngineBuilder {
 
 #[tokio::test(start_paused = true)]
 async fn parked_code_that_panics_when_it_is_dropped_disturbs_nobody() {
-    // F82: dropped because it was idle for long, because too many are kept, and because it was driven elsewhere
+    // fault F82: dropped because it was idle for long, because too many are kept, and because it was driven elsewhere
     let backend = backend();
     let engine = holding(builder(&backend).lease(secs(4)).keep_parked(secs(5), 2)).build().unwrap();
     let worker = engine.worker().start().unwrap();

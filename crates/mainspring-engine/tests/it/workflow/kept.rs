@@ -72,7 +72,7 @@ async fn one_that_is_idle_for_long_is_dropped_and_replayed() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_was_driven_elsewhere_meanwhile_is_not_gone_on_with() {
-    // F53
+    // fault F53
     let (backend, begun, held) = (backend(), Counter::default(), Arc::new(()));
     let here = talk(builder(&backend), &begun, &held);
     let there = talk(builder(&backend), &begun, &held);

@@ -1,4 +1,4 @@
-//! Two decide about one execution at the same time, in both orders: it ends once, and the other one hears that it is over (F54).
+//! Two decide about one execution at the same time, in both orders: it ends once, and the other one hears that it is over (fault F54).
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ async fn asleep(backend: &MemoryBackend, engine: &Engine) -> ExecutionId {
 
 #[tokio::test(start_paused = true)]
 async fn a_cancel_that_comes_while_the_end_is_committed_wins_or_says_that_it_is_over() {
-    // F54
+    // fault F54
     for cancel_first in [true, false] {
         let backend = backend();
         let plain = register(builder(&backend));
@@ -84,7 +84,7 @@ async fn a_cancel_that_comes_while_the_end_is_committed_wins_or_says_that_it_is_
 
 #[tokio::test(start_paused = true)]
 async fn a_timeout_that_comes_while_the_end_is_committed_ends_it_or_does_nothing() {
-    // F54
+    // fault F54
     for timeout_first in [true, false] {
         let backend = backend();
         let plain = register(builder(&backend));
@@ -113,7 +113,7 @@ async fn a_timeout_that_comes_while_the_end_is_committed_ends_it_or_does_nothing
 
 #[tokio::test(start_paused = true)]
 async fn a_parent_that_is_cancelled_while_its_child_ends_cancels_it_once_or_not_at_all() {
-    // F54
+    // fault F54
     for cancel_first in [true, false] {
         let backend = backend();
         let plain = register(builder(&backend));
@@ -158,7 +158,7 @@ const FLAKY: Workflow<(), u32, String> = Workflow::new("flaky");
 
 #[tokio::test(start_paused = true)]
 async fn a_step_that_waits_to_be_tried_again_is_not_when_it_is_cancelled() {
-    // F54: before the time has come, and when the next try has just begun
+    // fault F54: before the time has come, and when the next try has just begun
     for late in [false, true] {
         let (backend, runs) = (backend(), Counter::default());
         let theirs = runs.clone();

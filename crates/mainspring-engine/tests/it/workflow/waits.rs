@@ -64,7 +64,7 @@ async fn listen(cx: Cx, wanted: u32) -> WorkflowResult<Vec<String>, String> {
 
 #[tokio::test(start_paused = true)]
 async fn signals_come_early_late_twice_and_in_order() {
-    // F55
+    // fault F55
     let backend = backend();
     let engine = builder(&backend).register(LISTEN, listen).build().unwrap();
     let id = ExecutionId::new("listener").unwrap();
@@ -209,7 +209,7 @@ async fn a_race_has_one_winner_for_ever() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cancel_reaches_a_parked_workflow_and_its_children() {
-    // F54
+    // fault F54
     let backend = backend();
     let engine = builder(&backend)
         .register(PARENT, async |cx: Cx, n: u32| Ok(cx.child(CHILD, &n).await?))

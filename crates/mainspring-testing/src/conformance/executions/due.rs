@@ -28,7 +28,7 @@ fn timeouts(execution: u64, wait: u64) -> Timeouts {
     Timeouts { execution_timeout_ms: execution * 1_000, wait_timeout_ms: wait * 1_000 }
 }
 
-/// F30
+/// scenario F30
 pub async fn a_wait_is_found_when_its_time_has_come(backend: &dyn Backend, time: &dyn TimeTravel) {
     let store = backend.executions();
     for (text, after) in [("c", 3), ("a", 1), ("b", 2), ("late", 50)] {
@@ -46,7 +46,7 @@ pub async fn a_wait_is_found_when_its_time_has_come(backend: &dyn Backend, time:
     assert_eq!(ids(&store.find_waiting(10).await.unwrap()), ["b", "c"]);
 }
 
-/// F34
+/// scenario F34
 pub async fn an_execution_times_out_after_a_day_or_its_own_time(
     backend: &dyn Backend,
     time: &dyn TimeTravel,
@@ -67,7 +67,7 @@ pub async fn an_execution_times_out_after_a_day_or_its_own_time(
     assert_eq!(ids(&store.find_timed_out_executions(1).await.unwrap()), ["short"]);
 }
 
-/// F35
+/// scenario F35
 pub async fn a_wait_times_out_after_a_week_or_its_own_time(backend: &dyn Backend, time: &dyn TimeTravel) {
     let store = backend.executions();
     let since = |one: Execution| Execution { wait_started_at: Some(backend.now()), ..one };

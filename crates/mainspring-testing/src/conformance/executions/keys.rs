@@ -23,7 +23,7 @@ pub async fn suite<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     on_time(&fresh, an_execution_that_lost_its_key_can_still_be_written).await;
 }
 
-/// F11, F32
+/// scenarios F11, F32
 pub async fn a_key_finds_its_execution(backend: &dyn Backend) {
     let stored = backend.executions().create(keyed("e", "k", hours(1), backend)).await.unwrap();
     let found = backend.executions().find_by_idempotency_key("", "order", "k").await.unwrap();
@@ -32,7 +32,7 @@ pub async fn a_key_finds_its_execution(backend: &dyn Backend) {
     assert!(backend.executions().find_by_idempotency_key("", "order", "other").await.unwrap().is_none());
 }
 
-/// F11, F49: whatever else the second one is.
+/// scenario F11, fault F49: whatever else the second one is.
 pub async fn a_taken_key_is_refused(backend: &dyn Backend) {
     backend.executions().create(keyed("first", "k", hours(1), backend)).await.unwrap();
     let second = Execution { flow_version: "2.0.0".into(), ..keyed("second", "k", hours(1), backend) };
@@ -41,7 +41,7 @@ pub async fn a_taken_key_is_refused(backend: &dyn Backend) {
     assert!(backend.executions().get(&id("second")).await.unwrap().is_none());
 }
 
-/// F12, F32
+/// scenarios F12, F32
 pub async fn a_key_is_of_one_tenant_and_flow(backend: &dyn Backend) {
     let store = backend.executions();
     store.create(keyed("a", "k", hours(1), backend)).await.unwrap();
@@ -59,7 +59,7 @@ pub async fn a_key_is_of_one_tenant_and_flow(backend: &dyn Backend) {
     }
 }
 
-/// F11, at once
+/// scenario F11, at once
 pub async fn sixteen_creates_with_one_key_make_one(backend: &dyn Backend) {
     let create = |n| backend.executions().create(keyed(&format!("e{n}"), "k", hours(1), backend));
     let results = join_all((0..16).map(create)).await;
@@ -90,7 +90,7 @@ pub async fn a_deleted_execution_frees_its_key(backend: &dyn Backend) {
     backend.executions().create(keyed("f", "k", hours(1), backend)).await.unwrap();
 }
 
-/// F13, F32, F49
+/// scenarios F13, F32, fault F49
 pub async fn a_key_is_free_after_its_window(backend: &dyn Backend, time: &dyn TimeTravel) {
     let store = backend.executions();
     let first = store.create(keyed("first", "k", hours(1), backend)).await.unwrap();

@@ -44,7 +44,7 @@ pub async fn suite<B: Backend, T: TimeTravel>(fresh: impl AsyncFn() -> (B, T)) {
     Box::pin(search::suite(&fresh)).await;
 }
 
-/// F17, F54
+/// scenarios F17, F54
 pub async fn every_column_survives_a_create(backend: &dyn Backend) {
     let given = full_execution(backend);
     let answer = backend.executions().create(given.clone()).await.unwrap();
@@ -55,7 +55,7 @@ pub async fn every_column_survives_a_create(backend: &dyn Backend) {
     assert_eq!(stored, Execution { revision: 1, position: 0, ..times });
 }
 
-/// F54
+/// scenario F54
 pub async fn every_changeable_column_survives_an_update(backend: &dyn Backend) {
     let old = created(backend, "e").await;
     let full = full_execution(backend);
@@ -96,7 +96,7 @@ fn without_extras(full: &Execution) -> Execution {
     }
 }
 
-/// F54
+/// scenario F54
 pub async fn an_execution_goes_on_without_what_it_no_longer_has(backend: &dyn Backend) {
     let full = backend.executions().create(full_execution(backend)).await.unwrap();
     let plain = without_extras(&full);
@@ -161,14 +161,14 @@ pub async fn what_was_agreed_at_creation_never_changes(backend: &dyn Backend) {
     assert_eq!((stored.idempotency_key, stored.idempotency_expires_at), (None, None));
 }
 
-/// F21, F29
+/// scenarios F21, F29
 pub async fn an_unknown_id_is_none(backend: &dyn Backend) {
     assert!(backend.executions().get(&id("nobody")).await.unwrap().is_none());
     assert!(!backend.executions().delete(&id("nobody")).await.unwrap());
     assert!(backend.executions().get_many(&[id("nobody")]).await.unwrap().is_empty());
 }
 
-/// F29
+/// scenario F29
 pub async fn a_returned_copy_is_isolated(backend: &dyn Backend) {
     let mut copy = created(backend, "e").await;
     copy.context.insert("mine".into(), json!(1));
@@ -221,7 +221,7 @@ pub async fn a_terminal_execution_never_changes(backend: &dyn Backend) {
     }
 }
 
-/// F18
+/// scenario F18
 pub async fn a_life_has_one_end(backend: &dyn Backend) {
     use ExecutionStatus::{Completed, Running, Waiting};
     let mut now = created(backend, "e").await;
@@ -265,7 +265,7 @@ pub async fn an_execution_is_not_its_own_parent(backend: &dyn Backend) {
     assert!(backend.executions().get(&id("e")).await.unwrap().is_none());
 }
 
-/// F29
+/// scenario F29
 pub async fn deleting_takes_all_but_the_history(backend: &dyn Backend) {
     let event = NewEvent::new("execution.created", json!({}));
     let write = ExecutionWrite::create(execution("e"), vec![event]);
@@ -336,7 +336,7 @@ pub async fn a_list_is_filtered(backend: &dyn Backend, time: &dyn TimeTravel) {
     check(Some("nobody"), None, None, &[]).await;
 }
 
-/// F31
+/// scenario F31
 pub async fn one_status_is_listed_newest_first(backend: &dyn Backend, time: &dyn TimeTravel) {
     created_over_time(backend, time, ["a", "b", "c"].map(execution).into()).await;
     let store = backend.executions();
@@ -345,7 +345,7 @@ pub async fn one_status_is_listed_newest_first(backend: &dyn Backend, time: &dyn
     assert!(store.find_by_status(ExecutionStatus::Failed, 2).await.unwrap().is_empty());
 }
 
-/// F33
+/// scenario F33
 pub async fn children_are_found_oldest_first(backend: &dyn Backend, time: &dyn TimeTravel) {
     let child = |text, parent| Execution { parent: Some(id(parent)), root: id("p"), ..execution(text) };
     let family = vec![execution("p"), child("z", "p"), child("a", "p"), child("grandchild", "a")];

@@ -54,7 +54,7 @@ pub async fn a_duplicate_is_no_error_and_names_the_message_that_is_there(backend
     sound(backend).await;
 }
 
-/// F48: at the same time.
+/// fault F48: at the same time.
 pub async fn of_many_pushes_of_one_key_one_is_stored(backend: &dyn Backend) {
     created(backend, QueueOptions::default()).await;
     let pushes = (0..32).map(|n| push_one(backend, unique(keyed(n, "a"), Unique::Unfinished)));
@@ -64,7 +64,7 @@ pub async fn of_many_pushes_of_one_key_one_is_stored(backend: &dyn Backend) {
     assert_eq!(claim(backend, "w", 100).await.len(), 1);
 }
 
-/// F49: from the first push on. Another message with the same key is answered with the first one, which stays as it is.
+/// fault F49: from the first push on. Another message with the same key is answered with the first one, which stays as it is.
 pub async fn an_idempotency_key_counts_for_its_time_whatever_became_of_the_message(
     backend: &dyn Backend,
     time: &dyn TimeTravel,

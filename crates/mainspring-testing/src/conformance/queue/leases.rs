@@ -109,7 +109,7 @@ pub async fn a_dead_holder_loses_everything_at_once(backend: &dyn Backend, time:
     assert!(again.iter().all(|delivery| delivery.failures == 0 && delivery.delays == 0));
 }
 
-/// R-F07: the zombie comes back after another has finished its work.
+/// fault F07: the zombie comes back after another has finished its work.
 pub async fn a_late_settlement_of_the_dead_is_fenced(backend: &dyn Backend, time: &dyn TimeTravel) {
     push(backend, 0..1).await;
     let zombie = claim_one(backend, "zombie").await;
@@ -125,7 +125,7 @@ pub async fn a_late_settlement_of_the_dead_is_fenced(backend: &dyn Backend, time
     assert_eq!(backend.queue().stats(QUEUE).await.unwrap(), QueueStats::default());
 }
 
-/// R-F08: the same worker claims its own lost message again; only the new claim counts.
+/// fault F08: the same worker claims its own lost message again; only the new claim counts.
 pub async fn a_revived_holder_with_an_old_lease_is_fenced(backend: &dyn Backend, time: &dyn TimeTravel) {
     push(backend, 0..1).await;
     let old = claim_one(backend, "w").await;
