@@ -2,14 +2,9 @@
 //!
 //! Kill it anywhere and start it again on the same database: what was decided is there, and goes on.
 
-use mainspring::{
-    PgStoreOptions,
-    broker::{
-        Broker, CloudEvent, Contract, Draft, HandlerError, HandlerOptions, Machine, Next, Orchestrator,
-        Schema, Service, Terms,
-    },
-    create_pg_stores,
-};
+use mainspring::broker::{Broker, CloudEvent, Contract, Draft, HandlerError, HandlerOptions};
+use mainspring::broker::{Machine, Next, Orchestrator, Schema, Service, Terms};
+use mainspring::{PgStoreOptions, create_pg_stores};
 use mainspring_testing::TestDb;
 use serde_json::json;
 

@@ -5,16 +5,13 @@
 
 use std::sync::Arc;
 
-use mainspring::{
-    BoxFuture, Db, Decider, DomainEvent, EventStoreExt, InlineProjection, PgStoreOptions, RecordedEvent,
-    Result,
-    consumer::{DocumentProjection, Documents},
-    create_pg_stores,
-};
+use mainspring::consumer::{DocumentProjection, Documents};
+use mainspring::{BoxFuture, Db, Decider, DomainEvent, EventStoreExt, InlineProjection, PgStoreOptions};
+use mainspring::{RecordedEvent, Result, create_pg_stores};
 use mainspring_testing::TestDb;
 use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 enum Event {
     Added { sku: String, cents: i64 },
 }
@@ -23,7 +20,6 @@ impl DomainEvent for Event {}
 // ANCHOR: rules
 /// Adds a product for so many cents.
 struct Add(&'static str, i64);
-
 /// The rules, without IO: tested with `mainspring_testing::given`.
 struct Rules;
 impl Decider for Rules {
@@ -35,14 +31,12 @@ impl Decider for Rules {
     fn initial(&self) -> usize {
         0
     }
-
     fn decide(&self, Add(sku, cents): &Add, lines: &usize) -> std::result::Result<Vec<Event>, &'static str> {
         match *lines {
             0..2 => Ok(vec![Event::Added { sku: (*sku).to_owned(), cents: *cents }]),
             _ => Err("the cart is full"),
         }
     }
-
     fn evolve(&self, lines: usize, _event: &Event) -> usize {
         lines + 1
     }
@@ -68,8 +62,7 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let cart = || stores.events.decide(&Rules, "cart-1");
     cart().handle(&Add("pencil", 150)).await?;
     cart().handle(&Add("paper", 350)).await?;
-    let full = cart().handle(&Add("piano", 1_000_000)).await;
-    assert!(full.is_err_and(|error| error.to_string() == "the cart is full"));
+    assert!(cart().handle(&Add("piano", 1_000_000)).await.is_err());
     assert_eq!(stores.db().one("SELECT cents FROM turnover", &[]).await?.get::<_, i64>(0), 500);
 
     // Documents are written by a consumer, in the transaction of its checkpoint: each event counts once.
@@ -78,8 +71,8 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         Some(cart.into_iter().flatten().chain(sku).collect())
     });
     stores.consumer("shop").projector("carts", skus).run_to_end().await?;
-    let cart =
-        Documents::<Vec<String>>::new(stores.db(), "carts")?.get("cart-1").await?.ok_or("no document")?;
+    let carts = Documents::<Vec<String>>::new(stores.db(), "carts")?;
+    let cart = carts.get("cart-1").await?.ok_or("no document")?;
     println!("cart-1 has {:?}", cart.data);
     assert_eq!(cart.data, ["pencil", "paper"]);
     Ok(())

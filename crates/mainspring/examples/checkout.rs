@@ -34,36 +34,23 @@ pub(crate) enum CheckoutError {
 pub(crate) struct Shop(Arc<Mutex<Vec<String>>>);
 
 impl Shop {
-    fn note(&self, what: String) {
+    fn does<T>(&self, what: String, answer: T) -> Result<T, CheckoutError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(what);
-    }
-
-    async fn hold(&self, item: &str) -> Result<u32, CheckoutError> {
-        self.note(format!("hold {item}"));
-        Ok(7)
-    }
-
-    async fn release(&self, hold: u32) -> Result<(), CheckoutError> {
-        self.note(format!("release {hold}"));
-        Ok(())
-    }
-
-    async fn charge(&self, cents: u64) -> Result<String, CheckoutError> {
-        if cents > 10_000 {
-            return Err(CheckoutError::Declined { limit: 10_000 });
-        }
-        self.note(format!("charge {cents}"));
-        Ok(format!("payment of {cents}"))
+        Ok(answer)
     }
 }
 
 // ANCHOR: workflow
 pub(crate) async fn checkout(cx: Cx, order: Order, shop: Shop) -> WorkflowResult<Receipt, CheckoutError> {
     let mut saga = cx.saga();
-    let hold = cx.step("hold", async || shop.hold(&order.item).await).retry(exponential(3)).await?;
-    saga.undo("release", hold, async |hold| shop.release(hold).await);
+    let hold =
+        cx.step("hold", async || shop.does(format!("hold {}", order.item), 7)).retry(exponential(3)).await?;
+    saga.undo("release", hold, async |hold| shop.does(format!("release {hold}"), ()));
     let declined = |error: &CheckoutError| matches!(error, CheckoutError::Declined { .. });
-    let charge = cx.step("charge", async || shop.charge(order.cents).await);
+    let charge = cx.step("charge", async || match order.cents {
+        10_001.. => Err(CheckoutError::Declined { limit: 10_000 }),
+        cents => shop.does(format!("charge {cents}"), format!("payment of {cents}")),
+    });
     let paid = charge.retry(exponential(3)).non_retryable(declined).await;
     saga.end(paid.map(|payment| Receipt { hold, payment }).map_err(Into::into)).await
 }
@@ -75,15 +62,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stores = PgStores::connect(db.url(), PgStoreOptions::default())?;
     let shop = Shop::default();
     let theirs = shop.clone();
-    let engine = Engine::builder(stores)
-        .register(CHECKOUT, move |cx, order| checkout(cx, order, theirs.clone()))
-        .build()?;
+    let run = move |cx, order| checkout(cx, order, theirs.clone());
+    let engine = Engine::builder(stores).register(CHECKOUT, run).build()?;
     let worker = engine.worker().start()?;
-
     let cheap = Order { item: "pencil".into(), cents: 150 };
     let receipt = engine.start(CHECKOUT, &cheap).id("order-1").await?.result().await?;
     assert_eq!(receipt, Receipt { hold: 7, payment: "payment of 150".into() });
-
     let dear = Order { item: "piano".into(), cents: 1_000_000 };
     let refused = engine.start(CHECKOUT, &dear).id("order-2").await?.result().await;
     assert!(matches!(refused, Err(ResultError::App(CheckoutError::Declined { limit: 10_000 }))));

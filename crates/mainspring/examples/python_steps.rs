@@ -43,16 +43,11 @@ impl Drop for Python {
 
 /// Its address; `None` where there is no Python.
 fn python() -> Result<Option<(Python, String)>, Box<dyn std::error::Error>> {
-    let command = Command::new("python3")
-        .args(["-u", SCRIPT])
-        .env("WORKFLOW_POSTGRES_SECURITY_TOKEN", TOKEN)
-        .stdout(Stdio::piped())
-        .spawn();
-    let mut child = match command {
+    let mut command = Command::new("python3");
+    command.args(["-u", SCRIPT]).env("WORKFLOW_POSTGRES_SECURITY_TOKEN", TOKEN).stdout(Stdio::piped());
+    let mut child = match command.spawn() {
         Ok(child) => Python(child),
-        Err(error) if error.kind() == ErrorKind::NotFound && std::env::var_os("CI").is_none() => {
-            return Ok(None);
-        }
+        Err(e) if e.kind() == ErrorKind::NotFound && std::env::var_os("CI").is_none() => return Ok(None),
         Err(error) => return Err(format!("python3 cannot be started: {error}").into()),
     };
     let mut port = String::new();
@@ -72,7 +67,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let invoker = HttpInvoker::new(&address, credential, HttpOptions::default())?;
     let world = World::builder(stores).workflow(REPORT, report).invoker(Arc::new(invoker)).build()?;
     world.start().await?;
-
     let text = "three small words".to_owned();
     let told = world.engine().start(REPORT, &text).await?.result().await?;
     assert_eq!(told, (3, "three small words at attempt 3".to_owned()));

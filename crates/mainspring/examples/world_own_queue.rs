@@ -1,46 +1,28 @@
-//! A queue of one's own brings the messages of a world to the application: here one in memory, elsewhere that of the platform.
-//! `cargo run -p mainspring --example world_own_queue`. The world says whom to call in the commit that needs it; the queue
-//! only delivers, and a reply tells it what to do.
+//! A queue of one's own brings the messages of a world to the application: here one in memory. The world says whom to call
+//! in the commit that needs it; the queue only delivers: `cargo run -p mainspring --example world_own_queue`.
 
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
-
-use mainspring::{
-    BoxFuture, Error, ExecutionId, PgStoreOptions, PgStores, Result,
-    world::{
-        Fact, NewRun, Resolve, RunStatus, Transport, World,
-        http::{Call, Endpoint, FunctionInvoker, MessageData, Reply, Secret},
-    },
-};
+use mainspring::world::http::{Call, Endpoint, FunctionInvoker, MessageData, Reply, Secret};
+use mainspring::world::{Fact, NewRun, Resolve, RunStatus, Transport, World};
+use mainspring::{BoxFuture, Error, ExecutionId, PgStoreOptions, PgStores, Result};
 use mainspring_testing::TestDb;
+use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::sleep};
 
-/// Messages in memory: what is pushed, and who delivers it until the world is started.
-struct InMemory(mpsc::UnboundedSender<MessageData>, Mutex<Option<Messages>>);
-type Messages = mpsc::UnboundedReceiver<MessageData>;
-
+struct InMemory(mpsc::UnboundedSender<MessageData>);
 impl Transport for InMemory {
     fn push_flow(&self, message: MessageData) -> BoxFuture<'_, Result<()>> {
-        let pushed = self.0.send(message).map_err(|_| Error::internal("the queue is closed")); // it is offered again
-        Box::pin(std::future::ready(pushed))
+        let closed = |_| Error::internal("the queue is closed"); // it is offered again
+        Box::pin(std::future::ready(self.0.send(message).map_err(closed)))
     }
     fn push_step(&self, message: MessageData) -> BoxFuture<'_, Result<()>> {
         self.push_flow(message)
     }
-    fn start(&self, world: World) -> BoxFuture<'_, Result<()>> {
-        if let Some(messages) = self.1.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            tokio::spawn(deliver(world, messages, self.0.clone()));
-        }
-        Box::pin(std::future::ready(Ok(())))
-    }
 }
 
-async fn deliver(world: World, mut messages: Messages, queue: mpsc::UnboundedSender<MessageData>) {
-    while let Some(mut message) = messages.recv().await {
+async fn deliver(world: World, mut pushed: mpsc::UnboundedReceiver<MessageData>, queue: InMemory) {
+    while let Some(mut message) = pushed.recv().await {
         let pause = match world.handle_message(message.clone()).await {
             Ok(Reply::Again(after)) => after, // a delay, and no failure
             Ok(Reply::Failed { fatal: false, .. }) => Duration::ZERO,
@@ -48,24 +30,22 @@ async fn deliver(world: World, mut messages: Messages, queue: mpsc::UnboundedSen
         };
         message.attempt += u32::from(pause.is_zero());
         sleep(pause).await; // one after the other is enough here
-        queue.send(message).ok();
+        queue.push_flow(message).await.ok();
     }
 }
 
 /// The application: it begins the run, asks to be called again a second later, fails once, and completes it.
 struct App(World);
-
 impl Endpoint for App {
     fn call(&self, call: Call) -> BoxFuture<'_, Reply> {
         Box::pin(async move { self.run(call.message).await.unwrap_or_else(|e| Reply::failed(e.to_string())) })
     }
 }
-
 impl App {
     async fn run(&self, message: MessageData) -> Result<Reply> {
         let id: ExecutionId = message.data["runId"].as_str().unwrap_or_default().try_into()?;
-        let (events, runs) = (self.0.storage().events(), self.0.storage().runs());
-        let run = runs.get(&id, Resolve::All).await?;
+        let (events, run) =
+            (self.0.storage().events(), self.0.storage().runs().get(&id, Resolve::All).await?);
         if run.status == RunStatus::Pending {
             events.create(Some(&id), Fact::RunStarted { run_input: None }).await?;
             return Ok(Reply::Again(Duration::from_secs(1)));
@@ -82,11 +62,12 @@ impl App {
 async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let db = TestDb::new().await; // in production: a database of your own, set up with `mainspring setup`
     let stores = PgStores::connect(db.url(), PgStoreOptions::default())?;
-    let invoker =
-        FunctionInvoker::new(Arc::new(App(World::builder(stores.clone()).build()?)), Secret::generate()?);
-    let (sender, receiver) = mpsc::unbounded_channel();
-    let queue = Arc::new(InMemory(sender, Mutex::new(Some(receiver))));
-    let world = World::builder(stores).invoker(Arc::new(invoker)).transport(queue).build()?;
+    let app = App(World::builder(stores.clone()).build()?);
+    let invoker = Arc::new(FunctionInvoker::new(Arc::new(app), Secret::generate()?));
+    let (queue, pushed) = mpsc::unbounded_channel();
+    let world =
+        World::builder(stores).invoker(invoker).transport(Arc::new(InMemory(queue.clone()))).build()?;
+    tokio::spawn(deliver(world.clone(), pushed, InMemory(queue)));
     world.start().await?;
     let id = world.start_run(NewRun::new("echo", "hello")).await?.run_id;
     while world.storage().runs().get(&id, Resolve::None).await?.status != RunStatus::Completed {
