@@ -63,9 +63,9 @@ async fn a_batch_update_goes_from_the_array_to_the_rows_by_their_key() {
     let client = db.client().await;
     let text = db.names().render(include_str!("../src/sql/update.sql"));
     client.batch_execute("SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off").await.unwrap();
-    let types = "text[], bigint[], text[], bigint[], int[], text[], text[], text[], timestamptz[], text[], timestamptz[], jsonb[], jsonb[], jsonb[], jsonb[], jsonb[], jsonb[]";
+    let types = "text[], bigint[], text[], bigint[], int[], text[], text[], text[], timestamptz[], text[], timestamptz[], jsonb[], jsonb[], jsonb[], jsonb[], jsonb[], jsonb[], bigint[]";
     client.batch_execute(&format!("PREPARE up ({types}) AS {text}")).await.unwrap();
-    let nulls = vec!["NULL"; 17].join(", ");
+    let nulls = vec!["NULL"; 18].join(", ");
     let lines: Vec<String> = client
         .query(&format!("EXPLAIN EXECUTE up ({nulls})"), &[])
         .await
