@@ -206,15 +206,18 @@ const EXTEND: &str =
 const RELEASE: &str = "WITH gone AS (DELETE FROM {workers} WHERE id = $1)
   UPDATE {messages} SET holder = NULL, token = 0 WHERE holder = $1";
 
-/// Takes back all that dead holders hold and forgets them. Their rows are locked, so that a holder that extends at this
-/// moment is either seen alive or finds itself gone. A lease that lasts longer than any did when it began is from before the clock
-/// went back: it begins anew now.
-const RECLAIM: &str = "WITH c AS MATERIALIZED (SELECT {now}() AS at), ahead AS (
+/// Whose lease is over. Their rows are locked, so that a holder that extends at this moment is either seen alive or finds itself
+/// gone, and a claim that is under way ends before or waits. A lease that lasts longer than any did when it began is from before
+/// the clock went back: it begins anew now.
+const DEAD: &str = "WITH c AS MATERIALIZED (SELECT {now}() AS at), ahead AS (
     UPDATE {workers} w SET expires_at = c.at + w.lease_us * interval '1 microsecond' FROM c
     WHERE w.expires_at > c.at + w.lease_us * interval '1 microsecond' + interval '1 second'
-  ), dead AS MATERIALIZED (
-    SELECT id FROM {workers} WHERE expires_at < (SELECT {now}()) ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED
-  ), forgotten AS (
+  )
+  SELECT id FROM {workers} WHERE expires_at < (SELECT {now}()) ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED";
+
+/// Takes back all that they hold and forgets them. A statement of its own: what a holder claimed in a transaction that ended while
+/// its row was being locked is not seen by the statement that locks it, and would stay claimed by nobody.
+const RECLAIM: &str = "WITH dead AS MATERIALIZED (SELECT unnest($1::text[]) AS id), forgotten AS (
     DELETE FROM {workers} w USING dead WHERE w.id = dead.id RETURNING w.id
   ), freed AS (
     UPDATE {messages} m SET holder = NULL, token = 0, lost = lost + 1 FROM dead WHERE m.holder = dead.id RETURNING m.seq
@@ -236,6 +239,18 @@ const DEAD_LETTERS: &str =
     source, subject, recipient, data, headers, dead_at, managed, key, options, NULL::bigint, NULL::bigint, reason
   FROM {dead_letters} WHERE queue = $1 AND ($3::text IS NULL OR reason->>'code' = $3)
     AND (dead_at, seq) < (coalesce($4::timestamptz, 'infinity'), coalesce($5::bigint, 0)) ORDER BY dead_at DESC, seq DESC LIMIT $2";
+
+/// How many holders were dead, and how many messages they had.
+async fn reclaim(tx: &Db<'_>) -> Result<(u64, u64)> {
+    let rows = tx.all(DEAD, &[]).await?;
+    let dead: Vec<String> = rows.iter().map(|row| get(row, 0)).collect::<Result<_>>()?;
+    if dead.is_empty() {
+        return Ok((0, 0));
+    }
+    let row = tx.one(RECLAIM, &[&dead]).await?;
+    let count = |index| get::<i64>(&row, index).map(|n| u64::try_from(n).unwrap_or(0));
+    Ok((count(0)?, count(1)?))
+}
 
 impl PgQueue<'_> {
     pub(crate) async fn dead(&self, queue: &str, query: DeadLetterQuery) -> Result<Vec<DeadLetter>> {
@@ -309,9 +324,8 @@ impl QueueDriver for PgQueue<'_> {
 
     fn maintain(&self) -> BoxFuture<'_, Result<Upkeep>> {
         Box::pin(async move {
-            let row = self.db.one(RECLAIM, &[]).await?;
-            let count = |index| get::<i64>(&row, index).map(|n| u64::try_from(n).unwrap_or(0));
-            let mut upkeep = Upkeep { dead_holders: count(0)?, reclaimed: count(1)?, ..Upkeep::default() };
+            let (dead_holders, reclaimed) = self.db.with_tx(async |tx: &Db<'_>| reclaim(tx).await).await?;
+            let mut upkeep = Upkeep { dead_holders, reclaimed, ..Upkeep::default() };
             if upkeep.reclaimed > 0 {
                 self.floors.forget_all();
             }

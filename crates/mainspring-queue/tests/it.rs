@@ -22,6 +22,43 @@ fn request(max: u32) -> ClaimRequest {
     ClaimRequest::new("q", WorkerId::generate(), Duration::from_secs(30), max)
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_claimed_while_its_holder_was_found_dead_is_taken_back() {
+    // invariant I2, fault F05: a worker that was stopped between its claim and the commit of it, for longer than its lease, goes on
+    // at the moment at which the sweep has begun and has not locked its row yet. The clock stops the sweep there.
+    const GATE: &str =
+        "CREATE OR REPLACE FUNCTION {now}() RETURNS timestamptz LANGUAGE plpgsql STABLE AS $$ BEGIN
+        IF pg_catalog.current_setting('application_name') = 'sweep' THEN
+          PERFORM pg_catalog.pg_advisory_xact_lock(7);
+          RETURN pg_catalog.clock_timestamp() + interval '1 hour';
+        END IF;
+        RETURN pg_catalog.clock_timestamp(); END $$";
+    const WAITS: &str = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 7 AND NOT granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let db = TestDb::with_pool(4).await;
+    let queue = PgQueue::new(&db.db());
+    queue.push(messages(1)).await.unwrap();
+    let holder = WorkerId::generate();
+    queue.register(&holder, Duration::from_secs(30)).await.unwrap();
+    let mut client = db.client().await;
+    let claiming = client.transaction().await.unwrap();
+    let request = ClaimRequest::new("q", holder, Duration::from_secs(30), 1);
+    assert_eq!(queue.on(&claiming).claim(request).await.unwrap().deliveries.len(), 1);
+
+    let gate = db.client().await;
+    gate.batch_execute(&db.names().render(GATE)).await.unwrap();
+    gate.execute("SELECT pg_advisory_lock(7)", &[]).await.unwrap();
+    let only = Db::new(pool(db.settings(), 1).unwrap(), db.names().clone());
+    only.exec("SELECT set_config('application_name', 'sweep', false)", &[]).await.unwrap();
+    let sweep = tokio::spawn(async move { PgQueue::new(&only).maintain().await });
+    while gate.query_opt(WAITS, &[]).await.unwrap().is_none() {}
+    claiming.commit().await.unwrap();
+    gate.execute("SELECT pg_advisory_unlock(7)", &[]).await.unwrap();
+    let upkeep = sweep.await.unwrap().unwrap();
+    assert_eq!((upkeep.dead_holders, upkeep.reclaimed), (1, 1));
+    assert_eq!(queue.stats("q").await.unwrap().ready, 1);
+}
+
 #[tokio::test]
 async fn a_claim_never_brings_more_than_its_limit_whatever_the_plan() {
     // T10: the planner may run a limited subquery once per row.
