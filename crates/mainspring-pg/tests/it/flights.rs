@@ -94,15 +94,15 @@ async fn each_end_of_a_flight_is_one_round_trip() {
     let db = ground.db_on(&proxy.settings(), 1, Deadlines::default());
     let (flight, _) = db.begin((1..=40).map(put).collect()).await.unwrap(); // fills the cache
     flight.commit((101..=140).map(put).collect()).await.unwrap();
-    proxy.delay(Duration::from_millis(50));
+    proxy.delay(Duration::from_millis(500));
     let started = Instant::now();
     let (flight, rows) = db.begin((41..=80).map(put).collect()).await.unwrap();
     let begun = started.elapsed();
     flight.commit((141..=180).map(put).collect()).await.unwrap();
     let both = started.elapsed();
     assert_eq!(rows.len(), 40);
-    assert!(begun < Duration::from_millis(190), "{begun:?}"); // one round trip is 100 ms
-    assert!(both < Duration::from_millis(380), "{both:?}");
+    assert!(begun < Duration::from_millis(1_900), "{begun:?}"); // one round trip is a second
+    assert!(both < Duration::from_millis(3_800), "{both:?}");
 }
 
 #[tokio::test]
