@@ -203,8 +203,11 @@ const EXTEND: &str =
     "UPDATE {workers} SET expires_at = {now}() + $2::bigint * interval '1 microsecond', lease_us = $2
   WHERE id = $1";
 
-const RELEASE: &str = "WITH gone AS (DELETE FROM {workers} WHERE id = $1)
-  UPDATE {messages} SET holder = NULL, token = 0 WHERE holder = $1";
+/// Waits for a claim of the holder that is under way; one that comes later enters it anew.
+const LEAVE: &str = "DELETE FROM {workers} WHERE id = $1";
+
+/// A statement of its own, as [`RECLAIM`] is, and for the same reason.
+const RELEASE: &str = "UPDATE {messages} SET holder = NULL, token = 0 WHERE holder = $1";
 
 /// Whose lease is over. Their rows are locked, so that a holder that extends at this moment is either seen alive or finds itself
 /// gone, and a claim that is under way ends before or waits. A lease that lasts longer than any did when it began is from before
@@ -314,7 +317,11 @@ impl QueueDriver for PgQueue<'_> {
 
     fn release<'a>(&'a self, holder: &'a WorkerId) -> BoxFuture<'a, Result<u64>> {
         Box::pin(async move {
-            let released = self.db.exec(RELEASE, &[&holder.as_str()]).await?;
+            let leave = async |tx: &Db<'_>| {
+                tx.exec(LEAVE, &[&holder.as_str()]).await?;
+                tx.exec(RELEASE, &[&holder.as_str()]).await
+            };
+            let released = self.db.with_tx(leave).await?;
             if released > 0 {
                 self.floors.forget_all();
             }

@@ -59,6 +59,29 @@ async fn what_was_claimed_while_its_holder_was_found_dead_is_taken_back() {
     assert_eq!(queue.stats("q").await.unwrap().ready, 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_under_way_when_its_holder_leaves_is_given_back() {
+    // invariant I2: its answer is waited for by nobody any more, such as that of a worker that stops
+    const WAITS: &str =
+        "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let db = TestDb::with_pool(4).await;
+    let queue = PgQueue::new(&db.db());
+    queue.push(messages(1)).await.unwrap();
+    let holder = WorkerId::generate();
+    queue.register(&holder, Duration::from_secs(30)).await.unwrap();
+    let mut client = db.client().await;
+    let claiming = client.transaction().await.unwrap();
+    let request = ClaimRequest::new("q", holder.clone(), Duration::from_secs(30), 1);
+    assert_eq!(queue.on(&claiming).claim(request).await.unwrap().deliveries.len(), 1);
+    let leaving = queue.clone();
+    let leaving = tokio::spawn(async move { leaving.release(&holder).await });
+    let looking = db.client().await;
+    while looking.query_opt(WAITS, &[]).await.unwrap().is_none() {}
+    claiming.commit().await.unwrap();
+    assert_eq!(leaving.await.unwrap().unwrap(), 1);
+    assert_eq!(queue.stats("q").await.unwrap().ready, 1);
+}
+
 #[tokio::test]
 async fn a_claim_never_brings_more_than_its_limit_whatever_the_plan() {
     // T10: the planner may run a limited subquery once per row.
